@@ -1,0 +1,54 @@
+# Everything runs inside .venv; the first `make serve` makes it.
+#
+# Windows has no make:   py scripts\setup.py          (or py -m venv .venv, then the two commands that it runs:
+#                                                      .venv\Scripts\python -m pip install --require-hashes -r constraints.txt
+#                                                      .venv\Scripts\python -m pip install --no-deps --no-build-isolation -e .)
+#                        .venv\Scripts\chinwag serve
+
+BIN := .venv/bin
+# PYTHON=/path/to/python chooses the interpreter; else .venv's own, or the newest that runs and is 3.11 to 3.13
+FIND_PYTHON = for python in $(PYTHON) $(BIN)/python python3.13 python3.12 python3.11 python3 python; do \
+	if "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+	then found=$$python; break; fi; done; \
+	if [ -z "$$found" ]; then \
+	echo "Chinwag needs Python 3.11, 3.12 or 3.13, and none was found." >&2; \
+	echo "Debian, Ubuntu: sudo apt install python3.12 python3.12-venv   macOS: brew install python@3.12" >&2; \
+	exit 1; fi
+
+TEST_WEIGHTS := silero-vad smart-turn moonshine-tiny-en qwen2.5-coder-0.5b kokoro kokoro-voices
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev serve test check bench constraints clean
+
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+setup:  ## make .venv with what Chinwag runs on
+	@$(FIND_PYTHON); "$$found" scripts/setup.py
+
+setup-dev:  ## … and with what its tests and checks need
+	@$(FIND_PYTHON); "$$found" scripts/setup.py --dev
+
+serve: setup  ## start Chinwag at http://localhost:8000 (ARGS="--port 9000" for flags)
+	@$(BIN)/chinwag serve $(ARGS)
+
+test: setup-dev  ## every test, a real browser's among them (ARGS="-m unit" for some)
+	@$(BIN)/chinwag models pull $(TEST_WEIGHTS)
+	@CHINWAG_BROWSER="$$($(BIN)/python scripts/browser.py)" && export CHINWAG_BROWSER && $(BIN)/python -m pytest $(ARGS)
+
+check: setup-dev  ## lint, format, types, import rule
+	@$(BIN)/ruff check --no-cache
+	@$(BIN)/ruff format --check --no-cache
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup  ## measure latency at the client's ear (ARGS="--turns 5")
+	@mkdir -p bench-out
+	@$(BIN)/chinwag bench latency --json bench-out/latency.json $(ARGS)
+
+constraints: setup  ## pin every dependency again, at its newest
+	@$(BIN)/python scripts/pin.py --upgrade
+
+clean:  ## remove .venv and what tools left behind
+	@rm -rf .venv build dist bench-out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
