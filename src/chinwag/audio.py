@@ -1,0 +1,112 @@
+"""Sound as everything in Chinwag passes it around: mono float32 with a rate and a place in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+Samples: TypeAlias = NDArray[np.float32]
+
+LISTEN_RATE = 16_000
+"""Samples a second that VAD, turn judge and transcribers hear."""
+
+WIRE_RATE = 24_000
+"""Samples a second of PCM16 on the OpenAI Realtime wire."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Audio:
+    """A stretch of mono sound.
+
+    pcm: float32 of shape (n,), full scale at -1.0 and 1.0.
+    rate: samples a second.
+    start: index of the first sample, counted in samples since the stream began, never in wall-clock time.
+    """
+
+    pcm: Samples
+    rate: int
+    start: int = 0
+
+    @property
+    def end(self) -> int:
+        """Index of the sample after the last one."""
+        return self.start + len(self.pcm)
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return len(self.pcm) / self.rate
+
+    @classmethod
+    def from_pcm16(cls, data: bytes, rate: int = WIRE_RATE, start: int = 0) -> Audio:
+        """Read little-endian signed 16-bit samples.
+
+        Raises ValueError where the number of bytes is odd: a sample has two.
+        """
+        if len(data) % 2:
+            raise ValueError(f"PCM16 has two bytes a sample, but {len(data)} bytes came: an odd number")
+        return cls(np.frombuffer(data, "<i2").astype(np.float32) / 32768.0, rate, start)
+
+    def to_pcm16(self) -> bytes:
+        """Little-endian signed 16-bit samples, the inverse of `from_pcm16`; what is beyond full scale is clipped."""
+        data: bytes = np.clip(np.rint(self.pcm * 32768.0), -32768, 32767).astype("<i2").tobytes()
+        return data
+
+    def between(self, start: int, end: int) -> Audio:
+        """The part from sample `start` up to, not including, `end`; what lies outside is left out."""
+        first = max(start, self.start)
+        return Audio(self.pcm[first - self.start : max(end - self.start, 0)], self.rate, first)
+
+    def resampled(self, rate: int) -> Audio:
+        """The same sound at another rate (soxr, high quality). For one whole piece; streams use `Resampler`."""
+        if rate == self.rate:
+            return self
+        pcm = soxr.resample(self.pcm, self.rate, rate).astype(np.float32)
+        return Audio(pcm, rate, round(self.start * rate / self.rate))
+
+
+def silence(seconds: float, rate: int, start: int = 0) -> Audio:
+    """That many seconds of nothing."""
+    return Audio(np.zeros(round(seconds * rate), np.float32), rate, start)
+
+
+def join(pieces: list[Audio]) -> Audio:
+    """Put pieces of one rate end to end; the first one's start counts.
+
+    Raises ValueError for an empty list, or for pieces of several rates.
+    """
+    rates = {piece.rate for piece in pieces}
+    if len(rates) != 1:
+        raise ValueError(f"pieces of one rate can be joined, not of {sorted(rates) or 'none'}")
+    return Audio(np.concatenate([piece.pcm for piece in pieces]), pieces[0].rate, pieces[0].start)
+
+
+class Resampler:
+    """Change the rate of a stream that comes in pieces, with no click where they meet (soxr)."""
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        self._from, self._to, self._made = from_rate, to_rate, 0
+        self._stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="MQ")
+
+    def push(self, audio: Audio, *, last: bool = False) -> Audio:
+        """Give the next piece; back comes what is ready, at the new rate, its start counted from the stream's."""
+        if audio.rate != self._from:
+            raise ValueError(f"this stream has {self._from} samples a second, the piece has {audio.rate}")
+        start = self._made
+        pcm = audio.pcm if self._from == self._to else self._stream.resample_chunk(audio.pcm, last=last)
+        self._made += len(pcm)
+        return Audio(np.asarray(pcm, np.float32), self._to, start)
+
+    def flush(self) -> Audio:
+        """What a filter still holds back of the sound so far; what is pushed next begins anew behind it."""
+        tail = self._stream.resample_chunk(np.zeros(0, np.float32), last=True) if self._from != self._to else _NONE
+        self._stream.clear()
+        start, self._made = self._made, self._made + len(tail)
+        return Audio(np.asarray(tail, np.float32), self._to, start)
+
+
+_NONE: Samples = np.zeros(0, np.float32)

@@ -1,0 +1,140 @@
+"""What happens in a conversation, as the session tells it to whoever carries it to the listener."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from chinwag.audio import Audio
+
+ReplyStatus = Literal["completed", "cancelled", "failed", "incomplete"]
+CancelReason = Literal["turn_detected", "client_cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """Somebody speaks: whatever is playing is to fall silent. at_ms: place in the input stream."""
+
+    item_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """Their turn is over. at_ms: place in the input stream."""
+
+    item_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartialTranscript:
+    """The words of the utterance so far; replaces the one before."""
+
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputCommitted:
+    """The sound heard became an item of the conversation."""
+
+    item_id: str
+    previous_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemAdded:
+    """An item is in the history after `previous_id`; its text may still be on its way."""
+
+    item_id: str
+    previous_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcribed:
+    """The final words of an item's sound. seconds: how long that sound was."""
+
+    item_id: str
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionFailed:
+    """The sound of an item could not be turned into words."""
+
+    item_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted:
+    """A reply is under way for good: a turn asked for it, or the client did."""
+
+    reply_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText:
+    """A clause of the reply, told as its sound goes out (or as it is written, where only text was asked for)."""
+
+    reply_id: str
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudio:
+    """A frame of the reply's sound, at its place in the item's sound."""
+
+    reply_id: str
+    item_id: str
+    audio: Audio
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEnded:
+    """Nothing more of this reply will come."""
+
+    reply_id: str
+    item_id: str
+    status: ReplyStatus
+    reason: CancelReason | Literal["max_output_tokens"] | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTraced:
+    """Where the time of a turn went: seconds from the arrival of the last spoken sample to each stage."""
+
+    reply_id: str
+    item_id: str
+    speech_end_ms: int
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something failed, and the conversation goes on."""
+
+    code: str
+    message: str
+
+
+Event: TypeAlias = (
+    SpeechStarted
+    | SpeechStopped
+    | PartialTranscript
+    | InputCommitted
+    | ItemAdded
+    | Transcribed
+    | TranscriptionFailed
+    | ReplyStarted
+    | ReplyText
+    | ReplyAudio
+    | ReplyEnded
+    | TurnTraced
+    | Fault
+)
