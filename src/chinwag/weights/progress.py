@@ -1,0 +1,115 @@
+"""How far a pull has come: bytes that came over the wire, per file and in total."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+RATE_WINDOW_S = 5.0
+
+
+@dataclass
+class FileProgress:
+    """Bytes of one file that are here, of those its source sends for it (not those it has unpacked)."""
+
+    name: str
+    done: float
+    total: int
+
+
+class Progress:
+    """Filled in by a pull on its threads; read from anywhere, at any time.
+
+    say: called with each line a person should read, e.g. that a source was passed over; `lines` keeps them.
+    """
+
+    def __init__(self, say: Callable[[str], None] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.lines: list[str] = []
+        self._say = say
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._files: dict[str, FileProgress] = {}
+        self._received = 0.0
+        self._samples: deque[tuple[float, float]] = deque()
+
+    def place(self, name: str, done: float, total: int) -> None:
+        """Set a file's numbers without counting them as received: a plan, or what was here before."""
+        with self._lock:
+            self._files[name] = FileProgress(name, done, total)
+
+    def receive(self, name: str, bytes_: float) -> None:
+        """Count bytes of a file that came in just now; fewer than none where a source began again."""
+        with self._lock:
+            file = self._files[name]
+            file.done = min(max(file.done + bytes_, 0), file.total)
+            if bytes_ <= 0:
+                return
+            self._received += bytes_
+            now = self._clock()
+            if not self._samples:
+                self._samples.append((now, self._received - bytes_))
+            self._samples.append((now, self._received))
+            while now - self._samples[0][0] > RATE_WINDOW_S and len(self._samples) > 2:
+                self._samples.popleft()
+
+    def finish(self, name: str) -> None:
+        """A file is whole and checked."""
+        with self._lock:
+            self._files[name].done = self._files[name].total
+
+    def say(self, line: str) -> None:
+        """Tell a person."""
+        self.lines.append(line)
+        if self._say is not None:
+            self._say(line)
+
+    @property
+    def files(self) -> list[FileProgress]:
+        """A copy of each file's numbers, in the order they were planned."""
+        with self._lock:
+            return [FileProgress(file.name, file.done, file.total) for file in self._files.values()]
+
+    @property
+    def done(self) -> int:
+        """Bytes here, of all files."""
+        return int(sum(file.done for file in self.files))
+
+    @property
+    def total(self) -> int:
+        """Bytes that all files take to fetch."""
+        return sum(file.total for file in self.files)
+
+    @property
+    def bytes_per_s(self) -> float:
+        """The rate over the last few seconds; 0.0 where nothing comes."""
+        with self._lock:
+            if not self._samples:
+                return 0.0
+            then, before = self._samples[0]
+            seconds = self._clock() - then
+            if self._clock() - self._samples[-1][0] > RATE_WINDOW_S:
+                return 0.0
+            return (self._received - before) / max(seconds, 0.1)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the present rate; None while that is not known."""
+        left, rate = self.total - self.done, self.bytes_per_s
+        if left <= 0:
+            return 0.0
+        return left / rate if rate > 0 else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The `weights` of `GET /api/status`."""
+        left = self.seconds_left
+        return {
+            "done": self.done,
+            "total": self.total,
+            "bytes_per_s": round(self.bytes_per_s, 1),
+            "seconds_left": None if left is None else round(left, 1),
+            "files": [{"name": file.name, "done": int(file.done), "total": file.total} for file in self.files],
+        }

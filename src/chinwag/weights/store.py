@@ -1,0 +1,291 @@
+"""The weights on this disk: fetched whole and checked, or not there at all.
+
+FOLDER/NAME/            a model's files, and .chinwag.json with what they were when they were last hashed
+FOLDER/.partial/NAME/   what of it has come so far; a broken pull goes on from here
+FOLDER/.partial/NAME.lock
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import filelock
+
+from chinwag.config import WeightsSettings
+from chinwag.errors import WeightsError
+from chinwag.weights.catalog import Catalog, File, Model
+from chinwag.weights.progress import Progress
+from chinwag.weights.pull import Pull, require_room
+from chinwag.weights.sources import CHUNK, NoSpaceError, Stopped
+
+State = Literal["ready", "missing", "damaged"]
+_MANIFEST = ".chinwag.json"
+_LOCK_POLL_S = 0.2
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of `chinwag models list`. on_disk: bytes, of a pull that was broken off too."""
+
+    model: Model
+    state: State
+    on_disk: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file, hashed. detail: what is wrong with it; empty where nothing is."""
+
+    model: str
+    file: str
+    state: State
+    detail: str = ""
+
+
+class Store:
+    """All models of the catalog and their state in one folder. Several processes may use it at once."""
+
+    def __init__(self, settings: WeightsSettings, catalog: Catalog | None = None) -> None:
+        self.catalog = catalog or Catalog()
+        self.settings = settings
+        self.root = settings.folder.expanduser().absolute()
+
+    def folder(self, name: str) -> Path:
+        """The folder of a model's files, all of them whole. Raises WeightsError with the way to get them."""
+        model = self.catalog.model(name)
+        wrong = self._wrong(model)
+        if not wrong:
+            return self.root / name
+        fix = f"Run: chinwag models pull {name}" + (" (with a network)." if self.settings.offline else ".")
+        if all(state == "missing" for _, state, _ in wrong):
+            raise WeightsError(f"The weights of {name} are not on this machine.", fix)
+        file, _, detail = next(item for item in wrong if item[1] == "damaged")
+        raise WeightsError(f"The weights of {name} are damaged: {file.name} {detail}.", fix)
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Those of the models, each once, that a pull has work for: not here, not whole, or damaged."""
+        return [name for name in dict.fromkeys(names) if self._wrong(self.catalog.model(name))]
+
+    def size(self, names: Iterable[str]) -> int:
+        """Bytes that the models take on disk."""
+        return sum(self.catalog.model(name).size for name in dict.fromkeys(names))
+
+    def listing(self) -> list[Listed]:
+        """Every model of the catalog with its state."""
+        found: list[Listed] = []
+        for model in self.catalog.models.values():
+            wrong = [state for _, state, _ in self._wrong(model)]
+            state: State = "ready" if not wrong else "damaged" if "damaged" in wrong else "missing"
+            on_disk = _bytes_of(self.root / model.name) + _bytes_of(self._partial(model))
+            found.append(Listed(model, state, on_disk))
+        return found
+
+    def verify(self, names: Iterable[str] = ()) -> list[Checked]:
+        """Hash every file of the models; without names, of those that are on this disk."""
+        chosen = [self.catalog.model(name) for name in dict.fromkeys(names)]
+        if not chosen:
+            chosen = [model for model in self.catalog.models.values() if (self.root / model.name).is_dir()]
+        checked: list[Checked] = []
+        for model in chosen:
+            wrong = {file.name: (state, detail) for file, state, detail in self._wrong(model, hash_all=True)}
+            for file in model.files:
+                state, detail = wrong.get(file.name, ("ready", ""))
+                checked.append(Checked(model.name, file.name, state, detail))
+        return checked
+
+    def remove(self, name: str) -> int:
+        """Delete a model, and what a broken pull of it left. Returns the bytes that this freed."""
+        model = self.catalog.model(name)
+        freed = 0
+        with self._locked(model, threading.Event(), None):
+            for path in (self.root / name, self._partial(model)):
+                size = _bytes_of(path)
+                try:
+                    shutil.rmtree(path)
+                    freed += size
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    raise WeightsError(
+                        f"{path} could not be removed: {error.strerror}.",
+                        "Stop what is using it and try again.",
+                    ) from error
+        return freed
+
+    async def pull(self, names: Iterable[str], progress: Progress | None = None) -> None:
+        """Fetch what is missing of the models and check it, on a thread; at most three downloads at once.
+
+        Raises WeightsError: unknown name, offline, disk full, or no source delivered. Cancelling it ends the
+        downloads at once; what has come is kept for the next time.
+        """
+        models = [self.catalog.model(name) for name in dict.fromkeys(names)]
+        stop = threading.Event()
+        work = asyncio.ensure_future(asyncio.to_thread(self._pull, models, progress or Progress(), stop))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait({work})
+            if not work.cancelled():
+                work.exception()  # heard: it would be logged otherwise
+            raise
+
+    def _pull(self, models: list[Model], progress: Progress, stop: threading.Event) -> None:
+        lacking = [model for model in models if self._wrong(model)]
+        if not lacking:
+            return
+        if self.settings.offline:
+            names = " ".join(model.name for model in lacking)
+            raise WeightsError(
+                f"Not on this machine: {names}; and Chinwag runs offline.",
+                f"With a network, and without --offline, run: chinwag models pull {names}",
+            )
+        pull = Pull(self.settings.sources, progress, stop)
+        for model in lacking:
+            pull.plan(model)
+        try:
+            self._look_at_the_disk(lacking, pull)
+            for model in lacking:
+                with self._locked(model, stop, progress):
+                    self._pull_one(model, pull)
+        except Stopped:
+            return
+        except OSError as error:
+            raise WeightsError(
+                f"{self.root} cannot be written to: {error.strerror or error}.",
+                "Make it writable, or set weights.folder to another folder.",
+            ) from error
+
+    def _look_at_the_disk(self, models: list[Model], pull: Pull) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        wrong = {model.name: [file for file, _, _ in self._wrong(model)] for model in models}
+        here = sum(_bytes_of(self._partial(model)) for model in models)
+        need = sum(file.size for files in wrong.values() for file in files) - here
+        passing = max(pull.passing(model) for model in models)
+        require_room(self.root, max(need, 0) + passing, ", ".join(wrong))
+
+    def _pull_one(self, model: Model, pull: Pull) -> None:
+        whole = self.root / model.name
+        partial = self._partial(model)
+        wrong = [file for file, _, _ in self._wrong(model)]  # another process may have fetched it meanwhile
+        for file in model.files:
+            if file not in wrong:
+                pull.have(model, file)
+        if not wrong:
+            return
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            whole.mkdir(exist_ok=True)
+            pull.run(model, wrong, partial, whole)
+        except (NoSpaceError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _FULL:
+                raise
+            shutil.rmtree(partial, ignore_errors=True)
+            raise WeightsError(
+                f"The disk became full while {model.name} came to {self.root}; what had come of it was removed.",
+                f"Free some space ({model.name} takes {model.size / 1e6:.0f} MB) or set weights.folder"
+                " to a folder on another disk.",
+            ) from error
+        finally:
+            if not any(whole.iterdir() if whole.is_dir() else ()):
+                with contextlib.suppress(OSError):
+                    whole.rmdir()
+        self._write_manifest(model)
+        shutil.rmtree(partial, ignore_errors=True)
+
+    def _partial(self, model: Model) -> Path:
+        return self.root / ".partial" / model.name
+
+    @contextlib.contextmanager
+    def _locked(self, model: Model, stop: threading.Event, progress: Progress | None) -> Iterator[None]:
+        """One process at a time works on a model; the others wait."""
+        where = self.root / ".partial" / f"{model.name}.lock"
+        where.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(where)
+        told = False
+        while True:
+            try:
+                lock.acquire(timeout=_LOCK_POLL_S)
+                break
+            except filelock.Timeout:
+                if stop.is_set():
+                    raise Stopped from None
+                if progress is not None and not told:
+                    progress.say(f"{model.name}: another Chinwag is fetching it; waiting for that one.")
+                    told = True
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _wrong(self, model: Model, hash_all: bool = False) -> list[tuple[File, State, str]]:
+        """The files that are not as the catalog has them.
+
+        A file is hashed only where its size and time are not those of the last good hash.
+        """
+        folder = self.root / model.name
+        known = self._manifest(model)
+        wrong: list[tuple[File, State, str]] = []
+        learned = False
+        for file in model.files:
+            path = folder / file.name
+            try:
+                stat = path.stat()
+            except OSError:
+                wrong.append((file, "missing", "is not there"))
+                continue
+            if stat.st_size != file.size:
+                wrong.append((file, "damaged", f"has {stat.st_size} bytes instead of {file.size}"))
+            elif hash_all or known.get(file.name) != [file.sha256, stat.st_mtime_ns]:
+                if sha256_of(path) == file.sha256:
+                    learned = True
+                else:
+                    wrong.append((file, "damaged", "is not the file that the catalog names (its sha256 differs)"))
+        if learned and not wrong:
+            self._write_manifest(model)
+        return wrong
+
+    def _manifest(self, model: Model) -> dict[str, Any]:
+        try:
+            found = json.loads((self.root / model.name / _MANIFEST).read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _write_manifest(self, model: Model) -> None:
+        """Remember the files as they are now, just hashed and good. Only saves time, so it may fail."""
+        folder = self.root / model.name
+        with contextlib.suppress(OSError):
+            facts = {file.name: [file.sha256, (folder / file.name).stat().st_mtime_ns] for file in model.files}
+            handle, temporary = tempfile.mkstemp(dir=folder, prefix=_MANIFEST)
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                json.dump(facts, out, indent=1)
+            os.replace(temporary, folder / _MANIFEST)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _bytes_of(folder: Path) -> int:
+    if not folder.is_dir():
+        return 0
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
