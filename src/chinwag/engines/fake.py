@@ -1,0 +1,185 @@
+"""Engines for unit tests at virtual time: scripted, no threads, every delay an `asyncio.sleep`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio
+from chinwag.engines.protocols import Delta, EngineOptions, Engines, Message, Transcript, Usage
+
+
+class _Fake:
+    name: ClassVar[str] = "fake"
+
+    @classmethod
+    def needs(cls, settings: Any) -> tuple[str, ...]:
+        return ()
+
+    @classmethod
+    def load(cls, options: EngineOptions) -> Self:
+        return cls()
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass
+class FakeVad(_Fake):
+    """P(speech) is 1 where the sound is louder than 0.01. failure: raised by every `feed`."""
+
+    frame: ClassVar[int] = 512
+    failure: Exception | None = None
+
+    def open(self) -> FakeVad:
+        """Itself: it has no state."""
+        return self
+
+    async def feed(self, audio: Audio) -> float:
+        """1.0 for loud sound, else 0.0."""
+        if self.failure:
+            raise self.failure
+        return float(np.abs(audio.pcm).max(initial=0.0) > 0.01)
+
+
+@dataclass
+class FakeTurnJudge(_Fake):
+    """Always of the same opinion. delay_s: how long it thinks; failure: raised instead."""
+
+    finished: float = 1.0
+    delay_s: float = 0.02
+    failure: Exception | None = None
+
+    async def judge(self, audio: Audio, transcript: str, history: Sequence[Message]) -> float:
+        """`finished`, after `delay_s`."""
+        await asyncio.sleep(self.delay_s)
+        if self.failure:
+            raise self.failure
+        return self.finished
+
+
+@dataclass
+class FakeTranscriber(_Fake):
+    """One scripted word for each 200 ms of loud sound in an utterance; utterances go on through `words`."""
+
+    languages: ClassVar[tuple[str, ...]] = ("en",)
+    words: list[str] = field(default_factory=lambda: [f"word{i}" for i in range(200)])
+    delay_s: float = 0.03
+    failure: Exception | None = None
+    spent: int = 0
+
+    def open(self, language: str | None = None) -> FakeUtterance:
+        """Begin an utterance."""
+        return FakeUtterance(self)
+
+
+class FakeUtterance:
+    """Counts loud samples."""
+
+    def __init__(self, engine: FakeTranscriber) -> None:
+        self._engine, self._loud, self._until = engine, 0, 0
+
+    def push(self, audio: Audio) -> None:
+        """Add sound."""
+        self._loud += int((np.abs(audio.pcm) > 0.01).sum())
+        self._until = audio.end
+
+    async def partial(self) -> Transcript:
+        """Words so far."""
+        return await self._transcript(final=False)
+
+    async def finish(self) -> Transcript:
+        """Final words."""
+        return await self._transcript(final=True)
+
+    async def _transcript(self, *, final: bool) -> Transcript:
+        await asyncio.sleep(self._engine.delay_s)
+        if self._engine.failure:
+            raise self._engine.failure
+        count = self._loud // (LISTEN_RATE // 5)
+        return Transcript(" ".join(self._engine.words[:count]), final, self._until)
+
+
+@dataclass
+class FakeChat(_Fake):
+    """Writes `answer`, or the next of `answers`, token by token; `asked` holds the messages of every call."""
+
+    model: str = "fake"
+    answer: str = "This is the answer. It has two sentences."
+    answers: list[str] = field(default_factory=list)
+    first_token_s: float = 0.1
+    token_s: float = 0.03
+    failure: Exception | None = None
+    fails_after: int = 0
+    asked: list[list[Message]] = field(default_factory=list)
+    prefilled: list[list[Message]] = field(default_factory=list)
+    closed: int = 0
+
+    async def chat(
+        self, messages: Sequence[Message], *, cache_key: str = "", max_tokens: int | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """The next answer, word by word."""
+        self.asked.append(list(messages))
+        answer = self.answers.pop(0) if self.answers else self.answer
+        try:
+            await asyncio.sleep(self.first_token_s)
+            tokens = answer.split(" ")
+            for number, token in enumerate(tokens[:max_tokens]):
+                if self.failure and number >= self.fails_after:
+                    raise self.failure
+                yield Delta(token if number == 0 else f" {token}")
+                await asyncio.sleep(self.token_s)
+            cut = max_tokens is not None and len(tokens) > max_tokens
+            yield Delta(finish_reason="length" if cut else "stop", usage=Usage(len(messages), 0, len(tokens)))
+        finally:
+            self.closed += 1
+
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> None:
+        """Note it in `prefilled`."""
+        self.prefilled.append(list(messages))
+
+
+@dataclass
+class FakeVoice(_Fake):
+    """Each character is 50 ms of sound. spoken: the clauses; failure: raised after `fails_after` clauses."""
+
+    rate: int = WIRE_RATE
+    voices: tuple[str, ...] = ("one", "two")
+    delay_s: float = 0.02
+    failure: Exception | None = None
+    fails_after: int = 0
+    spoken: list[str] = field(default_factory=list)
+
+    async def speak(
+        self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
+    ) -> AsyncGenerator[Audio, None]:
+        """One piece of a constant 0.5."""
+        await asyncio.sleep(self.delay_s)
+        if self.failure and len(self.spoken) >= self.fails_after:
+            raise self.failure
+        self.spoken.append(text)
+        yield Audio(np.full(len(text) * self.rate // 20, 0.5, np.float32), self.rate)
+
+
+@dataclass
+class Fakes:
+    """A whole set, each of them to be scripted by the test."""
+
+    vad: FakeVad = field(default_factory=FakeVad)
+    turn: FakeTurnJudge = field(default_factory=FakeTurnJudge)
+    stt: FakeTranscriber = field(default_factory=FakeTranscriber)
+    llm: FakeChat = field(default_factory=FakeChat)
+    tts: FakeVoice = field(default_factory=FakeVoice)
+
+    def engines(self) -> Engines:
+        """As a session takes them."""
+        return Engines(self.vad, self.turn, self.stt, self.llm, self.tts)
+
+
+def loud(seconds: float, rate: int = WIRE_RATE) -> Audio:
+    """Sound that FakeVad takes for speech."""
+    return Audio(np.full(round(seconds * rate), 0.5, np.float32), rate)

@@ -1,0 +1,231 @@
+"""A model that comes with the program: llama.cpp's server as its child, spoken to like any other server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections import Counter, OrderedDict
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from chinwag.engines.llm.llama_server import LlamaServer
+from chinwag.engines.llm.openai_compatible import OpenAIChat, connect
+from chinwag.engines.onnx import weights_folder
+from chinwag.engines.protocols import Delta, EngineOptions, Message
+from chinwag.errors import EngineError
+
+DEFAULT_MODEL = "qwen2.5-coder-0.5b"
+
+log = logging.getLogger(__name__)
+
+
+class EmbeddedChat:
+    """A GGUF model in llama.cpp's server (xllamacpp): batched, with a prompt cache and a slot per conversation.
+
+    A server that has died fails the reply it was at, and is started again for the next.
+    """
+
+    name: ClassVar[str] = "embedded"
+
+    def __init__(self, server: LlamaServer, start: Callable[[], LlamaServer], key: str, settings: Any) -> None:
+        self._server, self._start, self._key, self._settings = server, start, key, settings
+        self.model = _model_name(settings)
+        self._starting = asyncio.Lock()
+        self._closed = False
+        self._connect()
+
+    def _connect(self) -> None:
+        import httpx
+
+        address, settings = self._server.address, self._settings
+        self._inner = OpenAIChat(
+            connect(f"{address}/v1", self._key, settings.timeout_s), self.model, settings, self.name
+        )
+        self._http = httpx.AsyncClient(
+            base_url=address, headers=_headers(self._key), trust_env=False, timeout=settings.timeout_s
+        )
+        self._slots = Slots(settings.slots)
+        self._prefills: dict[str, asyncio.Task[None]] = {}
+        self._chats: Counter[str] = Counter()
+
+    @classmethod
+    def needs(cls, settings: Any) -> tuple[str, ...]:
+        """The model's catalog name; nothing where a .gguf file is set."""
+        return () if settings.model.endswith(".gguf") else (settings.model or DEFAULT_MODEL,)
+
+    @classmethod
+    def load(cls, options: EngineOptions) -> Self:
+        """Load the model, start its server on a free loopback port that only this program has the key of, warm up."""
+
+        settings, key = options.settings, secrets.token_urlsafe(32)
+        wanted = {
+            "path": str(_model_path(options)),
+            "key": key,
+            "slots": settings.slots,
+            "context_tokens": settings.context_tokens,
+            "threads": settings.threads,
+        }
+        start = partial(LlamaServer, wanted)
+        server = start()
+        try:
+            asyncio.run(_warm_up(f"{server.address}/v1", key, settings))
+            return cls(server, start, key, settings)
+        except Exception as error:
+            server.close()
+            raise EngineError(
+                f"The embedded language model does not answer: {error}.", "Set another llm.model.", cls.name
+            ) from error
+
+    async def chat(
+        self, messages: Sequence[Message], *, cache_key: str = "", max_tokens: int | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """Stream the answer, from the slot that has this conversation's prompt in its cache."""
+        await self._revive()
+        await self._stop_prefill(cache_key)
+        self._chats[cache_key] += 1
+        try:
+            with self._slots.use(cache_key) as slot:
+                extra = {"id_slot": slot, "cache_prompt": True}
+                async with aclosing(self._inner.stream(messages, max_tokens, extra)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+        finally:
+            self._chats[cache_key] -= 1
+            if not self._chats[cache_key]:
+                del self._chats[cache_key]
+
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> None:
+        """Read the prompt up to the last word of the last message; a newer one, or a chat, takes its place."""
+        if not cache_key or not messages or cache_key in self._chats:
+            return
+        await self._stop_prefill(cache_key)
+        task = asyncio.create_task(self._read(messages, cache_key), name=f"prefill {cache_key}")
+        self._prefills[cache_key] = task
+        try:
+            await asyncio.wait({task})
+        finally:
+            task.cancel()
+            if self._prefills.get(cache_key) is task:
+                del self._prefills[cache_key]
+
+    async def close(self) -> None:
+        """End the server."""
+        self._closed = True
+        for key in list(self._prefills):
+            await self._stop_prefill(key)
+        await self._inner.close()
+        await self._http.aclose()
+        await asyncio.to_thread(self._server.close)
+
+    async def _revive(self) -> None:
+        """Start the server again where its process has died."""
+        if self._closed:
+            raise EngineError("The embedded language model is closed.", "Start the server again.", self.name)
+        async with self._starting:
+            if self._server.running:
+                return
+            log.warning("The embedded language model has ended; starting it again.")
+            await self._inner.close()
+            await self._http.aclose()
+            await asyncio.to_thread(self._server.close)
+            self._server = await asyncio.to_thread(self._start)
+            self._connect()
+
+    async def _stop_prefill(self, cache_key: str) -> None:
+        task = self._prefills.pop(cache_key, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _read(self, messages: Sequence[Message], cache_key: str) -> None:
+        import httpx
+
+        # A hint: whatever goes wrong here shows, with its reason, when the chat itself is asked for.
+        with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
+            answer = await self._http.post("/apply-template", json={"messages": list(messages)})
+            prompt: str = answer.json()["prompt"]
+            said = messages[-1]["content"].strip()
+            end = prompt.rfind(said)
+            if end < 0:
+                return
+            with self._slots.use(cache_key) as slot:
+                if slot < 0:
+                    return
+                body = {"prompt": prompt[: end + len(said)], "n_predict": 0, "id_slot": slot, "cache_prompt": True}
+                await self._http.post("/completion", json=body)
+
+
+async def _warm_up(base_url: str, key: str, settings: Any) -> None:
+    """A word through the very client of every answer: what that loads at its first use would delay the first one."""
+    chat = OpenAIChat(connect(base_url, key, settings.timeout_s), _model_name(settings), settings, EmbeddedChat.name)
+    async with aclosing(chat.stream([{"role": "user", "content": "Hello."}], max_tokens=2)) as deltas:
+        async for _ in deltas:
+            continue
+    await chat.close()
+
+
+class Slots:
+    """Which conversation's prompt is in which of the server's slots; the longest unused one gives way."""
+
+    def __init__(self, count: int) -> None:
+        self._owners: OrderedDict[str, int] = OrderedDict()
+        self._free = list(range(count))
+        self._busy: set[int] = set()
+
+    @contextmanager
+    def use(self, key: str) -> Iterator[int]:
+        """The slot for this conversation; -1 (any that is idle) where its own or all are busy, or it has no name."""
+        slot = self._choose(key)
+        if slot >= 0:
+            self._busy.add(slot)
+        try:
+            yield slot
+        finally:
+            self._busy.discard(slot)
+
+    def _choose(self, key: str) -> int:
+        if not key:
+            return -1
+        if key in self._owners:
+            self._owners.move_to_end(key)
+            slot = self._owners[key]
+            return -1 if slot in self._busy else slot
+        if self._free:
+            slot = self._free.pop(0)
+        else:
+            idle = next((owner for owner, slot in self._owners.items() if slot not in self._busy), None)
+            if idle is None:
+                return -1
+            slot = self._owners.pop(idle)
+        self._owners[key] = slot
+        return slot
+
+
+def _model_path(options: EngineOptions) -> Path:
+    settings = options.settings
+    if settings.model.endswith(".gguf"):
+        path = Path(settings.model).expanduser()
+        if not path.is_file():
+            raise EngineError(f"There is no model file {path}.", "Correct llm.model.", EmbeddedChat.name)
+        return path
+    name = settings.model or DEFAULT_MODEL
+    folder = weights_folder(options.weights, name, EmbeddedChat.name)
+    files = sorted(folder.glob("*.gguf"))
+    if not files:
+        raise EngineError(
+            f"The weights {name} hold no .gguf file.", f"Run `chinwag models pull {name}`.", EmbeddedChat.name
+        )
+    return files[0]
+
+
+def _model_name(settings: Any) -> str:
+    return Path(settings.model).stem if settings.model.endswith(".gguf") else settings.model or DEFAULT_MODEL
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}", "Connection": "close"}

@@ -1,0 +1,235 @@
+"""Ollama, through its own client: models that the user has pulled, kept in memory between turns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+from chinwag.engines.llm.openai_compatible import LOOPBACK
+from chinwag.engines.llm.reasoning import ThinkFilter
+from chinwag.engines.protocols import Delta, EngineOptions, Message, Usage
+from chinwag.errors import EngineError
+
+if TYPE_CHECKING:
+    from ollama import AsyncClient, Client
+
+KEEP_ALIVE = "30m"
+"""How long Ollama keeps the model in memory after the last word; its own five minutes make a pause expensive."""
+
+_CLOUD = ("-cloud", ":cloud")
+_EMBEDS = ("embed", "bge-", "minilm", "rerank")
+
+
+class OllamaChat:
+    """A chat model in Ollama."""
+
+    name: ClassVar[str] = "ollama"
+
+    def __init__(self, client: AsyncClient, model: str, thinks: bool, settings: Any) -> None:
+        self._client, self.model, self._settings = client, model, settings
+        # To a model that cannot think, the field is an error in some of Ollama's versions.
+        self._think = False if thinks else None
+        self._prefills: dict[str, asyncio.Task[None]] = {}
+
+    @classmethod
+    def needs(cls, settings: Any) -> tuple[str, ...]:
+        """Nothing: Ollama has the weights."""
+        return ()
+
+    @classmethod
+    def load(cls, options: EngineOptions) -> Self:
+        """Choose the model and have Ollama bring it into memory."""
+        import httpx
+        from ollama import AsyncClient
+
+        settings = options.settings
+        try:
+            with _client(settings, timeout=10.0) as client:
+                model = _choose(client, settings.model)
+                if model is None:
+                    raise EngineError(
+                        f"Ollama has no {settings.model or 'chat model'}.",
+                        f"Run `ollama pull {settings.model or 'llama3.2'}`.",
+                        cls.name,
+                    )
+                thinks = "thinking" in _capabilities(client, model)
+            with _client(settings, timeout=300.0) as client:
+                client.generate(model, keep_alive=KEEP_ALIVE)
+        except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
+            raise _explain(error, settings.model, settings) from error
+        except Exception as error:  # ollama.ResponseError derives from Exception alone
+            raise _explain(error, settings.model, settings) from error
+        timeout = httpx.Timeout(settings.timeout_s, connect=5.0)
+        return cls(AsyncClient(_host(settings), timeout=timeout, **_client_options(settings)), model, thinks, settings)
+
+    async def chat(
+        self, messages: Sequence[Message], *, cache_key: str = "", max_tokens: int | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """Stream the answer, thinking left out. Every failure is an EngineError that says what to do."""
+        await self._stop_prefill(cache_key)
+        settings, loop = self._settings, asyncio.get_running_loop()
+        think, deadline = ThinkFilter(), loop.time() + settings.timeout_s
+        parts = await self._ask(messages, max_tokens or settings.max_tokens)
+        last: Any = None
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        part = await anext(parts, None)
+                except Exception as error:
+                    raise _explain(error, self.model, settings) from error
+                if part is None:
+                    break
+                last = part
+                said = think.feed(part.message.content or "")
+                if said:
+                    yield Delta(said)
+                    deadline = loop.time() + settings.timeout_s
+        finally:
+            await parts.aclose()
+        if last is None or not last.done:
+            raise EngineError(
+                "Ollama broke off in the middle of its answer.", "Look at Ollama's log, then ask again.", self.name
+            )
+        rest = think.end()
+        if rest:
+            yield Delta(rest)
+        usage = Usage(last.prompt_eval_count or 0, 0, last.eval_count or 0)
+        yield Delta(finish_reason="length" if last.done_reason == "length" else "stop", usage=usage)
+
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> None:
+        """Have Ollama read the prompt: an answer of one token, thrown away."""
+        if not messages:
+            return
+        await self._stop_prefill(cache_key)
+        task = asyncio.create_task(self._read(messages), name=f"prefill {cache_key}")
+        self._prefills[cache_key] = task
+        try:
+            await asyncio.wait({task})
+        finally:
+            task.cancel()
+            if self._prefills.get(cache_key) is task:
+                del self._prefills[cache_key]
+
+    async def close(self) -> None:
+        """Close the connections; Ollama lives on."""
+        for key in list(self._prefills):
+            await self._stop_prefill(key)
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def _ask(self, messages: Sequence[Message], tokens: int) -> Any:
+        return await self._client.chat(
+            self.model,
+            [dict(message) for message in messages],
+            stream=True,
+            think=self._think,
+            keep_alive=KEEP_ALIVE,
+            options={"temperature": self._settings.temperature, "num_predict": tokens},
+        )
+
+    async def _read(self, messages: Sequence[Message]) -> None:
+        try:
+            parts = await self._ask(messages, 1)
+            try:
+                async for _ in parts:
+                    pass
+            finally:
+                await parts.aclose()
+        except Exception:  # a hint: the fault shows, with its reason, when the chat itself is asked for
+            return
+
+    async def _stop_prefill(self, key: str) -> None:
+        task = self._prefills.pop(key, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+
+
+async def detect(settings: Any, timeout: float = 1.0) -> str | None:  # noqa: ASYNC109 - it bounds requests on a thread
+    """The chat model that Ollama would answer with, or None where none answers within `timeout` seconds.
+
+    Asks only the address that the user set (llm.base_url, OLLAMA_HOST), else this machine's usual one.
+    """
+
+    def look() -> str | None:
+        try:
+            with _client(settings, timeout) as client:
+                return _choose(client, settings.model)
+        except Exception:  # whatever is there, it is no Ollama that answers
+            return None
+
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(look), 2 * timeout)
+    except TimeoutError:
+        return None
+
+
+def _host(settings: Any) -> str | None:
+    return settings.base_url.removesuffix("/").removesuffix("/v1") or None
+
+
+def _address(settings: Any) -> str:
+    return _host(settings) or os.environ.get("OLLAMA_HOST") or "127.0.0.1:11434"
+
+
+def _client_options(settings: Any) -> dict[str, Any]:
+    address = _address(settings)
+    host = urlsplit(address if "//" in address else f"//{address}").hostname
+    return {"trust_env": host not in LOOPBACK, "headers": {"Connection": "close"} if host in LOOPBACK else {}}
+
+
+def _client(settings: Any, timeout: float) -> Client:
+    from ollama import Client
+
+    return Client(_host(settings), timeout=timeout, **_client_options(settings))
+
+
+def _choose(client: Client, wanted: str) -> str | None:
+    """The model wanted where it is there (`name` means `name:latest`), else the newest that can chat.
+
+    Never one that Ollama would only pass on to its cloud, unless it is asked for by name.
+    """
+    names = [model.model for model in client.list().models if model.model]
+    if wanted:
+        return next((name for name in (wanted, f"{wanted}:latest") if name in names), None)
+    for name in names:
+        if not name.endswith(_CLOUD) and "completion" in _capabilities(client, name):
+            return name
+    return None
+
+
+def _capabilities(client: Client, model: str) -> list[str]:
+    told = client.show(model).capabilities
+    if told is not None:
+        return list(told)
+    return [] if any(part in model for part in _EMBEDS) else ["completion"]  # Ollama before 0.6.4 tells none
+
+
+def _explain(error: Exception, model: str, settings: Any) -> EngineError:
+    import httpx
+    from ollama import ResponseError
+
+    if isinstance(error, EngineError):
+        return error
+    where = _address(settings)
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)) or type(error) is ConnectionError:
+        message, fix = f"Ollama does not answer at {where}.", "Start it with `ollama serve`, or correct llm.base_url."
+    elif isinstance(error, (TimeoutError, httpx.TimeoutException)):
+        message = f"Ollama said no word for {settings.timeout_s:g} s."
+        fix = "Choose a smaller model, or raise llm.timeout_s."
+    elif isinstance(error, ResponseError) and error.status_code == 404:
+        message, fix = f"Ollama has no {model}.", f"Run `ollama pull {model}`."
+    elif isinstance(error, ResponseError):
+        message = f"Ollama failed: {error.error.strip().rstrip('.')}."
+        fix = "Look at Ollama's log, then ask again."
+    elif isinstance(error, httpx.TransportError):
+        message, fix = "Ollama broke off in the middle of its answer.", "Look at Ollama's log, then ask again."
+    elif isinstance(error, json.JSONDecodeError):
+        message, fix = f"What answers at {where} is no Ollama: it sends no JSON.", "Correct llm.base_url."
+    else:
+        message, fix = f"What Ollama sent cannot be read: {error}.", "Bring Ollama up to date."
+    return EngineError(message, fix, OllamaChat.name)

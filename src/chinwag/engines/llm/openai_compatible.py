@@ -1,0 +1,249 @@
+"""Any server that speaks OpenAI's chat completions: OpenAI, LM Studio, vLLM, llama.cpp and many more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+from chinwag.engines.llm.reasoning import ThinkFilter
+from chinwag.engines.protocols import Delta, EngineOptions, Message, Usage
+from chinwag.errors import EngineError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+OPENAI = "https://api.openai.com/v1"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class OpenAIChat:
+    """A chat model behind an OpenAI-compatible address."""
+
+    name: ClassVar[str] = "openai"
+
+    def __init__(self, client: AsyncOpenAI, model: str, settings: Any, name: str = "openai") -> None:
+        self._client, self.model, self._settings, self._name = client, model, settings, name
+        self._refused: set[str] = set()
+
+    @classmethod
+    def needs(cls, settings: Any) -> tuple[str, ...]:
+        """Nothing: the weights are the server's."""
+        return ()
+
+    @classmethod
+    def load(cls, options: EngineOptions) -> Self:
+        """Reach the server and choose its first model where none is set."""
+        settings = options.settings
+        base_url = settings.base_url or OPENAI
+        key = settings.api_key
+        if urlsplit(base_url).hostname == urlsplit(OPENAI).hostname:
+            key = key or os.environ.get("OPENAI_API_KEY", "")
+            if not key:
+                raise EngineError(
+                    "The llm engine openai has neither a key nor another server's address.",
+                    "Set llm.api_key (or OPENAI_API_KEY) to use OpenAI, or llm.base_url to the address of your own"
+                    " server, e.g. http://127.0.0.1:1234/v1.",
+                    cls.name,
+                )
+        return cls(connect(base_url, key, settings.timeout_s), _choose(base_url, key, settings), settings)
+
+    async def chat(
+        self, messages: Sequence[Message], *, cache_key: str = "", max_tokens: int | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """Stream the answer, thinking left out. Every failure is an EngineError that says what to do."""
+        async with aclosing(self.stream(messages, max_tokens)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def stream(
+        self, messages: Sequence[Message], max_tokens: int | None, extra: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[Delta, None]:
+        """`chat`, with further fields for the request's body."""
+        settings = self._settings
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": list(messages),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "temperature": settings.temperature,
+            "max_tokens": max_tokens or settings.max_tokens,
+            "extra_body": dict(extra or {}),
+        }
+        loop = asyncio.get_running_loop()
+        think, finish, usage = ThinkFilter(), None, Usage()
+        deadline = loop.time() + settings.timeout_s
+        try:
+            async with asyncio.timeout_at(deadline):
+                chunks = await self._begin(request)
+        except Exception as error:
+            raise self._explained(error) from error
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        chunk = await anext(chunks, None)
+                except Exception as error:
+                    raise self._explained(error) from error
+                if chunk is None:
+                    break
+                text, ended, cost = _read(chunk)
+                finish, usage = ended or finish, cost or usage
+                said = think.feed(text)
+                if said:
+                    yield Delta(said)
+                    deadline = loop.time() + settings.timeout_s
+        finally:
+            await chunks.aclose()
+        if finish is None:
+            raise EngineError(
+                f"{self._who} broke off in the middle of its answer.",
+                "Look at that server's log, then ask again.",
+                self._name,
+            )
+        rest = think.end()
+        if rest:
+            yield Delta(rest)
+        yield Delta(finish_reason="length" if finish == "length" else "stop", usage=usage)
+
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> None:
+        """Nothing: there is no way to ask a server of an unknown kind for it that costs nothing."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _begin(self, request: dict[str, Any]) -> Any:
+        """Send the request, again without a field that this model refuses (as OpenAI's reasoning models do)."""
+        from openai import BadRequestError
+
+        while True:
+            sent = {key: value for key, value in request.items() if key not in self._refused}
+            if "max_tokens" in self._refused and "max_completion_tokens" not in self._refused:
+                sent["max_completion_tokens"] = request["max_tokens"]
+            try:
+                return await self._client.chat.completions.create(**sent)
+            except BadRequestError as error:
+                if error.param not in sent or error.param not in {"temperature", "max_tokens", "stream_options"}:
+                    raise
+                self._refused.add(error.param)
+
+    @property
+    def _who(self) -> str:
+        return f"The language model server at {urlsplit(str(self._client.base_url)).netloc}"
+
+    def _explained(self, error: Exception) -> EngineError:
+        return explain(error, self._name, self._who, self.model, self._settings.timeout_s)
+
+
+def connect(base_url: str, key: str, timeout_s: float) -> AsyncOpenAI:
+    """A client that tries once. An address on this machine is never asked for through a proxy."""
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
+
+    here = urlsplit(base_url).hostname in LOOPBACK
+    return AsyncOpenAI(
+        base_url=base_url,
+        api_key=key or "none",
+        max_retries=0,
+        timeout=Timeout(timeout_s, connect=min(timeout_s, 5.0)),
+        # A kept connection may be closed by the server just as we send; on loopback a new one costs nothing.
+        default_headers={"Connection": "close"} if here else None,
+        http_client=DefaultAsyncHttpxClient(trust_env=not here),
+    )
+
+
+def _choose(base_url: str, key: str, settings: Any) -> str:
+    """The model set, else the server's first. Asks the server in both cases, so that a fault shows at the start."""
+    from openai import DefaultHttpxClient, NotFoundError, OpenAI
+
+    http = DefaultHttpxClient(trust_env=urlsplit(base_url).hostname not in LOOPBACK)
+    who = f"The language model server at {urlsplit(base_url).netloc}"
+    with OpenAI(base_url=base_url, api_key=key or "none", max_retries=0, timeout=10.0, http_client=http) as client:
+        try:
+            names = [model.id for model in client.models.list()]
+        except NotFoundError as error:
+            if settings.model:  # some servers keep no list
+                return str(settings.model)
+            raise EngineError(
+                f"{who} has no list of its models.", "Set llm.model to the one to use.", "openai"
+            ) from error
+        except Exception as error:
+            raise explain(error, "openai", who, settings.model, 10.0) from error
+    if not settings.model and not names:
+        raise EngineError(f"{who} has no model loaded.", "Load one there, or set llm.model.", "openai")
+    return str(settings.model or names[0])
+
+
+def _read(chunk: Any) -> tuple[str, str | None, Usage | None]:
+    """The text, the finish reason and the cost in one chunk. What is not there is empty."""
+    choice = chunk.choices[0] if getattr(chunk, "choices", None) else None
+    usage = None
+    if getattr(chunk, "usage", None):
+        details = getattr(chunk.usage, "prompt_tokens_details", None)
+        usage = Usage(
+            chunk.usage.prompt_tokens or 0,
+            (details.cached_tokens if details else 0) or 0,
+            chunk.usage.completion_tokens or 0,
+        )
+    if choice is None:
+        return "", None, usage
+    return (choice.delta.content if choice.delta else None) or "", choice.finish_reason, usage
+
+
+def explain(error: Exception, engine: str, who: str, model: str, timeout_s: float) -> EngineError:
+    """One clear EngineError for whatever a chat server did wrong."""
+    import openai
+
+    if isinstance(error, EngineError):
+        return error
+    message, fix = (
+        f"{who} sent something that is no answer: {_brief(error)}.",
+        "Check that llm.base_url is right: most end in /v1.",
+    )
+    if isinstance(error, (TimeoutError, openai.APITimeoutError)):
+        message = f"{who} said no word for {timeout_s:g} s."
+        fix = "Choose a smaller or faster model, or raise llm.timeout_s."
+    elif isinstance(error, openai.APIStatusError):
+        message, fix = _explain_status(error, who, model)
+    elif isinstance(error, openai.APIConnectionError):
+        cause = error.__cause__
+        if cause is not None and "Connect" in type(cause).__name__:
+            message, fix = f"{who} cannot be reached.", "Start it, or correct llm.base_url."
+        else:
+            message = f"{who} broke off in the middle of its answer."
+            fix = "Look at that server's log, then ask again."
+    elif isinstance(error, openai.APIError) and not isinstance(error, openai.APIResponseValidationError):
+        message, fix = f"{who} failed while it answered: {_brief(error)}.", "Look at that server's log, then ask again."
+    elif isinstance(error, json.JSONDecodeError):
+        message = f"{who} sent something that is not JSON."
+    return EngineError(message, fix, engine)
+
+
+def _explain_status(error: Any, who: str, model: str) -> tuple[str, str]:
+    status, said = error.status_code, _brief(error)
+    if "context" in said and ("size" in said or "length" in said):
+        return f"The conversation is too long for the model {model}.", "Begin a new one, or raise llm.context_tokens."
+    by_status = {
+        401: (f"{who} does not accept the key.", "Set llm.api_key to a valid one."),
+        403: (f"{who} forbids this: {said}.", "Check what the key in llm.api_key may do."),
+        404: (
+            f"{who} does not know the model {model}: {said}.",
+            "Set llm.model to one it has, or correct llm.base_url.",
+        ),
+        429: (f"{who} refuses more requests for now: {said}.", "Wait a little, or look at your plan's limits."),
+    }
+    if status in by_status:
+        return by_status[status]
+    if status >= 500:
+        return f"{who} has failed ({status}): {said}.", "Look at that server's log, then ask again."
+    return f"{who} refuses the request ({status}): {said}.", "Check llm.model and the other llm settings."
+
+
+def _brief(error: Exception) -> str:
+    body = getattr(error, "body", None)
+    said = body.get("message") if isinstance(body, dict) else None
+    return (str(said or error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")

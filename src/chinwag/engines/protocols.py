@@ -1,0 +1,201 @@
+"""What a session asks of its engines.
+
+An engine is loaded once and shared by all sessions; what belongs to one conversation (a VAD's state, an
+utterance) is a stream that the engine opens. Every awaited method does its work on the engine's own worker and
+may be cancelled; every failure is an `EngineError` with a next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NotRequired, Protocol, Self, TypedDict, runtime_checkable
+
+from chinwag.audio import Audio
+
+Task = Literal["vad", "turn", "stt", "llm", "tts"]
+TASKS: tuple[Task, ...] = ("vad", "turn", "stt", "llm", "tts")
+
+
+class Message(TypedDict):
+    """One message of a chat prompt, in the shape every OpenAI-compatible server takes."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    tool_calls: NotRequired[list[dict[str, Any]]]
+    tool_call_id: NotRequired[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """Words heard.
+
+    text: as the transcriber wrote them, trimmed.
+    final: no later sound of this utterance can change them.
+    until: samples of the listening stream (16 kHz) that were heard for it.
+    confidence: mean probability of the tokens, 0 to 1; 1.0 where the engine cannot tell.
+    """
+
+    text: str
+    final: bool
+    until: int
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a reply cost."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a chat model's answer: some text, or how it ended with what it cost."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What an engine is loaded with.
+
+    settings: its section of the configuration, e.g. `config.llm`; attributes by name.
+    weights: for each catalog name the engine asked for, the folder its files are in.
+    """
+
+    settings: Any
+    weights: Mapping[str, Path] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What the registry needs of every engine class."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    def needs(cls, settings: Any) -> tuple[str, ...]:
+        """Catalog names of the weights these settings call for."""
+        ...
+
+    @classmethod
+    def load(cls, options: EngineOptions) -> Self:
+        """Load and warm up; blocks, so it is called on a thread. Raises EngineError or WeightsError."""
+        ...
+
+    async def close(self) -> None:
+        """Give back threads and memory. May be called twice."""
+        ...
+
+
+class VadStream(Protocol):
+    """One conversation's ear for speech."""
+
+    async def feed(self, audio: Audio) -> float:
+        """P(speech), 0 to 1, in the next `frame` samples of sound at 16 kHz."""
+        ...
+
+
+class Vad(Engine, Protocol):
+    """Voice activity detection."""
+
+    frame: ClassVar[int]
+    """Samples at 16 kHz that each `feed` takes."""
+
+    def open(self) -> VadStream:
+        """Begin a stream of its own state."""
+        ...
+
+
+class TurnJudge(Engine, Protocol):
+    """Tells from the sound whether the speaker has finished."""
+
+    async def judge(self, audio: Audio, transcript: str, history: Sequence[Message]) -> float:
+        """P(finished), 0 to 1. audio: the utterance so far at 16 kHz, its silence included; the last 8 s count."""
+        ...
+
+
+class Utterance(Protocol):
+    """One utterance on its way to words."""
+
+    def push(self, audio: Audio) -> None:
+        """Add sound (16 kHz); costs nothing until words are asked for."""
+        ...
+
+    async def partial(self) -> Transcript:
+        """The words so far."""
+        ...
+
+    async def finish(self) -> Transcript:
+        """The final words, ahead of any partial that waits. More sound may still be pushed (they went on)."""
+        ...
+
+
+class Transcriber(Engine, Protocol):
+    """Speech to text."""
+
+    languages: ClassVar[tuple[str, ...]]
+
+    def open(self, language: str | None = None) -> Utterance:
+        """Begin an utterance. language: BCP 47, or None to let the engine find out."""
+        ...
+
+
+class ChatModel(Engine, Protocol):
+    """Writes the answer."""
+
+    model: str
+    """The model that answers, as its server calls it."""
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        cache_key: str = "",
+        max_tokens: int | None = None,
+    ) -> AsyncGenerator[Delta, None]:
+        """Stream the answer; the last Delta has a finish_reason ("stop" or "length") and the usage.
+
+        cache_key: names the conversation, so that its prompt is found in the model's cache again.
+        Closing the generator stops the model within a token. Use it under `contextlib.aclosing`.
+        """
+        ...
+
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> None:
+        """Read the prompt into the cache ahead of `chat`; a hint that may do nothing, and never raises."""
+        ...
+
+
+class Voice(Engine, Protocol):
+    """Text to speech."""
+
+    rate: int
+    """Samples a second that it makes."""
+    voices: tuple[str, ...]
+    """Names it can speak with; the first is the default."""
+
+    def speak(
+        self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
+    ) -> AsyncGenerator[Audio, None]:
+        """Speak one clause, piece by piece as it is made. speed: 1.0 is the voice's own pace.
+
+        Closing the generator stops the work. An unknown voice raises EngineError naming those there are.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The loaded engines that all sessions share."""
+
+    vad: Vad
+    turn: TurnJudge
+    stt: Transcriber
+    llm: ChatModel
+    tts: Voice

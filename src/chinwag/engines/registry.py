@@ -1,0 +1,46 @@
+"""Finds engines by name, through entry points; Chinwag's own come in by the same door as anyone's.
+
+An engine package declares, say, `[project.entry-points."chinwag.tts"]  parrot = "parrot.chinwag:Parrot"`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import entry_points
+from typing import Any
+
+from chinwag.engines.protocols import TASKS, Engine, Task
+from chinwag.errors import EngineError
+
+__all__ = ["TASKS", "find", "names"]
+
+
+def names(task: Task) -> list[str]:
+    """Every engine installed for a task, by name, sorted."""
+    return sorted({point.name for point in entry_points(group=f"chinwag.{task}")})
+
+
+def find(task: Task, name: str) -> type[Engine]:
+    """The engine's class. Its own libraries may still be loaded only by `load`.
+
+    Raises EngineError where there is none of that name, with the nearest, or where its module cannot be imported.
+    """
+    for point in entry_points(group=f"chinwag.{task}"):
+        if point.name == name:
+            return _import(task, point)
+    known = names(task)
+    near = difflib.get_close_matches(name, known, n=1)
+    fix = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+    raise EngineError(f"There is no {task} engine called {name}.", fix, engine=name)
+
+
+def _import(task: Task, point: Any) -> type[Engine]:
+    try:
+        engine: type[Engine] = point.load()
+    except ImportError as error:
+        raise EngineError(
+            f"The {task} engine {point.name} cannot be imported: {error}.",
+            f"Install what it needs: pip install 'chinwag[{point.name}]'.",
+            engine=point.name,
+        ) from error
+    return engine

@@ -1,0 +1,280 @@
+"""Moonshine tiny-en on onnxruntime: English speech to text in a tenth of the time that it took to say.
+
+The encoder hears a piece of sound at once; the decoder then writes a token a step. Both run in short steps on one
+thread, so that a final transcript waits for no more than one step of somebody's partial one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from chinwag.audio import LISTEN_RATE, Audio, Samples
+from chinwag.engines import registry
+from chinwag.engines.onnx import open_model, weights_folder
+from chinwag.engines.protocols import EngineOptions, Transcript
+from chinwag.engines.stt.growing import GrowingSound, join_text, quietest
+from chinwag.engines.worker import Priority, Worker
+from chinwag.errors import EngineError
+
+WEIGHTS = "moonshine-tiny-en"
+BEGIN, END = 1, 2
+FIRST_SPECIAL = 32_000
+"""Tokens from here on are the tokenizer's <<ST_n>> markers, which are not words."""
+
+TOKENS_PER_SECOND = 6.5
+"""Moonshine's own limit on how many tokens speech can hold (usefulsensors/moonshine, transcribe)."""
+TOKENS_ALWAYS = 8
+TOKENS_PER_STEP = 4
+
+SHORTEST = LISTEN_RATE // 10
+SILENT_PEAK = 3e-4
+"""What never gets louder than ten steps of 16-bit sound is digital silence."""
+
+WHOLE = 10 * LISTEN_RATE
+"""Longer sound is settled piece by piece, so that hearing it again costs no more than its tail."""
+LEAST_PIECE, LEAST_TAIL = 4 * LISTEN_RATE, 2 * LISTEN_RATE
+
+
+@dataclass(slots=True)
+class Words:
+    """What the decoder wrote so far: tokens, and the natural logarithm of each one's probability."""
+
+    tokens: list[int]
+    logs: list[float]
+
+    def __add__(self, other: Words) -> Words:
+        return Words(self.tokens + other.tokens, self.logs + other.logs)
+
+    @property
+    def confidence(self) -> float:
+        """exp(mean log p); 1.0 of nothing."""
+        return float(np.exp(np.mean(self.logs))) if self.logs else 1.0
+
+
+class Moonshine:
+    """Moonshine tiny, English."""
+
+    name: ClassVar[str] = "moonshine"
+    languages: ClassVar[tuple[str, ...]] = ("en",)
+
+    def __init__(self, encoder: Any, decoder: Any, vocabulary: list[bytes]) -> None:
+        self._encoder, self._decoder, self._vocabulary = encoder, decoder, vocabulary
+        shapes = {entry.name: entry.shape for entry in decoder.get_inputs()}
+        self._past = [name for name in shapes if name.startswith("past_key_values")]
+        _, heads, _, width = shapes[self._past[0]]
+        self._nothing = np.zeros((1, heads, 0, width), np.float32)
+        self._masked = "encoder_attention_mask" in shapes
+        self.worker = Worker(self.name)
+
+    @classmethod
+    def needs(cls, settings: Any) -> tuple[str, ...]:
+        """The model's catalog name."""
+        return (WEIGHTS,)
+
+    @classmethod
+    def load(cls, options: EngineOptions) -> Self:
+        """Open encoder and decoder and hear a second of noise with them."""
+        folder = weights_folder(options.weights, WEIGHTS, cls.name)
+        engine = cls(
+            open_model(folder / "encoder_model.ort", cls.name, threads=2),
+            open_model(folder / "decoder_model_merged.ort", cls.name, threads=2),
+            read_vocabulary(folder / "tokenizer.bin"),
+        )
+        noise = np.random.default_rng(0).normal(0.0, 0.01, LISTEN_RATE).astype(np.float32)
+        for _, _ in zip(engine.decode(noise), range(5), strict=False):
+            pass
+        return engine
+
+    def open(self, language: str | None = None) -> MoonshineUtterance:
+        """Begin an utterance. Raises EngineError for a language it does not know, naming the engines that might."""
+        if language is not None and language.lower().replace("_", "-").split("-")[0] not in self.languages:
+            raise EngineError(
+                f"Moonshine hears English only, not {language}.",
+                f"Set stt.language = en, or stt.engine: {_others()}.",
+                self.name,
+            )
+        return MoonshineUtterance(self)
+
+    async def close(self) -> None:
+        """End the thread and let the models go."""
+        self.worker.close()
+        self._encoder = self._decoder = None
+
+    def decode(self, pcm: Samples) -> Iterator[Words]:
+        """Transcribe one piece greedily: yields what it has after the encoder and after each token."""
+        encoder, decoder = self._encoder, self._decoder
+        ones = np.ones((1, len(pcm)), np.int64)
+        heard = encoder.run(None, {"input_values": pcm[None], "attention_mask": ones})[0]
+        feeds: dict[str, Any] = dict.fromkeys(self._past, self._nothing)
+        feeds["encoder_hidden_states"] = heard
+        if self._masked:
+            feeds["encoder_attention_mask"] = ones  # of samples: the decoder itself takes every 384th
+        words, token, wanted = Words([], []), BEGIN, self._past
+        yield words
+        for step in range(int(len(pcm) / LISTEN_RATE * TOKENS_PER_SECOND) + TOKENS_ALWAYS):
+            feeds["input_ids"] = np.array([[token]], np.int64)
+            feeds["use_cache_branch"] = np.array([step > 0])
+            outputs = ["logits", *(name.replace("past_key_values", "present") for name in wanted)]
+            logits, *present = decoder.run(outputs, feeds)
+            feeds.update(zip(wanted, present, strict=True))
+            # What was heard stays the same, so from the second step on only the decoder's own past grows.
+            wanted = [name for name in self._past if ".decoder." in name]
+            scores = logits[0, -1]
+            token = int(scores.argmax())
+            words.tokens.append(token)
+            words.logs.append(-float(np.log(np.exp(scores - scores[token]).sum())))
+            if token == END:
+                break
+            period = looping(words.tokens)
+            if period:
+                kept = _before_the_loop(words.tokens, period)
+                words = Words(words.tokens[:kept], words.logs[:kept])
+            yield words
+            if period:
+                return
+
+    def text_of(self, words: Words) -> str:
+        """Tokens to text; bytes that are no UTF-8 are left out."""
+        pieces = (self._vocabulary[token] for token in words.tokens if END < token < FIRST_SPECIAL)
+        return b"".join(pieces).decode("utf-8", "ignore").replace("▁", " ").strip()
+
+
+class MoonshineUtterance:
+    """One utterance on its way to words."""
+
+    def __init__(self, engine: Moonshine) -> None:
+        self._engine = engine
+        self._sound = GrowingSound()
+        self._settled, self._settled_words, self._settled_until = "", Words([], []), 0
+        self._finishing = 0
+        self._last = Transcript("", final=False, until=0)
+        self._heard = 0
+
+    def push(self, audio: Audio) -> None:
+        """Add sound at 16 kHz."""
+        if audio.rate != LISTEN_RATE:
+            raise EngineError(
+                f"Moonshine hears {LISTEN_RATE} samples a second, not {audio.rate}.",
+                "Resample first.",
+                self._engine.name,
+            )
+        self._sound.push(audio)
+
+    async def partial(self) -> Transcript:
+        """The words so far; those of the last time where a `finish` comes between."""
+        heard = await self._hear(Priority.LATER) if not self._finishing else None
+        return heard or self._last
+
+    async def finish(self) -> Transcript:
+        """The final words; free where nothing was pushed since the last partial."""
+        self._finishing += 1
+        try:
+            heard = await self._hear(Priority.NOW)
+        finally:
+            self._finishing -= 1
+        assert heard is not None
+        return Transcript(heard.text, final=True, until=heard.until, confidence=heard.confidence)
+
+    async def _hear(self, priority: Priority) -> Transcript | None:
+        """None where a partial gave way to a finish."""
+        length, until = self._sound.length, self._sound.until
+        if length == self._heard:
+            return self._last
+        while length - self._settled_until > WHOLE:
+            start = self._settled_until
+            cut = start + quietest(self._sound.view(start, length), LEAST_PIECE, WHOLE, LEAST_TAIL)
+            words = await self._words(start, cut, priority)
+            if words is None:
+                return None
+            if self._settled_until == start:  # else another call settled it meanwhile
+                self._settled = join_text(self._settled, self._engine.text_of(words))
+                self._settled_words += words
+                self._settled_until = cut
+        settled, before = self._settled, self._settled_words
+        words = await self._words(self._settled_until, length, priority)
+        if words is None:
+            return None
+        text = join_text(settled, self._engine.text_of(words))
+        transcript = Transcript(text, final=False, until=until, confidence=(before + words).confidence)
+        if length > self._heard:
+            self._last, self._heard = transcript, length
+        return transcript
+
+    async def _words(self, start: int, end: int, priority: Priority) -> Words | None:
+        pcm = self._sound.view(start, end)
+        if len(pcm) < SHORTEST or np.abs(pcm).max() < SILENT_PEAK:
+            return Words([], [])
+        decoding = self._engine.decode(pcm)
+        words: Words | None = Words([], [])
+        while words is not None:
+            if priority is Priority.LATER and self._finishing:
+                return None
+            result, words = words, await self._engine.worker.run_at(priority, _advance, decoding)
+        return result
+
+
+def _advance(decoding: Iterator[Words]) -> Words | None:
+    """A step on the thread: the encoder, or a few tokens. None at the end."""
+    words = None
+    for _ in range(TOKENS_PER_STEP):
+        following = next(decoding, None)
+        if following is None:
+            return None
+        words = following
+        if not words.tokens:
+            break
+    return words
+
+
+def looping(tokens: list[int]) -> int:
+    """The period of a loop that the decoder is caught in at the end of `tokens`, else 0.
+
+    A person may say a thing three times; a token repeated a dozen times, or a phrase four, is the model's doing.
+    """
+    for period in range(1, 17):
+        span = max(4 * period, 12)
+        tail = tokens[-span:]
+        if len(tail) == span and tail[period:] == tail[:-period]:
+            return period
+    return 0
+
+
+def _before_the_loop(tokens: list[int], period: int) -> int:
+    """How many tokens to keep: up to the end of the loop's first round."""
+    kept = len(tokens)
+    while kept > period and tokens[kept - 1] == tokens[kept - 1 - period]:
+        kept -= 1
+    return kept
+
+
+def read_vocabulary(path: Path) -> list[bytes]:
+    """Moonshine's tokenizer.bin: each token's bytes after their count (two bytes of it from 128 on)."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise EngineError(
+            f"Moonshine's tokenizer cannot be read: {error}.", f"Run `chinwag models pull {WEIGHTS}`.", Moonshine.name
+        ) from error
+    tokens, at = [], 0
+    while at < len(data):
+        count = data[at]
+        at += 1
+        if count >= 128:
+            count += data[at] * 128 - 128
+            at += 1
+        tokens.append(data[at : at + count])
+        at += count
+    return tokens
+
+
+def _others() -> str:
+    known = []
+    for name in registry.names("stt"):
+        languages = getattr(registry.find("stt", name), "languages", ())
+        known.append(f"{name} ({', '.join(languages)})")
+    return "; ".join(known)

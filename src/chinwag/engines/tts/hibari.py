@@ -1,0 +1,93 @@
+"""hibari: a small English voice, a hundred times faster than speech on one core."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from chinwag.audio import Audio, Samples
+from chinwag.engines.protocols import EngineOptions
+from chinwag.engines.tts.english import check
+from chinwag.engines.worker import Worker
+from chinwag.errors import EngineError
+
+
+class HibariVoice:
+    """Hibari voices: "heart", which comes in the package, and those that are already on this machine."""
+
+    name: ClassVar[str] = "hibari"
+    rate: int = 24_000
+
+    def __init__(self, voices: dict[str, Any]) -> None:
+        self._loaded = voices
+        self.voices = tuple(voices)
+        self._worker = Worker(self.name)
+
+    @classmethod
+    def needs(cls, settings: Any) -> tuple[str, ...]:
+        """Nothing: the weights come in the package."""
+        return ()
+
+    @classmethod
+    def load(cls, options: EngineOptions) -> Self:
+        """Open the voice in the package and note the others; speak a word that is in no lexicon, to warm all of it."""
+        try:
+            from hibari import Hibari
+            from hibari.voices import DEFAULT, VOICES, voice_path
+        except ImportError as error:
+            raise EngineError(
+                f"hibari cannot be imported: {error}.", "Install it: pip install hibari-tts.", cls.name
+            ) from error
+        found = {DEFAULT: None}
+        for name in VOICES:
+            try:
+                voice_path(name, download_missing=False)  # hibari itself would fetch what is missing
+            except OSError:
+                continue
+            found.setdefault(name, None)
+        try:
+            # One thread: two would spin between calls, on cores that are everybody's.
+            voice = cls({**found, DEFAULT: Hibari(DEFAULT, threads=1)})
+            for text in ("Zorblax speaks.", "A second sentence, with a number: 42."):
+                for phonemes in voice._phonemes(DEFAULT, text):
+                    voice._sound(DEFAULT, phonemes, 1.0)
+        except Exception as error:  # hibari lets whatever onnxruntime and the file system raise pass
+            raise EngineError(
+                f"hibari cannot be loaded: {error}.",
+                "Install it again: pip install --force-reinstall hibari-tts.",
+                cls.name,
+            ) from error
+        return voice
+
+    async def speak(
+        self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
+    ) -> AsyncGenerator[Audio, None]:
+        """Speak a clause at 24 kHz; a piece a sentence. Raises EngineError for an unknown voice or language."""
+        name = check(self.name, self.voices, voice, language)
+        start = 0
+        for phonemes in await self._worker.run(self._phonemes, name, text):
+            pcm = await self._worker.run(self._sound, name, phonemes, speed)
+            if len(pcm):
+                yield Audio(pcm, self.rate, start)
+                start += len(pcm)
+
+    async def close(self) -> None:
+        """End the thread and let the voices go."""
+        self._worker.close()
+        self._loaded = {}
+
+    def _phonemes(self, name: str, text: str) -> list[str]:
+        voice = self._loaded[name]
+        if voice is None:
+            from hibari import Hibari
+
+            voice = self._loaded[name] = Hibari(name, threads=1)
+        return list(voice.phonemize(text))
+
+    def _sound(self, name: str, phonemes: str, speed: float) -> Samples:
+        voice = self._loaded[name]
+        # The same noise each time, so that the same clause sounds the same.
+        pcm: Samples = voice.from_ids(voice.ids(phonemes), speed, np.random.default_rng(0))
+        return pcm.astype(np.float32, copy=False)

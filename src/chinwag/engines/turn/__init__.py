@@ -1,0 +1,1 @@
+"""Have they finished?"""

@@ -1,0 +1,165 @@
+"""The embedded model: the real one, in its real server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from engines.contract import loaded, watched
+
+from chinwag.config import LlmSettings
+from chinwag.engines.llm.embedded import EmbeddedChat
+from chinwag.engines.protocols import Delta, EngineOptions, Message, Usage
+from chinwag.errors import EngineError
+
+pytestmark = pytest.mark.engines
+
+SYSTEM: Message = {
+    "role": "system",
+    "content": "You are a friendly companion in a spoken conversation. Answer in one short sentence, in plain words.",
+}
+
+
+def asks(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+PARIS = [SYSTEM, asks("What is the capital of France?")]
+STORY = [SYSTEM, asks("Count from one to two hundred, in words.")]
+
+
+async def answer(chat: EmbeddedChat, messages: Sequence[Message], key: str = "", limit: int = 40) -> tuple[str, Usage]:
+    said: list[Delta] = []
+    began = time.perf_counter()
+    first = 0.0
+    async with aclosing(chat.chat(messages, cache_key=key, max_tokens=limit)) as deltas:
+        async for delta in deltas:
+            first = first or time.perf_counter() - began
+            said.append(delta)
+    usage = said[-1].usage
+    assert usage is not None
+    rate = usage.output_tokens / max(time.perf_counter() - began - first, 1e-3)
+    found = f"{usage.cached_tokens}/{usage.input_tokens} cached"
+    print(f"embedded: first token {first * 1e3:.0f} ms, {found}, {rate:.0f} tok/s")
+    return "".join(delta.text for delta in said), usage
+
+
+async def _rest(deltas: AsyncGenerator[Delta, None]) -> list[Delta]:
+    return [delta async for delta in deltas]
+
+
+async def busy_slots(chat: EmbeddedChat) -> int:
+    slots = (await chat._http.get("/slots")).json()
+    return sum(slot["is_processing"] for slot in slots)
+
+
+async def test_it_answers_and_finds_its_prompt_again() -> None:
+    async with watched("embedded, loading"), loaded(EmbeddedChat, LlmSettings(slots=2)) as chat:
+        assert chat.model == "qwen2.5-coder-0.5b"
+        child = psutil.Process(chat._server.pid)
+        async with watched("embedded"):
+            text, cold = await answer(chat, PARIS, "one")
+            assert "Paris" in text
+            assert cold.cached_tokens == 0
+            later = [*PARIS, {"role": "assistant", "content": text}, asks("And of Italy?")]
+            _, warm = await answer(chat, later, "one")  # type: ignore[arg-type]
+        assert warm.cached_tokens >= cold.input_tokens
+        print(f"embedded: {child.memory_info().rss / 1e6:.0f} MB in its process")
+        assert (await answer(chat, STORY, "one", 5))[1].output_tokens == 5
+        await chat.prefill([SYSTEM, asks("Where is the tall")], cache_key="two")
+        _, ready = await answer(chat, [SYSTEM, asks("Where is the tall tower of Paris?")], "two")
+        assert ready.cached_tokens >= ready.input_tokens - 14
+        await chat.close()
+        assert not child.is_running()
+
+
+async def test_closing_frees_the_slot_and_conversations_do_not_mix() -> None:
+    async with loaded(EmbeddedChat, LlmSettings(slots=2)) as chat:
+        async with aclosing(chat.chat(STORY, cache_key="a", max_tokens=400)) as deltas:
+            for _ in range(5):
+                await anext(deltas)
+            assert await busy_slots(chat) == 1
+        began = time.perf_counter()
+        while await busy_slots(chat):
+            assert time.perf_counter() - began < 5
+            await asyncio.sleep(0.005)
+        print(f"embedded: slot free {(time.perf_counter() - began) * 1e3:.0f} ms after the close")
+        task = asyncio.create_task(answer(chat, STORY, "a", 400))
+        await asyncio.sleep(0.3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        # More conversations at once than slots: the third waits its turn, and each gets its own answer.
+        questions = ["What is the capital of France?", "What is the capital of Italy?", "What is the capital of Japan?"]
+        texts = await asyncio.gather(
+            *(answer(chat, [SYSTEM, asks(question)], question) for question in questions),
+            answer(chat, [SYSTEM, asks(questions[0])], questions[0]),
+        )
+        for (text, _), city in zip(texts, ["Paris", "Rome", "Tokyo", "Paris"], strict=True):
+            assert city in text
+
+
+async def test_a_chat_takes_over_from_a_prefill() -> None:
+    async with loaded(EmbeddedChat, LlmSettings(slots=2)) as chat:
+        long = [asks("The river ran past the old mill and the children played there. " * 60)]
+        prefill = asyncio.create_task(chat.prefill(long, cache_key="a"))
+        await asyncio.sleep(0.5)
+        newer = asyncio.create_task(chat.prefill([SYSTEM, asks("What is")], cache_key="a"))
+        await asyncio.sleep(0.1)
+        assert prefill.done()
+        text, _ = await answer(chat, PARIS, "a")
+        assert "Paris" in text
+        assert newer.done()
+        await chat.prefill([], cache_key="a")
+        cancelled = asyncio.create_task(chat.prefill(long, cache_key="b"))
+        await asyncio.sleep(0.2)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+
+
+async def test_a_server_that_dies_fails_one_reply_and_is_started_again() -> None:
+    async with loaded(EmbeddedChat, LlmSettings(slots=1)) as chat:
+        async with aclosing(chat.chat(STORY, cache_key="a", max_tokens=400)) as deltas:
+            await anext(deltas)
+            psutil.Process(chat._server.pid).kill()
+            with pytest.raises(EngineError, match="broke off"):
+                await _rest(deltas)
+        await chat.prefill(PARIS, cache_key="a")  # still only a hint
+        text, _ = await answer(chat, PARIS, "a")
+        assert "Paris" in text
+
+
+async def test_only_this_program_may_ask_and_too_long_a_prompt_is_told() -> None:
+    async with loaded(EmbeddedChat, LlmSettings(slots=1, context_tokens=512)) as chat:
+        async with httpx.AsyncClient(base_url=chat._server.address, trust_env=False) as stranger:
+            assert (await stranger.get("/v1/chat/completions")).status_code in (401, 404)
+            assert (await stranger.post("/completion", json={"prompt": "Hi"})).status_code == 401
+        with pytest.raises(EngineError, match=r"too long.*llm.context_tokens"):
+            await answer(chat, [asks("word " * 1000)])
+        assert "Paris" in (await answer(chat, PARIS))[0]
+        await chat.close()
+        with pytest.raises(EngineError, match="closed"):
+            await answer(chat, PARIS)
+
+
+def test_a_model_file_that_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
+    assert EmbeddedChat.needs(LlmSettings()) == ("qwen2.5-coder-0.5b",)
+    assert EmbeddedChat.needs(LlmSettings(model="qwen2.5-coder-1.5b")) == ("qwen2.5-coder-1.5b",)
+    assert EmbeddedChat.needs(LlmSettings(model="mine.gguf")) == ()
+    with pytest.raises(EngineError, match=r"chinwag models pull qwen2\.5-coder-0\.5b"):
+        EmbeddedChat.load(EngineOptions(LlmSettings()))
+    with pytest.raises(EngineError, match=r"hold no .gguf"):
+        EmbeddedChat.load(EngineOptions(LlmSettings(), {"qwen2.5-coder-0.5b": tmp_path}))
+    broken = tmp_path / "broken.gguf"
+    with pytest.raises(EngineError, match="There is no model file"):
+        EmbeddedChat.load(EngineOptions(LlmSettings(model=str(broken))))
+    broken.write_bytes(b"GGUF" + b"\0" * 100)
+    with pytest.raises(EngineError, match=r"cannot be loaded.*models verify"):
+        EmbeddedChat.load(EngineOptions(LlmSettings(model=str(broken))))

@@ -1,0 +1,239 @@
+"""The Ollama adapter against Ollama's wire: its /api/tags, /api/show, /api/generate and /api/chat, line by line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+from engines.chat_servers import ChatServer, Connection, Handler, serving
+
+from chinwag.config import LlmSettings
+from chinwag.engines.llm.auto import resolve_auto
+from chinwag.engines.llm.ollama import OllamaChat, detect
+from chinwag.engines.protocols import Delta, EngineOptions, Message, Usage
+from chinwag.errors import EngineError
+
+pytestmark = pytest.mark.engines
+
+HELLO: list[Message] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+
+
+def tag(name: str, family: str, size: int) -> dict[str, Any]:
+    return {
+        "name": name, "model": name, "modified_at": "2026-08-01T10:11:12.131415161+02:00", "size": size,
+        "digest": "a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72",
+        "details": {"parent_model": "", "format": "gguf", "family": family, "families": [family],
+                    "parameter_size": "3.2B", "quantization_level": "Q4_K_M"},
+    }  # fmt: skip
+
+
+TAGS = {"models": [
+    tag("gpt-oss:120b-cloud", "gptoss", 384),
+    tag("nomic-embed-text:latest", "nomic-bert", 274302450),
+    tag("llama3.2:latest", "llama", 2019393189),
+    tag("qwen3:4b", "qwen3", 2620788019),
+]}  # fmt: skip
+CAPABILITIES = {
+    "gpt-oss:120b-cloud": ["completion", "tools", "thinking"],
+    "nomic-embed-text:latest": ["embedding"],
+    "llama3.2:latest": ["completion", "tools"],
+    "qwen3:4b": ["completion", "tools", "thinking"],
+}
+
+
+def line(content: str, **more: Any) -> bytes:
+    message = {"role": "assistant", "content": content, **more.pop("message", {})}
+    data = {"model": "llama3.2", "created_at": "2026-08-01T08:00:00.0Z", "message": message, "done": False, **more}
+    return json.dumps(data).encode() + b"\n"
+
+
+def done(reason: str = "stop") -> bytes:
+    return line(
+        "", done=True, done_reason=reason, total_duration=4883583458, load_duration=1334875, prompt_eval_count=26,
+        prompt_eval_duration=342546000, eval_count=3, eval_duration=4535599000,
+    )  # fmt: skip
+
+
+def streams(*lines: bytes, ends: bool = True) -> Handler:
+    async def handler(connection: Connection) -> None:
+        await connection.begin("application/x-ndjson")
+        for data in lines:
+            await connection.piece(data)
+        if ends:
+            await connection.end()
+
+    return handler
+
+
+async def hangs(connection: Connection) -> None:
+    await connection.begin("application/x-ndjson")
+    await asyncio.sleep(60)
+
+
+@asynccontextmanager
+async def ollama(chat: Handler, tags: Any = None, old: bool = False) -> AsyncIterator[ChatServer]:
+    async def route(connection: Connection) -> None:
+        if connection.path == "/api/tags":
+            await connection.answer(TAGS if tags is None else tags)
+        elif connection.path == "/api/show":
+            name = connection.body["model"]
+            shown: dict[str, Any] = {"details": tag(name, "llama", 1)["details"], "model_info": {}}
+            await connection.answer(shown if old else {**shown, "capabilities": CAPABILITIES[name]})
+        elif connection.path == "/api/generate":
+            await connection.answer({"model": "m", "created_at": "2026-08-01T08:00:00Z", "response": "", "done": True})
+        else:
+            await chat(connection)
+
+    async with serving(route) as server:
+        yield server
+
+
+def settings(server: ChatServer, **more: Any) -> LlmSettings:
+    return LlmSettings(**{"engine": "ollama", "base_url": server.address, "timeout_s": 5, **more})
+
+
+@asynccontextmanager
+async def chatting(handler: Handler, **more: Any) -> AsyncIterator[tuple[OllamaChat, ChatServer]]:
+    async with ollama(handler) as server:
+        chat = await asyncio.to_thread(OllamaChat.load, EngineOptions(settings(server, **more)))
+        try:
+            yield chat, server
+        finally:
+            await chat.close()
+            await chat.close()
+
+
+async def answer(chat: OllamaChat, **more: Any) -> list[Delta]:
+    async with aclosing(chat.chat(HELLO, **more)) as deltas:
+        return [delta async for delta in deltas]
+
+
+async def test_it_chooses_a_chat_model_of_this_machine_and_streams() -> None:
+    async with chatting(streams(line("Hel"), line("lo."), done())) as (chat, server):
+        assert chat.model == "llama3.2:latest"
+        assert [asked.body["model"] for asked in server.asked if asked.path == "/api/generate"] == ["llama3.2:latest"]
+        assert await answer(chat, max_tokens=40) == [
+            Delta("Hel"), Delta("lo."), Delta(finish_reason="stop", usage=Usage(26, 0, 3))
+        ]  # fmt: skip
+        body = server.asked[-1].body
+        assert body["messages"] == HELLO
+        assert body["stream"] is True
+        assert body["keep_alive"] == "30m"
+        assert body["options"] == {"temperature": 0.6, "num_predict": 40}
+        assert "think" not in body
+
+
+async def test_thinking_is_switched_off_and_what_comes_of_it_is_not_said() -> None:
+    lines = line("", message={"thinking": "secret"}), line("<think>sec"), line("ret</think>\n\nFour."), done("length")
+    async with chatting(streams(*lines), model="qwen3:4b") as (chat, server):
+        said = await answer(chat)
+        assert "".join(delta.text for delta in said) == "Four."
+        assert said[-1].finish_reason == "length"
+        assert server.asked[-1].body["think"] is False
+
+
+async def test_a_model_may_be_named_without_its_tag() -> None:
+    async with chatting(streams(done()), model="llama3.2") as (chat, _):
+        assert chat.model == "llama3.2:latest"
+
+
+async def refused(connection: Connection) -> None:
+    await connection.answer({"error": "model 'llama3.2:latest' not found"}, 404)
+
+
+async def broken(connection: Connection) -> None:
+    await connection.answer({"error": "llama runner process has terminated: exit status 2"}, 500)
+
+
+@pytest.mark.parametrize(
+    ("handler", "message"),
+    [
+        (refused, r"has no llama3.2:latest.*`ollama pull llama3.2:latest`"),
+        (broken, r"runner process has terminated"),
+        (streams(line("Hel"), ends=False), "broke off"),
+        (streams(line("Hel")), "broke off"),
+        (streams(line("Hel"), b'{"error": "out of memory"}\n'), "out of memory"),
+        (streams(b"<html>\n"), "no JSON"),
+    ],
+)
+async def test_every_fault_is_told_with_a_way_out(handler: Handler, message: str) -> None:
+    async with chatting(handler) as (chat, _):
+        with pytest.raises(EngineError, match=message) as failure:
+            await answer(chat)
+        assert failure.value.fix
+        assert failure.value.engine == "ollama"
+
+
+async def test_silence_is_given_up_and_closing_hangs_up() -> None:
+    async with chatting(hangs, timeout_s=0.3) as (chat, server):
+        with pytest.raises(EngineError, match=r"no word for 0.3 s"):
+            await answer(chat)
+        await asyncio.wait_for(server.hung_up.wait(), 5)
+    async with chatting(hangs) as (chat, server):
+        task = asyncio.create_task(answer(chat))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(server.hung_up.wait(), 5)
+
+
+async def test_prefill_reads_the_prompt_gives_way_to_a_chat_and_never_raises() -> None:
+    begun = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        if connection.body["options"]["num_predict"] == 1:
+            begun.set()
+            await hangs(connection)
+        await streams(line("Yes."), done())(connection)
+
+    async with chatting(handler) as (chat, server):
+        task = asyncio.create_task(chat.prefill(HELLO, cache_key="a"))
+        await asyncio.wait_for(begun.wait(), 5)
+        assert server.asked[-1].body["messages"] == HELLO
+        async with aclosing(chat.chat(HELLO, cache_key="a")) as deltas:
+            assert (await anext(deltas)).text == "Yes."
+        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(server.hung_up.wait(), 5)
+    async with chatting(broken) as (chat, _):
+        await chat.prefill(HELLO, cache_key="a")
+
+
+async def test_what_is_missing_is_named_at_the_start() -> None:
+    async with ollama(refused) as server:
+        with pytest.raises(EngineError, match=r"has no mistral.*ollama pull mistral"):
+            await asyncio.to_thread(OllamaChat.load, EngineOptions(settings(server, model="mistral")))
+    with pytest.raises(EngineError, match=r"does not answer at http://127.*ollama serve"):
+        await asyncio.to_thread(OllamaChat.load, EngineOptions(settings(server)))
+    only_cloud = {"models": [tag("gpt-oss:120b-cloud", "gptoss", 384)]}
+    async with ollama(refused, only_cloud) as server:
+        with pytest.raises(EngineError, match="no chat model"):
+            await asyncio.to_thread(OllamaChat.load, EngineOptions(settings(server)))
+
+
+async def test_detect_finds_what_load_would_take() -> None:
+    async with ollama(refused) as server:
+        assert await detect(settings(server)) == "llama3.2:latest"
+        assert await detect(settings(server, base_url=f"{server.address}/v1")) == "llama3.2:latest"
+        assert await detect(settings(server, model="qwen3:4b")) == "qwen3:4b"
+        assert await detect(settings(server, model="mistral")) is None
+        assert await resolve_auto(settings(server)) == "ollama"
+        assert await resolve_auto(settings(server, model="/models/mine.gguf")) == "embedded"
+    assert await detect(settings(server)) is None
+    assert await resolve_auto(settings(server)) == "embedded"
+    async with ollama(refused, old=True) as server:
+        assert await detect(settings(server)) == "llama3.2:latest"
+    async with ollama(refused, {"models": [tag("gpt-oss:120b-cloud", "gptoss", 384)]}) as server:
+        assert await resolve_auto(settings(server)) == "embedded"
+    async with serving(hangs) as server:
+        assert await detect(settings(server), 0.2) is None
+
+
+async def test_the_usual_address_is_asked_where_none_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ollama(refused) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.address.removeprefix("http://"))
+        assert await detect(LlmSettings()) == "llama3.2:latest"

@@ -1,0 +1,159 @@
+"""The voices with their real weights, heard again by Moonshine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engines.contract import loaded, watched, words
+
+from chinwag.audio import Audio, join
+from chinwag.engines.protocols import EngineOptions
+from chinwag.engines.stt.moonshine import Moonshine
+from chinwag.engines.tts.hibari import HibariVoice
+from chinwag.engines.tts.kokoro import LONGEST, KokoroVoice, _short_enough
+from chinwag.errors import EngineError
+
+pytestmark = pytest.mark.engines
+
+VOICES = (HibariVoice, KokoroVoice)
+Speaker = HibariVoice | KokoroVoice
+CLAUSE = "Sure, I can help with that."
+TWO = "The train leaves in the morning. Please bring your ticket."
+
+
+@asynccontextmanager
+async def speaker(kind: type[Speaker]) -> AsyncIterator[Speaker]:
+    async with loaded(kind) as voice:
+        yield voice
+
+
+async def said(voice: Speaker, text: str, name: str | None = None, speed: float = 1.0) -> list[Audio]:
+    async with aclosing(voice.speak(text, voice=name, speed=speed)) as pieces:
+        return [piece async for piece in pieces]
+
+
+async def heard(audio: Audio) -> list[str]:
+    async with loaded(Moonshine) as stt:
+        utterance = stt.open()
+        utterance.push(audio.resampled(16_000))
+        return words((await utterance.finish()).text)
+
+
+@pytest.mark.parametrize("kind", VOICES)
+async def test_its_words_can_be_heard_again(kind: type[Speaker]) -> None:
+    async with speaker(kind) as voice:
+        assert voice.rate == 24_000
+        began = time.perf_counter()
+        clause = await said(voice, CLAUSE)
+        print(f"{voice.name}: {clause[0].seconds:.2f} s made in {(time.perf_counter() - began) * 1e3:.0f} ms")
+        pieces = await said(voice, TWO)
+        assert len(pieces) == 2
+        assert pieces[0].start == 0
+        assert pieces[1].start == pieces[0].end
+        assert all(piece.rate == 24_000 and piece.pcm.dtype == np.float32 for piece in pieces)
+        assert np.abs(join(pieces).pcm).max() < 1.5
+        assert await heard(join(clause)) == words(CLAUSE)
+        assert await heard(join(pieces)) == words(TWO)
+
+
+@pytest.mark.parametrize("kind", VOICES)
+async def test_speed_changes_the_length(kind: type[Speaker]) -> None:
+    async with speaker(kind) as voice:
+        usual, fast = [join(await said(voice, CLAUSE, speed=speed)).seconds for speed in (1.0, 1.5)]
+        assert 0.5 < fast / usual < 0.85
+
+
+@pytest.mark.parametrize("kind", VOICES)
+async def test_two_at_once_do_not_mix_and_the_loop_stays_free(kind: type[Speaker]) -> None:
+    async with speaker(kind) as voice:
+        alone = [join(await said(voice, text)).pcm for text in (CLAUSE, TWO)]
+        async with watched(voice.name):
+            together = await asyncio.gather(said(voice, CLAUSE), said(voice, TWO))
+        for pcm, pieces in zip(alone, together, strict=True):
+            assert np.allclose(join(pieces).pcm, pcm, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", VOICES)
+async def test_stopping_early_leaves_it_usable(kind: type[Speaker]) -> None:
+    async with speaker(kind) as voice:
+        async with aclosing(voice.speak(TWO)) as pieces:
+            assert (await anext(pieces)).seconds > 0.5
+        task = asyncio.create_task(said(voice, TWO))
+        await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert join(await said(voice, CLAUSE)).seconds > 1
+
+
+@pytest.mark.parametrize("kind", VOICES)
+async def test_nothing_to_say_is_silence_and_odd_text_does_not_harm(kind: type[Speaker]) -> None:
+    async with speaker(kind) as voice:
+        assert await said(voice, "") == []
+        assert await said(voice, " \n ") == []
+        for odd in ("🙂", "日本語", "...", "x" * 200, "Qzxv Ångström 3.14 €5 #1", "[a](/b/)"):
+            for piece in await said(voice, odd):
+                assert np.isfinite(piece.pcm).all()
+
+
+@pytest.mark.parametrize("kind", VOICES)
+async def test_unknown_voices_and_languages_are_refused(kind: type[Speaker]) -> None:
+    async with speaker(kind) as voice:
+        with pytest.raises(EngineError, match=f"no voice nobody.*{voice.voices[0]}"):
+            await said(voice, CLAUSE, "nobody")
+        with pytest.raises(EngineError, match="English, not fr"):
+            async with aclosing(voice.speak(CLAUSE, language="fr-FR")) as pieces:
+                await anext(pieces)
+        await voice.close()
+        with pytest.raises(EngineError, match="closed"):
+            await said(voice, CLAUSE)
+
+
+async def test_hibari_never_fetches_a_voice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HIBARI_HOME", str(tmp_path))
+    monkeypatch.setattr("hibari.voices.download", lambda *_: pytest.fail("it asked the network"))
+    async with loaded(HibariVoice) as voice:
+        assert voice.voices == ("heart",)
+        with pytest.raises(EngineError, match="no voice emma"):
+            await said(voice, CLAUSE, "emma")
+
+
+async def test_hibari_speaks_with_a_voice_that_is_already_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from hibari.voices import ASSETS, VOICES
+
+    monkeypatch.setenv("HIBARI_HOME", str(tmp_path))
+    model = Path(ASSETS) / VOICES["heart"]["file"]  # every voice is a model of the same shape
+    (tmp_path / VOICES["emma"]["file"]).write_bytes(model.read_bytes())
+    async with loaded(HibariVoice) as voice:
+        assert voice.voices == ("heart", "emma")
+        assert join(await said(voice, CLAUSE, "emma")).seconds > 1
+
+
+async def test_kokoros_voices_differ_and_the_british_ones_speak_british() -> None:
+    async with loaded(KokoroVoice) as voice:
+        assert voice.voices[0] == "af_heart"
+        assert len(voice.voices) == 28
+        sounds = [join(await said(voice, CLAUSE, name)).pcm for name in ("af_heart", "am_michael", "bm_george")]
+        assert len({len(pcm) for pcm in sounds}) == 3
+        assert voice._phonemes("af_heart", "grass") != voice._phonemes("bm_george", "grass")
+        assert await heard(Audio(sounds[2], 24_000)) == words(CLAUSE)
+
+
+async def test_kokoro_says_what_is_damaged(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="chinwag models pull kokoro"):
+        KokoroVoice.load(EngineOptions(None))
+    with pytest.raises(EngineError, match="kokoro-voices"):
+        KokoroVoice.load(EngineOptions(None, {"kokoro": tmp_path, "kokoro-voices": tmp_path}))
+
+
+def test_long_phonemes_are_cut_and_none_are_lost() -> None:
+    text = ", ".join(["həlˈO ðˈɛɹ"] * 80) + " " + "a" * 900 + " " + " ".join(["wˈʌn"] * 200)
+    pieces = _short_enough(text)
+    assert max(map(len, pieces)) <= LONGEST
+    assert "".join(pieces).replace(" ", "") == text.replace(" ", "")
