@@ -1,0 +1,53 @@
+"""What the model is asked, given what was said and heard."""
+
+from __future__ import annotations
+
+import pytest
+
+from chinwag.respond.history import History, Said
+
+pytestmark = pytest.mark.unit
+
+
+def contents(history: History, said: str = "") -> list[str]:
+    return [message["content"] for message in history.prompt("Be brief.", said)]
+
+
+def test_entries_without_words_leave_no_trace_and_neighbours_merge() -> None:
+    history = History()
+    for item_id, role, words in (("a", "user", "Book a table"), ("b", "assistant", " "), ("c", "user", "for two.")):
+        history.add(Said(item_id, role, words))  # type: ignore[arg-type]
+    assert contents(history, "Please.") == ["Be brief.", "Book a table for two. Please."]
+
+
+def test_a_long_conversation_forgets_its_beginning_in_large_steps() -> None:
+    history = History(tokens=300)
+    starts = []
+    for number in range(60):
+        history.add(Said(f"i{number}", "user" if number % 2 == 0 else "assistant", f"{number:03} " + "x" * 56))
+        words = contents(history, "And now?")
+        assert sum(len(text) for text in words) <= 300 * 3
+        assert words[-1].endswith("And now?")
+        starts.append(words[1][:3])
+    assert len(set(starts)) < 12, "each change of the beginning costs the whole cache"
+    assert len(list(history)) == 60, "nothing is lost"
+
+
+def test_instructions_longer_than_the_budget_still_leave_the_question() -> None:
+    history = History(tokens=5)
+    history.add(Said("a", "user", "Hello there, my good friend"))
+    assert contents(history, "Are you well?") == ["Be brief.", "Are you well?"]
+
+
+def test_places() -> None:
+    history = History()
+    assert history.add(Said("b", "user", "b")) is None
+    assert history.add(Said("a", "user", "a"), "root") is None
+    assert history.add(Said("c", "user", "c"), "a") == "a"
+    assert [entry.item_id for entry in history] == ["a", "c", "b"]
+    assert history.before("b") == "c"
+    assert history.before("a") is None
+    with pytest.raises(KeyError):
+        history.add(Said("d", "user", "d"), "z")
+    assert history.remove("c")
+    assert not history.remove("c")
