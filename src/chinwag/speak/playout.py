@@ -1,0 +1,88 @@
+"""Where the listener's ear is in the sound that was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+class Playout:
+    """Counts one item's samples at the listener's end.
+
+    A client that reports what it has played is believed. For one that does not, its player is modelled: it begins
+    with the first frame it gets, plays at real speed, and waits where it runs dry.
+
+    rate: samples a second. clock: seconds, the event loop's.
+    """
+
+    def __init__(self, rate: int, clock: Callable[[], float]) -> None:
+        self.rate = rate
+        self.sent = 0
+        self._clock = clock
+        self._dry_at = clock()
+        self._stopped_at: float | None = None
+        self._reported: tuple[int, float] | None = None
+
+    def send(self, samples: int) -> None:
+        """So many more samples went out."""
+        self._dry_at = max(self._dry_at, self._clock()) + samples / self.rate
+        self.sent += samples
+
+    @property
+    def ahead(self) -> float:
+        """Seconds of sound that were sent and not yet played."""
+        return max(0.0, self._dry_at - self._clock())
+
+    @property
+    def played(self) -> int:
+        """Samples that were heard."""
+        now = self._clock() if self._stopped_at is None else self._stopped_at
+        if self._reported is not None:
+            samples, at = self._reported
+            return min(self.sent, samples + round(max(0.0, now - at) * self.rate))
+        return max(0, self.sent - round(max(0.0, self._dry_at - now) * self.rate))
+
+    def report(self, samples: int) -> None:
+        """The client says so many were played by now. A late report still counts, after a stop as well."""
+        self._reported = max(0, samples), self._clock()
+
+    def stop(self) -> None:
+        """The listener's player was silenced now: what it has not played is never heard."""
+        if self._stopped_at is None:
+            self._stopped_at = self._clock()
+
+
+@dataclass(eq=False)
+class Spoken:
+    """A clause and how much sound it became.
+
+    text: the clause. start: place of its first sample in the item's sound. samples: how many it has so far, all of
+    them once it is `whole`. expected: a guess at that number until then.
+    """
+
+    text: str
+    start: int
+    expected: int = 0
+    samples: int = 0
+    whole: bool = False
+
+    def heard(self, played: int) -> str:
+        """Its words up to a place in the item's sound; a word counts once more than half of it was heard.
+
+        Without word times, a word's share of the clause's sound is its share of the characters.
+        """
+        into = played - self.start
+        if into <= 0 or not self.samples:
+            return ""
+        if self.whole and into >= self.samples:
+            return self.text
+        share = into / (self.samples if self.whole else max(self.samples, self.expected))
+        words = self.text.split()
+        total = sum(len(word) + 1 for word in words)
+        kept, spent = 0, 0
+        for word in words:
+            if spent + (len(word) + 1) / 2 > share * total:
+                break
+            spent += len(word) + 1
+            kept += 1
+        return " ".join(words[:kept])

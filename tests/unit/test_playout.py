@@ -1,0 +1,78 @@
+"""Where the listener's ear is, and which words it has taken in."""
+
+from __future__ import annotations
+
+import pytest
+
+from chinwag.speak.playout import Playout, Spoken
+
+pytestmark = pytest.mark.unit
+
+
+class Clock:
+    now = 10.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_modelled_player_plays_at_real_speed_waits_when_dry_and_stops() -> None:
+    clock = Clock()
+    playout = Playout(1000, clock)
+    clock.now = 12.0
+    playout.send(500)
+    assert playout.played == 0
+    clock.now = 12.2
+    assert playout.played == 200
+    assert playout.ahead == pytest.approx(0.3)
+    clock.now = 15.0
+    assert playout.played == 500
+    playout.send(500)
+    clock.now = 15.1
+    assert playout.played == 600
+    playout.stop()
+    clock.now = 20.0
+    assert playout.played == 600
+
+
+def test_a_report_is_believed_and_goes_on_until_the_stop_and_a_later_one_corrects_it() -> None:
+    clock = Clock()
+    playout = Playout(1000, clock)
+    playout.send(5000)
+    clock.now = 11.0
+    playout.report(600)
+    assert playout.played == 600
+    clock.now = 11.1
+    assert playout.played == 700
+    playout.stop()
+    clock.now = 12.0
+    assert playout.played == 700
+    playout.report(650)
+    assert playout.played == 650
+    playout.report(9999)
+    assert playout.played == 5000, "no more can be heard than was sent"
+
+
+@pytest.mark.parametrize(
+    ("played", "words"),
+    [
+        (0, ""),
+        (99, ""),
+        (100, ""),
+        (140, ""),
+        (200, "One"),
+        (300, "One two"),
+        (420, "One two three"),
+        (500, "One two three four"),
+    ],
+)
+def test_words_are_heard_in_their_share_of_the_sound(played: int, words: str) -> None:
+    spoken = Spoken("One two three four", start=100, samples=400, whole=True)
+    assert spoken.heard(played) == words
+
+
+def test_a_clause_still_being_made_is_not_taken_for_whole() -> None:
+    spoken = Spoken("One two three four", start=0, expected=400, samples=100)
+    assert spoken.heard(100) == "One"
+    spoken.samples, spoken.whole = 100, True
+    assert spoken.heard(100) == "One two three four"
