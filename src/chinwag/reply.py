@@ -1,0 +1,235 @@
+"""One answer: from the prompt to sound at the listener's ear, in one task.
+
+A *draft* is a Reply whose gate is shut: it works out its first clauses in silence. Opening the gate makes it the
+answer; discarding it leaves no trace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Literal
+
+from chinwag.audio import WIRE_RATE, Audio
+from chinwag.engines.protocols import ChatModel, Message, Usage, Voice
+from chinwag.errors import ChinwagError, EngineError
+from chinwag.events import CancelReason, Event, ReplyAudio, ReplyEnded, ReplyStarted, ReplyStatus, ReplyText
+from chinwag.respond.clauses import ClauseSplitter
+from chinwag.respond.speakable import Speakable
+from chinwag.speak.playout import Playout, Spoken
+from chinwag.speak.voicing import CHARACTERS_PER_SECOND, Style, frames
+
+LEAD_S = 0.4
+"""Sound is sent this far ahead of the ear: enough for a network's jitter, little enough that a cut is exact."""
+
+BUFFERED_FRAMES = 250
+"""Ten seconds of sound made ahead; a longer answer waits for the listener."""
+
+VOICE_TIMEOUT_S = 20.0
+"""A voice that makes no sound for so long has failed."""
+
+FIRST_CLAUSE_WORDS = 4
+"""The first clause is cut behind so many words where it has no comma: its sound hides the making of the next."""
+
+LETTING_GO_S = 1.0
+"""A stopped reply has let the model go within a token; one that has not by now never will."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a reply is asked for. `messages` alone decides whether a draft may be adopted.
+
+    audio: spoken, else written. cache_key: the conversation's name in the model's cache.
+    """
+
+    messages: Sequence[Message]
+    style: Style = field(default_factory=Style)
+    audio: bool = True
+    max_tokens: int | None = None
+    cache_key: str = ""
+
+
+class Reply:
+    """An answer on its way. It stands in the history and tells what of it was heard."""
+
+    role: Literal["assistant"] = "assistant"
+
+    def __init__(
+        self,
+        reply_id: str,
+        item_id: str,
+        request: Request,
+        llm: ChatModel,
+        voice: Voice,
+        emit: Callable[[Event], None],
+        after: asyncio.Task[None] | None = None,
+    ) -> None:
+        """after: the reply before it, whose model call is let end first, so that this one finds the cache free."""
+        self.reply_id, self.item_id, self.request = reply_id, item_id, request
+        self.usage = Usage()
+        self.marks: dict[str, float] = {}
+        self.status: ReplyStatus | Literal["in_progress"] = "in_progress"
+        self.failure: ChinwagError | None = None
+        self._llm, self._voice, self._emit, self._after = llm, voice, emit, after
+        self._loop = asyncio.get_running_loop()
+        self._gate = asyncio.Event()
+        self._made: asyncio.Queue[tuple[Spoken, Audio | None] | None] = asyncio.Queue(BUFFERED_FRAMES)
+        self._spoken: list[Spoken] = []
+        self._finish_reason: str | None = None
+        self._glue = " " if request.audio else ""
+        self.playout = Playout(WIRE_RATE, self._loop.time)
+        self.task = self._loop.create_task(self._run(), name=f"reply {reply_id}")
+
+    @property
+    def active(self) -> bool:
+        """Adopted, and more of it is to come."""
+        return self._gate.is_set() and self.status == "in_progress"
+
+    @property
+    def text(self) -> str:
+        """All of it that was sent."""
+        return _joined((spoken.text for spoken in self._spoken), self._glue)
+
+    @property
+    def words(self) -> str:
+        """What of it was heard; of a written answer, what was sent."""
+        if not self.request.audio:
+            return self.text
+        played = self.playout.played
+        return _joined((spoken.heard(played) for spoken in self._spoken), self._glue)
+
+    def open(self) -> None:
+        """Let it be heard."""
+        if not self._gate.is_set():
+            self._gate.set()
+            self._emit(ReplyStarted(self.reply_id))
+
+    def stop(self, reason: CancelReason) -> None:
+        """Fall silent at once. What was heard stays in the history; the work ends behind the scenes."""
+        self.playout.stop()
+        if self.status == "in_progress":
+            self._end("cancelled", reason)
+            self.task.cancel()
+
+    def discard(self) -> None:
+        """Drop a draft nobody heard of."""
+        self.status = "cancelled"
+        self.task.cancel()
+
+    def _end(
+        self,
+        status: ReplyStatus,
+        reason: CancelReason | Literal["max_output_tokens"] | None = None,
+        error: str | None = None,
+    ) -> None:
+        if self.status != "in_progress":
+            return
+        self.status = status
+        if self._gate.is_set():
+            self._emit(ReplyEnded(self.reply_id, self.item_id, status, reason, error))
+
+    def _mark(self, stage: str) -> None:
+        self.marks.setdefault(stage, self._loop.time())
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._make())
+                group.create_task(self._say())
+        except ExceptionGroup as errors:
+            log.exception("a reply broke off")
+            self._end("failed", error=f"The answer broke off: {errors.exceptions[0]}.")
+
+    async def _make(self) -> None:
+        """Model to clauses to sound, as far ahead as the buffer allows. A failure waits until what was made is said."""
+        try:
+            if self._after and not self._after.done():
+                await asyncio.wait({self._after}, timeout=LETTING_GO_S)
+            await (self._make_sound() if self.request.audio else self._make_text())
+        except ChinwagError as error:
+            self.failure = error
+        except TimeoutError:
+            self.failure = EngineError(
+                f"The voice made no sound for {VOICE_TIMEOUT_S:.0f} seconds.",
+                "Choose another voice engine, or restart.",
+            )
+        except Exception as error:
+            log.exception("a reply failed")
+            self.failure = EngineError(f"The answer failed unexpectedly: {error}.", "The server's log says more.")
+        await self._made.put(None)
+
+    async def _make_text(self) -> None:
+        async with aclosing(self._chat()) as deltas:
+            async for text in deltas:
+                self._mark("first_clause")
+                await self._made.put((Spoken(text, 0), None))
+
+    async def _make_sound(self) -> None:
+        speakable, splitter = Speakable(), ClauseSplitter(first_limit=FIRST_CLAUSE_WORDS)
+        async with aclosing(self._chat()) as deltas:
+            async for text in deltas:
+                for clause in splitter.push(speakable.push(text)):
+                    await self._voice_clause(clause)
+        for clause in [*splitter.push(speakable.finish()), *splitter.finish()]:
+            await self._voice_clause(clause)
+
+    async def _chat(self) -> AsyncGenerator[str, None]:
+        request = self.request
+        chat = self._llm.chat(request.messages, cache_key=request.cache_key, max_tokens=request.max_tokens)
+        async with aclosing(chat) as deltas:
+            async for delta in deltas:
+                if delta.usage:
+                    self.usage = delta.usage
+                if delta.finish_reason:
+                    self._finish_reason = delta.finish_reason
+                if delta.text:
+                    self._mark("first_token")
+                    yield delta.text
+
+    async def _voice_clause(self, clause: str) -> None:
+        self._mark("first_clause")
+        spoken = Spoken(clause, 0, expected=len(clause) * WIRE_RATE // CHARACTERS_PER_SECOND)
+        async with aclosing(frames(self._voice, clause, self.request.style)) as sound:
+            while True:
+                async with asyncio.timeout(VOICE_TIMEOUT_S):
+                    frame = await anext(sound, None)
+                if frame is None:
+                    break
+                spoken.samples += len(frame.pcm)
+                await self._made.put((spoken, frame))
+        spoken.whole = True
+
+    async def _say(self) -> None:
+        """Behind the gate: send what is made, no more than LEAD_S ahead of the ear."""
+        await self._gate.wait()
+        sent = 0
+        while (piece := await self._made.get()) is not None:
+            spoken, frame = piece
+            if not self._spoken or self._spoken[-1] is not spoken:
+                spoken.start = sent
+                self._spoken.append(spoken)
+                glue = self._glue if len(self._spoken) > 1 else ""
+                self._emit(ReplyText(self.reply_id, self.item_id, glue + spoken.text))
+            if frame is None:
+                continue
+            if (early := self.playout.ahead - LEAD_S) > 0:
+                await asyncio.sleep(early)
+            self._mark("first_audio")
+            self.playout.send(len(frame.pcm))
+            self._emit(ReplyAudio(self.reply_id, self.item_id, Audio(frame.pcm, frame.rate, sent)))
+            sent += len(frame.pcm)
+        if self.failure:
+            self._end("failed", error=str(self.failure))
+        elif self._finish_reason == "length":
+            self._end("incomplete", "max_output_tokens")
+        else:
+            self._end("completed")
+
+
+def _joined(parts: Iterable[str], glue: str) -> str:
+    return glue.join(part for part in parts if part)
