@@ -1,0 +1,1 @@
+"""The OpenAI Realtime GA protocol, sans-IO: client events in, server events out. Knows no engine and no socket."""

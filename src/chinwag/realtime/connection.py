@@ -1,0 +1,310 @@
+"""One client's side of a conversation: its messages in, the server's messages out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from openai.types.realtime import ConversationItemCreateEvent, ResponseCreateEvent
+
+from chinwag import events
+from chinwag.audio import LISTEN_RATE
+from chinwag.engines.protocols import Engines
+from chinwag.errors import ChinwagError
+from chinwag.ids import new_id
+from chinwag.realtime import inbound, outbound
+from chinwag.realtime.configuration import Configuration, Defaults
+from chinwag.reply import Reply
+from chinwag.respond.history import Said
+from chinwag.session import Refused, Session
+
+Outgoing: TypeAlias = dict[str, Any] | bytes
+"""A server event, or the bytes of PCM16 sound where the client asked for binary frames."""
+
+LONGEST_MESSAGE = 15 * 1024 * 1024
+"""Bytes; OpenAI's limit for one append."""
+
+
+@dataclass
+class _Response:
+    """How far a response has been told."""
+
+    reply: Reply
+    metadata: Any = None
+    begun: bool = False
+    text: list[str] = field(default_factory=list)
+
+
+class Connection:
+    """Speaks the protocol for one session.
+
+    send: takes each message for the client, in order; it must not block and must not raise.
+    extended: the client asked for `chinwag.*` events. binary: and for sound as binary frames.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        defaults: Defaults,
+        send: Callable[[Outgoing], None],
+        *,
+        extended: bool = False,
+        binary: bool = False,
+        longest_message: int = LONGEST_MESSAGE,
+    ) -> None:
+        self._send, self._extended, self._binary = send, extended or binary, binary
+        self._longest = longest_message
+        self.session = Session(engines, defaults.settings, self._told)
+        self._configuration = Configuration(self.session.id, defaults)
+        self._conversation = new_id("conv")
+        self._responses: dict[str, _Response] = {}
+        self._metadata: Any = None
+
+    async def run(self) -> None:
+        """Greet, then hold the conversation until cancelled."""
+        self._tell("session.created", session=self._configuration.wire)
+        await self.session.run()
+
+    # --- in --------------------------------------------------------------------------------------------------
+
+    def receive_bytes(self, data: bytes) -> None:
+        """A binary frame: sound, as input_audio_buffer.append carries it. Whatever is wrong with it is told."""
+        self._guard(None, len(data), lambda: self.session.hear(inbound.samples(data, "audio")))
+
+    def receive_text(self, data: str) -> None:
+        """A client event. Whatever is wrong with it is told in an `error` event, and the connection lives on."""
+        try:
+            self._check_size(len(data))
+            kind, event = inbound.parse(data)
+        except Refused as refused:
+            self._send(outbound.error(refused, None))
+            return
+        event_id = event.get("event_id")
+        event_id = event_id if isinstance(event_id, str) else None
+        self._guard(event_id, 0, lambda: self._obey(kind, event))
+
+    def _guard(self, event_id: str | None, size: int, act: Callable[[], None]) -> None:
+        try:
+            self._check_size(size)
+            act()
+        except Refused as refused:
+            self._send(outbound.error(refused, event_id))
+        except ChinwagError as error:
+            self._send(outbound.error(Refused("invalid_value", error.message, error.fix), event_id))
+
+    def _check_size(self, size: int) -> None:
+        if size > self._longest:
+            message = f"The message has {size} bytes; at most {self._longest} are taken."
+            raise Refused("message_too_large", message, "Send the sound in smaller pieces.")
+
+    def _obey(self, kind: str, event: dict[str, Any]) -> None:
+        if kind == "chinwag.playback":
+            self._playback(event)
+            return
+        checked = inbound.check(kind, event)
+        session = self.session
+        match kind:
+            case "session.update":
+                self._configuration_update(checked.session.model_dump(exclude_unset=True))
+            case "input_audio_buffer.append":
+                session.hear(inbound.pcm16(checked.audio, "audio"))
+            case "input_audio_buffer.commit":
+                session.commit()
+            case "input_audio_buffer.clear":
+                session.clear()
+                self._tell("input_audio_buffer.cleared")
+            case "conversation.item.create":
+                self._create_item(checked, event["item"])
+            case "conversation.item.retrieve":
+                entry = session.item(checked.item_id)
+                self._tell("conversation.item.retrieved", item=outbound.item(entry, sound=True))
+            case "conversation.item.delete":
+                session.delete(checked.item_id)
+                self._tell("conversation.item.deleted", item_id=checked.item_id)
+            case "conversation.item.truncate":
+                session.truncate(checked.item_id, checked.audio_end_ms)
+                fields = {
+                    "item_id": checked.item_id,
+                    "content_index": 0,
+                    "audio_end_ms": checked.audio_end_ms,
+                }
+                self._tell("conversation.item.truncated", **fields)
+            case "response.create":
+                self._create_response(checked)
+            case "response.cancel":
+                self._cancel(checked.response_id)
+            case _:
+                raise Refused("unsupported_event", f"{kind!r} is for WebRTC and SIP calls only.", param="type")
+
+    def _configuration_update(self, update: dict[str, Any]) -> None:
+        wire, settings = self._configuration.updated(update)
+        self.session.update(settings)
+        self._configuration.wire = wire
+        self._tell("session.updated", session=wire)
+
+    def _create_item(self, checked: ConversationItemCreateEvent, given: dict[str, Any]) -> None:
+        item = inbound.message(given)
+        item_id = item.id or new_id("item")
+        said = Said(item_id, item.role, "")
+        texts: list[str] = []
+        for index, part in enumerate(item.content):
+            if part.type == "input_image":
+                where = f"item.content.{index}.type"
+                raise Refused("unsupported_value", "Images are not supported.", "Describe it in words.", where)
+            texts.append(part.text or getattr(part, "transcript", None) or "")
+            if part.type == "input_audio":
+                said.spoken = True
+                if part.audio and not texts[-1]:
+                    said.audio = inbound.pcm16(part.audio, f"item.content.{index}.audio").resampled(LISTEN_RATE)
+        said.words = " ".join(text for text in texts if text)
+        if not said.words and said.audio is None:
+            raise Refused("invalid_value", "The item has no content.", "Give it text or audio.", "item.content")
+        self.session.add(said, checked.previous_item_id)
+
+    def _create_response(self, checked: ResponseCreateEvent) -> None:
+        if checked.response is None:
+            self._metadata = None
+            self.session.respond()
+            return
+        settings = self._configuration.for_response(checked.response.model_dump(exclude_unset=True))
+        self._metadata = checked.response.metadata
+        self.session.respond(settings)
+
+    def _cancel(self, response_id: str | None) -> None:
+        reply = self.session.reply
+        if (response_id and reply and reply.reply_id != response_id) or not self.session.cancel():
+            raise Refused("response_cancel_not_active", "Cancellation failed: no active response found.")
+
+    def _playback(self, event: dict[str, Any]) -> None:
+        item_id, played = event.get("item_id"), event.get("played_ms")
+        if not isinstance(item_id, str) or not isinstance(played, int | float):
+            raise Refused("invalid_type", "chinwag.playback has an item_id and a number of played_ms.")
+        self.session.played(item_id, int(played))
+
+    # --- out -------------------------------------------------------------------------------------------------
+
+    def _tell(self, kind: str, **fields: Any) -> None:
+        self._send(outbound.event(kind, **fields))
+
+    def _told(self, event: events.Event) -> None:
+        """What the session tells, as server events in the order the official server sends them."""
+        match event:
+            case events.SpeechStarted():
+                self._tell("input_audio_buffer.speech_started", audio_start_ms=event.at_ms, item_id=event.item_id)
+            case events.SpeechStopped():
+                self._tell("input_audio_buffer.speech_stopped", audio_end_ms=event.at_ms, item_id=event.item_id)
+            case events.PartialTranscript():
+                if self._extended:
+                    self._tell("chinwag.transcript.partial", item_id=event.item_id, text=event.text)
+            case events.InputCommitted():
+                self._tell("input_audio_buffer.committed", item_id=event.item_id, previous_item_id=event.previous_id)
+            case events.ItemAdded():
+                item = outbound.item(self.session.item(event.item_id))
+                self._tell("conversation.item.added", item=item, previous_item_id=event.previous_id)
+                self._tell("conversation.item.done", item=item, previous_item_id=event.previous_id)
+            case events.Transcribed():
+                self._transcribed(event)
+            case events.TranscriptionFailed():
+                error = {
+                    "type": "server_error",
+                    "code": "transcription_failed",
+                    "message": event.message,
+                    "param": None,
+                }
+                kind = "conversation.item.input_audio_transcription.failed"
+                self._tell(kind, item_id=event.item_id, content_index=0, error=error)
+            case events.ReplyStarted():
+                reply = self.session.last_reply
+                if reply is not None:
+                    self._responses[event.reply_id] = _Response(reply, self._metadata)
+                    self._metadata = None
+                    self._tell("response.created", response=self._response(event.reply_id, []))
+            case events.ReplyText():
+                self._reply_text(event)
+            case events.ReplyAudio():
+                if self._binary:
+                    self._send(event.audio.to_pcm16())
+                else:
+                    self._part("response.output_audio.delta", event.reply_id, delta=outbound.encode(event.audio))
+            case events.ReplyEnded():
+                self._reply_ended(event)
+            case events.TurnTraced():
+                if self._extended:
+                    stages = {stage: round(seconds * 1000, 1) for stage, seconds in event.stages.items()}
+                    self._tell(
+                        "chinwag.trace",
+                        response_id=event.reply_id,
+                        item_id=event.item_id,
+                        speech_end_ms=event.speech_end_ms,
+                        stages_ms=stages,
+                    )
+            case events.Fault():
+                self._send(outbound.fault(event.code, event.message))
+
+    def _transcribed(self, event: events.Transcribed) -> None:
+        if not self._configuration.transcribes:
+            return
+        kind = "conversation.item.input_audio_transcription"
+        where = {"item_id": event.item_id, "content_index": 0}
+        if event.text:
+            self._tell(f"{kind}.delta", delta=event.text, **where)
+        usage = {"type": "duration", "seconds": round(event.seconds, 3)}
+        self._tell(f"{kind}.completed", transcript=event.text, usage=usage, **where)
+
+    def _reply_text(self, event: events.ReplyText) -> None:
+        told = self._responses[event.reply_id]
+        reply = told.reply
+        if not told.begun:
+            told.begun = True
+            item = outbound.item(reply, status="in_progress", empty=True)
+            self._tell("response.output_item.added", response_id=event.reply_id, output_index=0, item=item)
+            previous = self.session.history.before(reply.item_id)
+            self._tell("conversation.item.added", item=item, previous_item_id=previous)
+            part = {"type": "audio", "transcript": ""} if reply.request.audio else {"type": "text", "text": ""}
+            self._part("response.content_part.added", event.reply_id, part=part)
+        told.text.append(event.text)
+        kind = "output_audio_transcript" if reply.request.audio else "output_text"
+        self._part(f"response.{kind}.delta", event.reply_id, delta=event.text)
+
+    def _reply_ended(self, event: events.ReplyEnded) -> None:
+        told = self._responses.pop(event.reply_id)
+        reply, text = told.reply, "".join(told.text)
+        output = []
+        if event.error:
+            self._send(outbound.fault("response_failed", event.error))
+        if told.begun:
+            if reply.request.audio:
+                self._part("response.output_audio.done", reply)
+                self._part("response.output_audio_transcript.done", reply, transcript=text)
+                self._part("response.content_part.done", reply, part={"type": "audio", "transcript": text})
+            else:
+                self._part("response.output_text.done", reply, text=text)
+                self._part("response.content_part.done", reply, part={"type": "text", "text": text})
+            item = outbound.item(reply, status="completed" if event.status == "completed" else "incomplete")
+            previous = self.session.history.before(reply.item_id)
+            self._tell("conversation.item.done", item=item, previous_item_id=previous)
+            self._tell("response.output_item.done", response_id=event.reply_id, output_index=0, item=item)
+            output = [item]
+        details: dict[str, Any] = {"type": event.status}
+        if event.reason:
+            details["reason"] = event.reason
+        if event.error:
+            details["error"] = {"type": "server_error", "code": "response_failed", "message": event.error}
+        done = outbound.response(reply, self._conversation, output, details, told.metadata)
+        self._tell("response.done", response=done)
+
+    def _response(self, reply_id: str, output: list[dict[str, Any]]) -> dict[str, Any]:
+        told = self._responses[reply_id]
+        return outbound.response(told.reply, self._conversation, output, None, told.metadata)
+
+    def _part(self, kind: str, reply: Reply | str, **fields: Any) -> None:
+        """An event about a response's one content part."""
+        reply = self._responses[reply].reply if isinstance(reply, str) else reply
+        where = {
+            "response_id": reply.reply_id,
+            "item_id": reply.item_id,
+            "output_index": 0,
+            "content_index": 0,
+        }
+        self._tell(kind, **where, **fields)

@@ -1,0 +1,105 @@
+"""Items, responses and errors as the wire writes them."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from chinwag.audio import WIRE_RATE, Audio
+from chinwag.ids import new_id
+from chinwag.reply import Reply
+from chinwag.respond.history import Entry, Said
+from chinwag.session import Refused
+
+
+def event(kind: str, **fields: Any) -> dict[str, Any]:
+    """A server event with an id of its own."""
+    return {"type": kind, "event_id": new_id("event"), **fields}
+
+
+def error(refused: Refused, event_id: str | None) -> dict[str, Any]:
+    """The client asked for what cannot be."""
+    return _error("invalid_request_error", refused.code, str(refused), refused.param, event_id)
+
+
+def fault(code: str, message: str) -> dict[str, Any]:
+    """Something failed on this side."""
+    return _error("server_error", code, message, None, None)
+
+
+def _error(kind: str, code: str, message: str, param: str | None, event_id: str | None) -> dict[str, Any]:
+    what = {"type": kind, "code": code, "message": message, "param": param, "event_id": event_id}
+    return event("error", error=what)
+
+
+def item(entry: Entry, *, status: str = "completed", empty: bool = False, sound: bool = False) -> dict[str, Any]:
+    """An item. empty: without content, as a reply's begins; sound: with its audio, as a retrieval gives it."""
+    content: list[dict[str, Any]] = [] if empty else [_content(entry, sound)]
+    return {
+        "id": entry.item_id,
+        "object": "realtime.item",
+        "type": "message",
+        "status": status,
+        "role": entry.role,
+        "content": content,
+    }
+
+
+def _content(entry: Entry, sound: bool) -> dict[str, Any]:
+    if isinstance(entry, Reply):
+        if entry.request.audio:
+            return {"type": "output_audio", "transcript": entry.words if sound else entry.text}
+        return {"type": "output_text", "text": entry.text}
+    if isinstance(entry, Said) and entry.spoken:
+        part: dict[str, Any] = {"type": "input_audio", "transcript": entry.words or None}
+        if sound and entry.audio is not None:
+            part["audio"] = encode(entry.audio.resampled(WIRE_RATE))
+        return part
+    return {"type": "output_text" if entry.role == "assistant" else "input_text", "text": entry.words}
+
+
+def encode(audio: Audio) -> str:
+    """Base64 PCM16."""
+    return base64.b64encode(audio.to_pcm16()).decode()
+
+
+def response(
+    reply: Reply,
+    conversation: str,
+    output: list[dict[str, Any]],
+    details: dict[str, Any] | None,
+    metadata: Any,
+) -> dict[str, Any]:
+    """A response. details: of how it ended, None while it is under way."""
+    usage = reply.usage
+    done = details is not None
+    return {
+        "id": reply.reply_id,
+        "object": "realtime.response",
+        "status": reply.status,
+        "status_details": details if reply.status != "completed" else None,
+        "output": output,
+        "conversation_id": conversation,
+        "output_modalities": ["audio"] if reply.request.audio else ["text"],
+        "max_output_tokens": reply.request.max_tokens or "inf",
+        "audio": {
+            "output": {
+                "format": {"type": "audio/pcm", "rate": WIRE_RATE},
+                "voice": reply.request.style.voice or "",
+            }
+        },
+        "metadata": metadata,
+        "usage": {
+            "total_tokens": usage.input_tokens + usage.output_tokens,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "input_token_details": {
+                "text_tokens": usage.input_tokens,
+                "audio_tokens": 0,
+                "cached_tokens": usage.cached_tokens,
+            },
+            "output_token_details": {"text_tokens": usage.output_tokens, "audio_tokens": 0},
+        }
+        if done
+        else None,
+    }
