@@ -1,0 +1,122 @@
+"""chinwag serve: the server and its page."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import uvicorn
+from rich.console import Console
+
+from chinwag import config as configuration
+from chinwag.cli.models import pull_with_bars
+from chinwag.errors import ChinwagError, ConfigError
+
+if TYPE_CHECKING:
+    from chinwag.web.host import Host
+
+LONGEST_FRAME = 64 * 1024 * 1024
+"""Bytes that the socket takes: above the protocol's own limit, so that a message too large gets an answer."""
+
+SWITCH_S = 0.001
+"""An engine's Python gives way to the event loop after a millisecond instead of five: frames go out in time."""
+
+console = Console(stderr=False, highlight=False)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    vad: Annotated[str | None, typer.Option(help="Engine that tells speech from silence.")] = None,
+    turn: Annotated[str | None, typer.Option(help="Engine that tells whether they have finished.")] = None,
+    stt: Annotated[str | None, typer.Option(help="Engine that hears.")] = None,
+    llm: Annotated[str | None, typer.Option(help="Engine that answers: auto, embedded, ollama, openai.")] = None,
+    tts: Annotated[str | None, typer.Option(help="Engine that speaks.")] = None,
+    llm_model: Annotated[str | None, typer.Option(help="Model that answers.")] = None,
+    llm_base_url: Annotated[str | None, typer.Option(help="Address of Ollama or an OpenAI-compatible server.")] = None,
+    voice: Annotated[str | None, typer.Option(help="Voice that speaks.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never reach for the network.")] = False,
+    config: Annotated[Path | None, typer.Option(help="Settings file instead of ./chinwag.toml.")] = None,
+) -> None:
+    """Start Chinwag, fetching what it needs at the first start."""
+    flags: dict[str, dict[str, Any]] = {
+        "server": {"host": host, "port": port},
+        "vad": {"engine": vad},
+        "turn": {"engine": turn},
+        "stt": {"engine": stt},
+        "llm": {"engine": llm, "model": llm_model, "base_url": llm_base_url},
+        "tts": {"engine": tts, "voice": voice},
+        "weights": {"offline": offline or None},
+    }
+    given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in flags.items()}
+    settings = configuration.load(config, {section: keys for section, keys in given.items() if keys})
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    sys.setswitchinterval(SWITCH_S)
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: configuration.Config) -> None:
+    # imported late: the protocol's types take a second, which no other command should wait for
+    from chinwag.web.app import create_app
+    from chinwag.web.host import Host
+
+    listening = bind(settings.server.host, settings.server.port)
+    host = Host(settings, puller=pull_with_bars)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(host),
+            log_level="warning",
+            ws="websockets-sansio",
+            ws_max_size=LONGEST_FRAME,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=3,
+        )
+    )
+    address = _address(settings.server.host, listening.getsockname()[1])
+    console.print(f"Chinwag's page is up: [bold]{address}[/bold]")
+    telling = asyncio.create_task(_tell_when_ready(host, address))
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ConfigError where the port is taken or the address is not this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"Port {port} is in use by another program, perhaps another Chinwag.",
+                f"Stop that one, or choose another port: chinwag serve --port {port + 1 if port < 65535 else 8000}.",
+            ) from None
+        if error.errno == errno.EACCES:
+            raise ConfigError(f"Port {port} needs more rights.", "Choose one above 1023.") from None
+        raise ConfigError(
+            f"Cannot listen on {host}: {error.strerror or error}.", "Use 127.0.0.1, or an address of this machine."
+        ) from None
+
+
+def _address(host: str, port: int) -> str:
+    shown = {"127.0.0.1": "localhost", "::1": "localhost", "0.0.0.0": "localhost", "::": "localhost"}.get(host, host)
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+
+
+async def _tell_when_ready(host: Host, address: str) -> None:
+    await host.settled.wait()
+    if isinstance(host.error, ChinwagError):
+        console.print(f"[red]Not ready:[/red] {host.error.message}")
+        console.print(f"  → {host.error.fix}")
+        return
+    engines = ", ".join(f"{task} {state.name}" for task, state in host.states.items())
+    console.print(f"Ready after {host.startup_s} s with {engines}.")
+    console.print(f"Open [bold]{address}[/bold], press Start and speak. Ctrl-C ends it.")

@@ -1,0 +1,75 @@
+"""The FastAPI application: the page, its status, and /v1/realtime."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, WebSocket
+from starlette.datastructures import MutableHeaders
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chinwag import __version__
+from chinwag.web.host import Host
+from chinwag.web.security import POLICY
+from chinwag.web.websocket import converse
+
+PAGE = Path(__file__).parent.parent / "client"
+
+
+def create_app(host: Host) -> FastAPI:
+    """An application for a host, which begins to get ready as the application starts."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        getting_ready = asyncio.create_task(host.start())
+        try:
+            yield
+        finally:
+            getting_ready.cancel()
+            await asyncio.gather(getting_ready, return_exceptions=True)
+            await host.close()
+
+    app = FastAPI(title="Chinwag", version=__version__, lifespan=lifespan)
+    app.add_middleware(_Headers)
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process lives, ready or not."""
+        return {"status": "ok"}
+
+    @app.get("/api/status")
+    async def status() -> dict[str, Any]:
+        """How far the server is, what it runs on, and what is wrong."""
+        return host.status()
+
+    @app.websocket("/v1/realtime")
+    async def realtime(websocket: WebSocket) -> None:
+        """A conversation in the OpenAI Realtime protocol."""
+        await converse(websocket, host)
+
+    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    return app
+
+
+class _Headers:
+    """The page is asked for anew each time, as a stale module beside a new one breaks it; and it loads only itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("Cache-Control", "no-cache")
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+                if not scope["path"].startswith(("/docs", "/redoc")):
+                    headers.setdefault("Content-Security-Policy", POLICY)
+            await send(message)
+
+        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)

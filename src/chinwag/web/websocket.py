@@ -1,0 +1,133 @@
+"""Carries one client's conversation over its WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from chinwag.realtime import outbound
+from chinwag.realtime.connection import Connection, Outgoing
+from chinwag.web.host import Host
+from chinwag.web.security import same_origin
+
+BINARY = "chinwag.pcm"
+"""Subprotocol: sound as raw PCM16 frames both ways, a third smaller than base64; `chinwag.*` events come with it."""
+
+TRY_AGAIN = 1013
+TOO_SLOW = 1008
+
+LONGEST_QUEUE = 4000
+"""Messages that wait for a client: minutes of sound. One that takes none of them is gone."""
+
+log = logging.getLogger(__name__)
+
+
+async def converse(websocket: WebSocket, host: Host) -> None:
+    """Hold a conversation until one side goes."""
+    if not same_origin(websocket):
+        await websocket.close(1008)  # before the handshake: the client sees 403
+        return
+    offered = websocket.scope.get("subprotocols", [])
+    chosen = next((name for name in (BINARY, "realtime") if name in offered), None)
+    await websocket.accept(chosen)
+    if refusal := _refusal(host):
+        await _refuse(websocket, *refusal)
+        return
+    host.sessions += 1
+    try:
+        await _Client(websocket, host, binary=chosen == BINARY).run()
+    finally:
+        host.sessions -= 1
+
+
+def _refusal(host: Host) -> tuple[str, str] | None:
+    if host.stage == "failed":
+        return "not_ready", f"The server cannot talk: {host.error}"
+    if host.engines is None:
+        doing = "fetching its models" if host.stage == "fetching" else "loading its engines"
+        return "not_ready", f"The server is still {doing}. Try again in a moment; /api/status tells how far it is."
+    if host.sessions >= host.config.server.max_sessions:
+        return "server_full", (
+            f"All {host.config.server.max_sessions} places are taken. Try again later, or raise server.max_sessions."
+        )
+    return None
+
+
+async def _refuse(websocket: WebSocket, code: str, message: str) -> None:
+    try:
+        await websocket.send_text(json.dumps(outbound.fault(code, message)))
+        await websocket.close(TRY_AGAIN)
+    except (WebSocketDisconnect, RuntimeError):
+        return
+
+
+class _Client:
+    """Two pumps between a socket and a Connection."""
+
+    def __init__(self, websocket: WebSocket, host: Host, *, binary: bool) -> None:
+        assert host.engines is not None
+        self._websocket = websocket
+        self._outbox: asyncio.Queue[Outgoing] = asyncio.Queue()
+        self._stuck = asyncio.Event()
+        self._connection = Connection(
+            host.engines,
+            host.defaults(),
+            self._post,
+            extended=websocket.query_params.get("chinwag") == "events",
+            binary=binary,
+            longest_message=host.config.server.max_message_bytes,
+        )
+
+    async def run(self) -> None:
+        """Until the client goes, or takes nothing any more."""
+        tasks = [
+            asyncio.create_task(work) for work in (self._connection.run(), self._read(), self._write(), self._watch())
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            if not task.cancelled() and (error := task.exception()):
+                log.error("a conversation broke off", exc_info=error)
+        if self._websocket.application_state is WebSocketState.CONNECTED:
+            try:
+                await self._websocket.close(TOO_SLOW if self._stuck.is_set() else 1011)
+            except (WebSocketDisconnect, RuntimeError):
+                return
+
+    def _post(self, message: Outgoing) -> None:
+        if self._outbox.qsize() >= LONGEST_QUEUE:
+            self._stuck.set()
+            return
+        self._outbox.put_nowait(message)
+
+    async def _watch(self) -> None:
+        await self._stuck.wait()
+
+    async def _read(self) -> None:
+        while True:
+            message: dict[str, Any] = dict(await self._websocket.receive())
+            if message["type"] == "websocket.disconnect":
+                return
+            if (text := message.get("text")) is not None:
+                self._connection.receive_text(text)
+            elif (data := message.get("bytes")) is not None:
+                self._connection.receive_bytes(data)
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                message = await self._outbox.get()
+                if isinstance(message, bytes):
+                    await self._websocket.send_bytes(message)
+                else:
+                    await self._websocket.send_text(json.dumps(message, ensure_ascii=False))
+        except (WebSocketDisconnect, RuntimeError):  # it went while we spoke
+            return
