@@ -1,0 +1,217 @@
+// What happens in one session: takes the server's events, and moves the speaker and the view. Knows no socket and no DOM.
+
+const MS_PER_CHARACTER = 65; // of unhurried English; for a clause whose sound has not all come yet
+const QUIET = "quiet_"; // our own bookkeeping: an error about it is nothing the user can act on
+
+export class Conversation {
+  #send;
+  #speaker;
+  #view;
+  #onState;
+  #onTrouble;
+  #clock;
+
+  #answer = null; // the answer that is being made or played
+  #hearing = false;
+  #waiting = false; // for the answer's first sound
+  #askedAt = null; // when the last typed message was sent
+
+  /** send(type, fields); clock: the StreamClock of the microphone's sound; onState(state), onTrouble(error). */
+  constructor({ send, speaker, view, clock, onState, onTrouble }) {
+    this.#send = send;
+    this.#speaker = speaker;
+    this.#view = view;
+    this.#clock = clock;
+    this.#onState = onState;
+    this.#onTrouble = onTrouble;
+  }
+
+  /** listening, hearing (words are coming in), thinking or speaking. */
+  get state() {
+    if (this.#speaker.busy) return "speaking";
+    if (this.#hearing) return "hearing";
+    const more = this.#answer && !this.#answer.done; // the speaker has run dry, and the answer goes on
+    return this.#waiting || more ? "thinking" : "listening";
+  }
+
+  /** Sends a typed message; it cuts in like a spoken one. */
+  async say(text) {
+    const busy = this.#answer && !this.#answer.done;
+    const cutting = this.cut();
+    if (busy) this.#send("response.cancel", { event_id: `${QUIET}cancel` });
+    await cutting; // the history must end where the ear did before the next answer is asked for
+    const id = `item_${crypto.getRandomValues(new Uint32Array(3)).join("")}`;
+    this.#view.words("user", id, text);
+    this.#send("conversation.item.create", {
+      item: { id, type: "message", role: "user", content: [{ type: "input_text", text }] },
+    });
+    this.#send("response.create");
+    this.#askedAt = performance.now();
+    this.#wait(true);
+  }
+
+  /** Silence first: stops the answer's sound, and tells server and reader how far it was heard. */
+  async cut() {
+    const answer = this.#answer;
+    const flushing = this.#speaker.flush();
+    if (!answer) return;
+    this.#answer = null; // what still comes of it is dropped
+    const { item, ms } = await flushing;
+    const heard = item === answer.id ? ms : 0;
+    if (answer.samples > 0) {
+      this.#send("chinwag.playback", { item_id: answer.id, played_ms: heard });
+      this.#send("conversation.item.truncate", {
+        event_id: `${QUIET}truncate`,
+        item_id: answer.id,
+        content_index: 0,
+        audio_end_ms: heard,
+      });
+    }
+    this.#view.cut(answer.id, heardText(answer.marks, answer.samples, heard));
+    if (heard > 0) this.#send("conversation.item.retrieve", { event_id: `${QUIET}retrieve`, item_id: answer.id });
+  }
+
+  /** Sound of the answer (ArrayBuffer of PCM16). */
+  hear(item, audio) {
+    if (item !== this.#answer?.id) return;
+    this.#answer.samples += audio.byteLength / 2;
+    this.#speaker.play(item, audio);
+    this.#wait(false);
+  }
+
+  /** The speaker has played so much of an item. */
+  played(item, ms) {
+    this.#send("chinwag.playback", { item_id: item, played_ms: ms });
+  }
+
+  /** The speaker has played all it had. */
+  drained() {
+    if (this.#answer?.done) this.#answer = null;
+    this.#onState(this.state);
+  }
+
+  /** The first sound of an item left the speaker, at performance.now() time. */
+  audible(item, time) {
+    if (item !== this.#answer?.id) return;
+    this.#answer.audibleAt = time;
+    this.#tellLatency(this.#answer);
+  }
+
+  /** Takes one event of the server; those it has no use for pass by. */
+  take(event) {
+    switch (event.type) {
+      case "input_audio_buffer.speech_started":
+        this.#hearing = true;
+        this.#askedAt = null;
+        this.cut();
+        return this.#wait(false);
+      case "input_audio_buffer.speech_stopped":
+        this.#hearing = false;
+        return this.#wait(true);
+      case "chinwag.transcript.partial":
+        return event.text && this.#view.partial(event.item_id, event.text);
+      case "conversation.item.input_audio_transcription.completed":
+        this.#view.words("user", event.item_id, event.transcript);
+        return event.transcript.trim() ? undefined : this.#wait(false);
+      case "conversation.item.input_audio_transcription.failed":
+        this.#onTrouble(event.error);
+        return this.#wait(false);
+      case "conversation.item.added":
+        return this.#itemAdded(event.item);
+      case "conversation.item.deleted":
+        return this.#view.remove(event.item_id);
+      case "conversation.item.retrieved":
+        return this.#itemRetrieved(event.item);
+      case "response.created":
+        return this.#wait(true);
+      case "response.output_item.added":
+        return this.#begin(event);
+      case "response.output_audio_transcript.delta":
+      case "response.output_text.delta":
+        return this.#say(event);
+      case "response.done":
+        return this.#done(event.response);
+      case "chinwag.trace":
+        return this.#traced(event);
+    }
+  }
+
+  #itemAdded(item) {
+    if (item.type === "message" && item.role === "user") this.#view.place(item.id);
+  }
+
+  // The server's account of what was heard counts; ours was a first guess.
+  #itemRetrieved(item) {
+    if (item.role !== "assistant") return;
+    this.#view.cut(item.id, item.content.map((part) => part.transcript ?? part.text ?? "").join(""));
+  }
+
+  #begin({ response_id, item }) {
+    if (item.type !== "message") return;
+    const askedAt = this.#askedAt;
+    this.#askedAt = null;
+    this.#answer = { id: item.id, response: response_id, samples: 0, marks: [], done: false, askedAt };
+  }
+
+  #say({ item_id, delta }) {
+    const answer = this.#answer;
+    if (item_id !== answer?.id) return;
+    const last = answer.marks.at(-1);
+    if (last?.at === answer.samples) last.text += delta;
+    else answer.marks.push({ at: answer.samples, text: delta });
+    this.#view.words("assistant", item_id, answer.marks.map((mark) => mark.text).join(""));
+  }
+
+  #done({ id, status, status_details }) {
+    this.#waiting = false;
+    if (status === "failed") this.#onTrouble(status_details?.error ?? {});
+    if (this.#answer?.response === id) {
+      this.#answer.done = true;
+      if (!this.#speaker.busy) this.#answer = null;
+    }
+    this.#onState(this.state);
+  }
+
+  #traced(trace) {
+    const answer = this.#answer;
+    if (answer?.response !== trace.response_id) return;
+    answer.trace = trace;
+    this.#tellLatency(answer);
+  }
+
+  // From the end of the person's speech, or the press of Send, to the first sound: all on this page's clock.
+  #tellLatency(answer) {
+    if (answer.audibleAt === undefined) return;
+    const spokenAt = answer.trace?.speech_end_ms == null ? null : this.#clock.timeOf(answer.trace.speech_end_ms);
+    const from = answer.askedAt ?? spokenAt;
+    if (from === null) return;
+    const stages = answer.askedAt === null ? answer.trace.stages_ms : {};
+    this.#view.latency(answer.id, Math.max(0, answer.audibleAt - from), stages);
+  }
+
+  #wait(waiting) {
+    this.#waiting = waiting;
+    this.#onState(this.state);
+  }
+
+  /** Whether an error event is about our own bookkeeping. */
+  static isQuiet(error) {
+    return Boolean(error.event_id?.startsWith(QUIET));
+  }
+}
+
+/**
+ * The words that were heard when `ms` of an answer had been played.
+ * marks: [{at, text}], each text beginning at that sample (24 kHz) of the answer; samples: how many have come.
+ */
+export function heardText(marks, samples, ms) {
+  const played = ms * 24;
+  let heard = "";
+  for (const [index, { at, text }] of marks.entries()) {
+    if (played <= at) break;
+    const end = marks[index + 1]?.at ?? Math.max(samples, at + text.length * MS_PER_CHARACTER * 24);
+    const words = text.match(/\s*\S+/g) ?? [];
+    heard += played >= end ? text : words.slice(0, Math.floor((words.length * (played - at)) / (end - at))).join("");
+  }
+  return heard.trimEnd();
+}

@@ -1,0 +1,211 @@
+// Wires the parts: buttons, microphone, speaker, session, and what to do when one of them fails.
+
+import { Conversation } from "./conversation.js";
+import { Meter } from "./meter.js";
+import { Microphone } from "./microphone.js";
+import { Realtime } from "./realtime.js";
+import { Speaker } from "./speaker.js";
+import { Status, backOff } from "./status.js";
+import { StreamClock } from "./stream-clock.js";
+import * as troubles from "./troubles.js";
+import { View } from "./view.js";
+
+const FRAME_MS = 20;
+const LONGEST_WAIT_MS = 10_000;
+
+let realtime = null; // the socket, from the first attempt until it ended
+let conversation = null; // while the session lives
+let starting = false; // the microphone is being asked for
+let epoch = 0; // counts starts and stops, so that what was awaited too long is dropped
+let attempts = 0;
+let retryTimer = null;
+let wasAway = false; // the server was not ready at some time since the last attempt
+let clock = new StreamClock();
+let unsent = []; // typed before the session was there
+
+const running = () => realtime !== null || retryTimer !== null;
+const canPlay = () => window.isSecureContext && Boolean(window.AudioWorkletNode);
+
+const view = new View({ start, stop, mute, send, retry: connect, resume: () => speaker.resume(), look: () => status.ask() });
+
+const microphone = new Microphone({
+  onFrame(frame) {
+    if (conversation && realtime.sendAudio(frame)) clock.sent(FRAME_MS);
+  },
+  onLost() {
+    view.trouble("microphone", troubles.microphoneTaken);
+    show();
+  },
+  onSilenced: (silenced) => view.trouble("silenced", silenced ? troubles.microphoneSilenced : null),
+});
+
+const speaker = new Speaker({
+  onPlayed: (item, ms) => conversation?.played(item, ms),
+  onAudible: (item, time) => conversation?.audible(item, time),
+  onDrained: () => conversation?.drained(),
+  onPaused: (paused) => view.trouble("sound", paused && running() ? troubles.soundPaused : null),
+});
+
+const meter = new Meter(view.meter, () => ({ you: microphone.analyser, answer: speaker.analyser }));
+
+const status = new Status({
+  onStatus(answer) {
+    view.server(answer);
+    if (answer.stage !== "ready") wasAway = true;
+    else if (retryTimer && wasAway) connect(); // it has just become ready: wait no longer
+    if (!running()) view.trouble("server", answer.error && troubles.serverFailed(answer.error));
+    show();
+  },
+  onUnreachable(wait) {
+    wasAway = true;
+    if (!running()) view.trouble("server", troubles.unreachable, wait);
+    show();
+  },
+});
+
+/** Start: speaker and microphone inside the click, then the session. A second press while it starts does nothing. */
+async function start() {
+  if (starting || microphone.isOpen) return;
+  const missing = troubles.withoutMicrophone();
+  view.trouble("microphone", missing);
+  if (missing) return;
+  const mine = ++epoch;
+  starting = true;
+  show();
+  openSpeaker();
+  try {
+    await microphone.open();
+  } catch (error) {
+    if (mine === epoch) view.trouble("microphone", troubles.microphoneRefused(error));
+  }
+  if (mine !== epoch) return microphone.close(); // stopped while the browser was asking
+  starting = false;
+  if (microphone.isOpen && !running()) connect();
+  if (!running()) speaker.close();
+  show();
+}
+
+function openSpeaker() {
+  if (!canPlay()) return;
+  speaker.open().catch((error) => view.trouble("sound", troubles.soundFailed(error)));
+}
+
+function stop() {
+  epoch++;
+  starting = false;
+  unsent = [];
+  endSession();
+  clearTimeout(retryTimer);
+  retryTimer = null;
+  attempts = 0;
+  microphone.close();
+  speaker.close();
+  for (const slot of ["server", "microphone", "silenced", "sound", "session"]) view.trouble(slot, null);
+  status.ask();
+  show();
+}
+
+function mute() {
+  microphone.muted = !microphone.muted;
+  show();
+}
+
+function send(text) {
+  if (conversation) {
+    conversation.say(text);
+    return;
+  }
+  unsent.push(text);
+  openSpeaker();
+  if (!running()) connect();
+}
+
+function connect() {
+  clearTimeout(retryTimer);
+  retryTimer = null;
+  wasAway = false;
+  endSession();
+  const url = new URL("v1/realtime?chinwag=events", location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  realtime = new Realtime(url, {
+    onReady: begin,
+    onEvent: (event) => (event.type === "error" ? failed(event.error) : conversation.take(event)),
+    onAudio: (item, audio) => conversation?.hear(item, audio),
+    onClosed: lost,
+  });
+  show();
+}
+
+function begin() {
+  attempts = 0;
+  clock = new StreamClock();
+  view.divide("A new conversation");
+  const session = realtime;
+  conversation = new Conversation({
+    send: (type, fields) => session.send(type, fields),
+    speaker,
+    view,
+    clock,
+    onState: show,
+    onTrouble: failed,
+  });
+  if (!canPlay()) session.send("session.update", { session: { type: "realtime", output_modalities: ["text"] } });
+  for (const slot of ["server", "session"]) view.trouble(slot, null);
+  for (const text of unsent.splice(0)) conversation.say(text);
+  show();
+}
+
+function failed(error) {
+  if (!Conversation.isQuiet(error)) view.trouble("session", troubles.inSession(error));
+}
+
+function endSession() {
+  conversation?.cut();
+  conversation = null;
+  realtime?.close();
+  realtime = null;
+}
+
+// The session ended and nobody asked for it: say why, and make a new one in a while.
+function lost({ greeted, refusal, stuck }) {
+  endSession();
+  const wait = backOff(attempts++, LONGEST_WAIT_MS);
+  retryTimer = setTimeout(connect, wait);
+  const trouble = refusal
+    ? troubles.refused(refusal)
+    : stuck ? troubles.stuck : greeted ? troubles.dropped : troubles.unreachable;
+  view.trouble("server", trouble, wait / 1000);
+  status.ask();
+  show();
+}
+
+function show() {
+  const stage = status.latest?.stage;
+  view.controls({
+    usable: stage === "ready" || running(),
+    running: running(),
+    starting,
+    microphone: microphone.isOpen,
+    muted: microphone.muted,
+  });
+  view.state(stateOf(stage));
+  if (running()) meter.start();
+  else meter.stop();
+}
+
+function stateOf(stage) {
+  if (conversation) {
+    const state = conversation.state;
+    if (state !== "listening") return state;
+    if (!microphone.isOpen) return "typing";
+    return microphone.muted ? "muted" : "listening";
+  }
+  if (running() || starting) return "connecting";
+  if (!stage) return "unreachable";
+  return stage === "ready" ? "idle" : stage === "failed" ? "failed" : "preparing";
+}
+
+addEventListener("pagehide", () => running() && stop());
+show();
+view.state("connecting");
+status.ask();

@@ -1,0 +1,117 @@
+// Runs on the audio thread: plays PCM16 as it comes, and counts what was played of each item.
+//
+// In:  {audio: ArrayBuffer, item}, {flush: true}
+// Out: {item, played} (samples, about every 250 ms), {audible: item, frame}, {drained: true},
+//      {flushed: true, item, played, cut} where cut says that some sound had not been played.
+
+const JITTER = sampleRate * 0.06; // held back before the first sound, against uneven arrival
+const FADE = Math.round(sampleRate * 0.005); // shorter than one render quantum at 24 kHz
+const REPORT = sampleRate * 0.25;
+const AUDIBLE = 0.003; // about -50 dB of full scale
+
+class Playback extends AudioWorkletProcessor {
+  #queue = [];
+  #queued = 0;
+  #waited = 0;
+  #playing = false;
+  #tail = null;
+  #item = null;
+  #played = 0;
+  #reported = 0;
+  #audible = false;
+
+  constructor() {
+    super();
+    this.port.onmessage = ({ data }) => (data.flush ? this.#flush() : this.#add(data));
+  }
+
+  #add({ audio, item }) {
+    const samples = Float32Array.from(new Int16Array(audio), (value) => value / 32768);
+    this.#queue.push({ samples, item, next: 0 });
+    this.#queued += samples.length;
+  }
+
+  // A short fade instead of a hard stop, which would click. Works while the context is suspended, too.
+  #flush() {
+    const cut = this.#queued > 0;
+    if (this.#playing && cut) {
+      const tail = new Float32Array(FADE);
+      const length = this.#take(tail);
+      for (let i = 0; i < length; i++) tail[i] *= 1 - (i + 1) / FADE;
+      this.#tail = tail;
+    }
+    const item = this.#item ?? this.#queue[0]?.item ?? null;
+    this.port.postMessage({ flushed: true, cut, item, played: this.#item === item ? this.#played : 0 });
+    this.#queue = [];
+    this.#queued = 0;
+    this.#stop();
+  }
+
+  #stop() {
+    this.#playing = false;
+    this.#waited = 0;
+  }
+
+  process(_inputs, [[output]]) {
+    if (this.#tail) {
+      output.set(this.#tail.subarray(0, output.length));
+      this.#tail = this.#tail.length > output.length ? this.#tail.subarray(output.length) : null;
+      return true;
+    }
+    if (!this.#playing && this.#queued > 0) {
+      this.#playing = this.#queued >= JITTER || this.#waited >= JITTER;
+      this.#waited += output.length;
+    }
+    if (!this.#playing) return true;
+    this.#take(output);
+    if (this.#queued === 0) {
+      this.#stop();
+      this.#report();
+      this.port.postMessage({ drained: true });
+    } else if (this.#played - this.#reported >= REPORT) {
+      this.#report();
+    }
+    return true;
+  }
+
+  // Fills `output` from the queue and counts; returns how many samples there were.
+  #take(output) {
+    let filled = 0;
+    while (filled < output.length && this.#queue.length > 0) {
+      const head = this.#queue[0];
+      if (head.item !== this.#item) this.#begin(head.item);
+      const piece = head.samples.subarray(head.next, head.next + output.length - filled);
+      output.set(piece, filled);
+      this.#notice(piece, filled);
+      filled += piece.length;
+      head.next += piece.length;
+      this.#played += piece.length;
+      this.#queued -= piece.length;
+      if (head.next === head.samples.length) this.#queue.shift();
+    }
+    return filled;
+  }
+
+  #begin(item) {
+    this.#report();
+    this.#item = item;
+    this.#played = this.#reported = 0;
+    this.#audible = false;
+  }
+
+  #notice(piece, offset) {
+    if (this.#audible) return;
+    const first = piece.findIndex((value) => Math.abs(value) > AUDIBLE);
+    if (first < 0) return;
+    this.#audible = true;
+    this.port.postMessage({ audible: this.#item, frame: currentFrame + offset + first });
+  }
+
+  #report() {
+    if (this.#item === null || this.#played === this.#reported) return;
+    this.#reported = this.#played;
+    this.port.postMessage({ item: this.#item, played: this.#played });
+  }
+}
+
+registerProcessor("chinwag-playback", Playback);

@@ -1,0 +1,119 @@
+// What can go wrong on this page, in words, each with a way out.
+// A trouble: {title, help, action?: [label, name]}; main.js knows what each name does.
+
+const TYPE_INSTEAD = "You can type meanwhile.";
+
+/** Why the microphone cannot be asked for here at all; null where it can. */
+export function withoutMicrophone() {
+  if (!window.isSecureContext) return notSecure(location);
+  if (!navigator.mediaDevices?.getUserMedia || !window.AudioWorkletNode) {
+    return {
+      title: "This browser cannot talk",
+      help: `It lacks AudioWorklet or microphone access. Use a current Chrome, Edge, Firefox or Safari. ${TYPE_INSTEAD}`,
+    };
+  }
+  return null;
+}
+
+function notSecure({ hostname, port }) {
+  const local = `http://localhost${port ? `:${port}` : ""}`;
+  return {
+    title: "The microphone needs a secure address",
+    help:
+      `Browsers allow it only on localhost or over HTTPS, and this page came from ${hostname} without. ` +
+      `On the server's own machine, open ${local}. From another machine, run ` +
+      `“ssh -L ${port || 80}:localhost:${port || 80} ${hostname}” and open ${local} there, ` +
+      `or put the server behind HTTPS. ${TYPE_INSTEAD}`,
+  };
+}
+
+/** What getUserMedia's error means. */
+export function microphoneRefused(error) {
+  const again = ["Try again", "start"];
+  switch (error.name) {
+    case "NotAllowedError":
+      if (/system/i.test(error.message)) {
+        return {
+          title: "Your system keeps the microphone from this browser",
+          help: `Open your system's privacy settings, allow this browser to use the microphone, and try again. ${TYPE_INSTEAD}`,
+          action: again,
+        };
+      }
+      return {
+        title: "The microphone is not allowed",
+        help: `Click the icon left of the address, set Microphone to “Allow”, and try again. ${TYPE_INSTEAD}`,
+        action: again,
+      };
+    case "NotFoundError":
+    case "OverconstrainedError":
+      return { title: "No microphone was found", help: `Plug one in, or switch it on, and try again. ${TYPE_INSTEAD}`, action: again };
+    case "NotReadableError":
+    case "AbortError":
+      return {
+        title: "The microphone is in use",
+        help: `Another program holds it, or its driver failed. Close that program, or plug the microphone in anew, and try again. ${TYPE_INSTEAD}`,
+        action: again,
+      };
+    case "SecurityError":
+      return { title: "This page may not use a microphone", help: `A setting of this browser or of the page around this one forbids it. Open the page in a tab of its own. ${TYPE_INSTEAD}` };
+    default:
+      return { title: "The microphone could not be opened", help: `${error.message || error.name}. ${TYPE_INSTEAD}`, action: again };
+  }
+}
+
+export const microphoneTaken = {
+  title: "The microphone is gone",
+  help: "It was unplugged, or its permission was taken back. The conversation goes on: type, or plug it in and use it again.",
+  action: ["Use the microphone again", "start"],
+};
+
+export const microphoneSilenced = {
+  title: "Your system has muted the microphone",
+  help: "Look for a mute key on the keyboard or headset, or end the call that uses it. It comes back by itself.",
+};
+
+export const soundPaused = {
+  title: "The browser has paused all sound",
+  help: "This happens after a phone call or when another app takes over.",
+  action: ["Turn sound on", "resume"],
+};
+
+/** A browser that cannot play at all; typing and reading still work. */
+export function soundFailed(error) {
+  return { title: "Sound cannot be played", help: `${error.message || error.name}. Answers are shown as text. Check that a loudspeaker is there, then stop and start again.` };
+}
+
+export const unreachable = {
+  title: "The server does not answer",
+  help: "Check that “chinwag serve” is running on its machine and that you are on the same network.",
+  action: ["Try now", "retry"],
+};
+
+export const dropped = {
+  title: "The connection was lost",
+  help: "It comes back as a new conversation: what was said stays on this page, but the AI will not remember it.",
+  action: ["Try now", "retry"],
+};
+
+export const stuck = {
+  title: "The network is too slow",
+  help: "Three seconds of sound could not be sent, so the connection is made anew.",
+  action: ["Try now", "retry"],
+};
+
+/** What a server that refused the session said. */
+export function refused({ code, message }) {
+  if (code === "server_full") return { title: "Everybody is talking", help: message, action: ["Try now", "retry"] };
+  if (code === "not_ready") return { title: "The server is not ready yet", help: message, action: ["Try now", "retry"] };
+  return { title: "The server refused", help: message, action: ["Try now", "retry"] };
+}
+
+/** status.error of /api/status. */
+export function serverFailed({ message, fix }) {
+  return { title: "The server could not get ready", help: `${message} ${fix}`.trim(), action: ["Look again", "look"] };
+}
+
+/** An `error` event, or the error of a reply that failed. */
+export function inSession({ message }) {
+  return { title: "That did not work", help: `${message || "The server gave no reason."} The conversation goes on: say it again, or type it.` };
+}

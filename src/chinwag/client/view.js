@@ -1,0 +1,274 @@
+// Everything that is shown. Holds the elements and nothing else; index.html names them.
+
+const STATES = {
+  connecting: "Connecting",
+  unreachable: "No server",
+  preparing: "Getting ready",
+  failed: "Not working",
+  idle: "Ready",
+  typing: "Ready for what you type",
+  listening: "Listening",
+  hearing: "Hearing you",
+  muted: "Muted: it cannot hear you",
+  thinking: "Thinking",
+  speaking: "Speaking",
+};
+
+const STAGES = {
+  turn_decided: "Your turn was over",
+  transcript_final: "Your words were clear",
+  first_token: "First word of the answer",
+  first_clause: "First few words",
+  first_audio: "First sound sent",
+};
+
+const find = (id) => document.getElementById(id);
+
+export class View {
+  #turns = new Map();
+  #troubles = new Map();
+  #countdowns = new Map();
+  #run;
+
+  /** actions: {start, stop, mute, send(text), and what the troubles name}. */
+  constructor(actions) {
+    this.#run = actions;
+    find("start").onclick = () => actions.start();
+    find("stop").onclick = () => actions.stop();
+    find("mute").onclick = () => actions.mute();
+    find("typing").onsubmit = (event) => {
+      event.preventDefault();
+      const text = find("text").value.trim();
+      if (!text || find("send").disabled) return;
+      find("text").value = "";
+      actions.send(text);
+    };
+  }
+
+  get meter() {
+    return find("meter");
+  }
+
+  /** Which buttons there are. usable: the server can take a conversation. */
+  controls({ usable, running, starting, microphone, muted }) {
+    const focused = document.activeElement;
+    find("start").hidden = microphone;
+    find("start").disabled = !usable;
+    find("start").setAttribute("aria-disabled", String(!usable || starting)); // not `disabled`, which would lose the focus
+    find("start").textContent = starting ? "Starting…" : running ? "Use the microphone" : "Start";
+    find("stop").hidden = !running;
+    find("mute").hidden = !microphone;
+    find("mute").setAttribute("aria-pressed", String(muted));
+    find("mute").textContent = muted ? "Unmute" : "Mute";
+    find("send").disabled = !usable;
+    if (focused?.hidden) find(microphone ? "mute" : "start").focus(); // a button that goes hands its focus on
+  }
+
+  /** One of STATES. */
+  state(name) {
+    const words = STATES[name];
+    find("state").dataset.state = name;
+    if (find("state-words").textContent !== words) find("state-words").textContent = words;
+  }
+
+  /** Words of an utterance that is still being spoken. */
+  partial(id, text) {
+    const turn = this.#turn("user", id);
+    turn.element.classList.add("partial");
+    this.#write(turn, text);
+  }
+
+  /** All words so far, of role "user" or "assistant"; none takes the turn away. */
+  words(role, id, text) {
+    if (!text.trim()) return this.remove(id);
+    const turn = this.#turn(role, id);
+    turn.element.classList.remove("partial");
+    this.#write(turn, text);
+  }
+
+  /** Keeps the place of an utterance whose words are still to come. */
+  place(id) {
+    this.#turn("user", id);
+  }
+
+  /** The answer was heard so far, and no further; nothing heard takes the turn away. */
+  cut(id, heard) {
+    const turn = this.#turns.get(id);
+    if (!turn) return;
+    if (!heard) return this.remove(id);
+    turn.element.classList.add("cut");
+    turn.text.replaceChildren(heard.replace(/[\s,.;:!?—–-]+$/, ""), make("span", "cut-mark", " —"));
+    turn.note.textContent = "You cut in here";
+  }
+
+  remove(id) {
+    this.#turns.get(id)?.element.remove();
+    this.#turns.delete(id);
+  }
+
+  /** A line across the conversation, where there is anything above it. */
+  divide(words) {
+    if (find("turns").lastElementChild?.classList.contains("turn")) find("turns").append(make("li", "divider", words));
+    this.#toEnd();
+  }
+
+  /** How long the answer took, in ms, and what the server says of its parts. */
+  latency(id, ms, stages) {
+    const words = seconds(ms);
+    const turn = this.#turns.get(id);
+    if (turn && !turn.note.textContent) turn.note.textContent = `after ${words}`;
+    find("latency").hidden = false;
+    find("latency-words").textContent = `Last answer: ${words}`;
+    const rows = Object.entries(STAGES).filter(([name]) => stages[name] != null);
+    const all = [...rows.map(([name, label]) => [label, stages[name]]), ["First sound from the speaker", ms]];
+    find("latency-stages").replaceChildren(
+      ...all.flatMap(([label, value]) => [make("dt", "", label), make("dd", "", seconds(value))]),
+    );
+  }
+
+  /** Shows a trouble in its slot, or clears the slot with null. wait: seconds until it is tried again. */
+  trouble(slot, trouble, wait = null) {
+    const shown = this.#troubles.get(slot);
+    if (shown && shown.trouble.title === trouble?.title && shown.trouble.help === trouble?.help) {
+      this.#countDown(slot, shown.count, wait);
+      return; // said once is enough for a screen reader
+    }
+    this.#countDown(slot, null, null);
+    shown?.element.remove();
+    this.#troubles.delete(slot);
+    if (!trouble) return;
+    const element = make("section", "trouble");
+    const words = make("div");
+    words.setAttribute("role", "alert");
+    const count = make("p", "numbers");
+    const buttons = make("div", "buttons");
+    if (trouble.action) {
+      const [label, name] = trouble.action;
+      buttons.append(button(label, () => this.#run[name]()));
+    }
+    buttons.append(button("Close", () => this.trouble(slot, null), "quiet"));
+    element.append(words, count, buttons);
+    element.dataset.slot = slot;
+    find("troubles").append(element);
+    words.append(make("h2", "", trouble.title), make("p", "", trouble.help)); // after it is in the page, so that it is read out
+    this.#troubles.set(slot, { element, trouble, count });
+    this.#countDown(slot, count, wait);
+    element.scrollIntoView({ block: "nearest" });
+  }
+
+  #countDown(slot, element, wait) {
+    clearInterval(this.#countdowns.get(slot));
+    if (!element) return;
+    const until = performance.now() + wait * 1000;
+    const tell = () => {
+      const left = Math.ceil((until - performance.now()) / 1000);
+      element.textContent = wait === null ? "" : left > 0 ? `Trying again in ${left} s` : "Trying again…";
+    };
+    tell();
+    if (wait !== null) this.#countdowns.set(slot, setInterval(tell, 250));
+  }
+
+  /** The server as /api/status tells it. */
+  server(status) {
+    const names = Object.values(status.engines).map((engine) => (engine.state === "ready" && engine.detail) || engine.name);
+    find("engines").textContent = names.join(" · ");
+    const preparing = status.stage !== "ready";
+    find("getting-ready").hidden = !preparing;
+    find("invitation").hidden = preparing;
+    if (!preparing) return;
+    const fetching = status.stage === "fetching";
+    find("getting-ready-title").textContent = fetching ? "Fetching the models" : status.stage === "failed" ? "Stopped" : "Loading the engines";
+    find("getting-ready-help").textContent = fetching
+      ? "Only the first start needs the network. This page goes on by itself."
+      : status.stage === "failed" ? "" : "A few seconds. This page goes on by itself.";
+    find("download").hidden = !fetching;
+    if (fetching) this.#download(status.weights);
+    find("engine-list").hidden = fetching;
+    find("engine-list").replaceChildren(
+      ...Object.entries(status.engines).map(([task, engine]) => row(`${TASKS[task] ?? task}: ${engine.name}`, engineWords(engine))),
+    );
+  }
+
+  #download({ done, total, bytes_per_s, seconds_left, files }) {
+    find("download-total").value = total ? done / total : 0;
+    const parts = [`${megabytes(done)} of ${megabytes(total)}`];
+    if (bytes_per_s > 0) parts.push(`${megabytes(bytes_per_s)}/s`);
+    if (seconds_left != null) parts.push(`${duration(seconds_left)} left`);
+    find("download-words").textContent = parts.join(" · ");
+    find("download-files").replaceChildren(
+      ...files.map((file) => {
+        const bar = make("progress");
+        bar.value = file.total ? file.done / file.total : 0;
+        bar.setAttribute("aria-label", file.name);
+        return row(file.name, file.done >= file.total ? "done" : `${Math.floor(bar.value * 100)} %`, bar);
+      }),
+    );
+  }
+
+  #turn(role, id) {
+    const known = this.#turns.get(id);
+    if (known) return known;
+    find("welcome").hidden = true;
+    const element = make("li", `turn ${role}`);
+    const text = make("p", "words");
+    const note = make("p", "note");
+    element.append(make("span", "hidden-words", role === "user" ? "You: " : "Chinwag: "), text, note);
+    element.dataset.item = id;
+    find("turns").append(element);
+    const turn = { element, text, note };
+    this.#turns.set(id, turn);
+    this.#write(turn, "…");
+    return turn;
+  }
+
+  #write({ text }, words) {
+    text.textContent = words;
+    this.#toEnd();
+  }
+
+  #toEnd() {
+    const scroller = document.querySelector("main");
+    const away = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
+    if (away < 200) scroller.scrollTop = scroller.scrollHeight; // unless they are reading further up
+  }
+}
+
+const TASKS = { vad: "Hears speech", turn: "Knows when you are done", stt: "Writes down", llm: "Answers", tts: "Speaks" };
+
+function engineWords({ state, detail, load_ms }) {
+  if (state === "ready") return load_ms == null ? "ready" : `ready in ${seconds(load_ms)}`;
+  return [state, detail].filter(Boolean).join(": ");
+}
+
+function make(tag, className = "", text = "") {
+  const element = document.createElement(tag);
+  element.className = className;
+  element.textContent = text;
+  return element;
+}
+
+function button(label, onclick, className = "") {
+  const element = make("button", className, label);
+  element.type = "button";
+  element.onclick = onclick;
+  return element;
+}
+
+function row(label, words, bar = null) {
+  const element = make("li");
+  element.append(make("span", "", label), ...(bar ? [bar] : []), make("span", "numbers", words));
+  return element;
+}
+
+function seconds(ms) {
+  return `${(ms / 1000).toFixed(2)} s`;
+}
+
+function megabytes(bytes) {
+  return `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+}
+
+function duration(secondsLeft) {
+  if (secondsLeft < 90) return `${Math.ceil(secondsLeft)} s`;
+  return `${Math.round(secondsLeft / 60)} min`;
+}
