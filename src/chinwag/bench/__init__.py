@@ -1,0 +1,1 @@
+"""Recorded people played to a real server through the real wire, measured at the client's ear."""

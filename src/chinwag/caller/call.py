@@ -1,0 +1,275 @@
+"""One conversation over /v1/realtime, from the caller's side.
+
+The microphone runs all the time, as a real one does: 20 ms at a time on a clock that does not drift, and a chunk
+leaves when its last sample has been captured. So each sample of the input has a moment at which it was spoken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import itertools
+import json
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import numpy as np
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+
+from chinwag.audio import WIRE_RATE, Audio, Samples
+from chinwag.caller.ear import Ear, Playback
+from chinwag.errors import ChinwagError
+
+CHUNK = WIRE_RATE // 50
+"""Samples in 20 ms."""
+PLAYBACK_EVERY = 0.25
+WELCOME_WITHIN = 10.0
+DEFAULT_URL = "ws://127.0.0.1:8000/v1/realtime"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class CallError(ChinwagError):
+    """The server cannot be reached, refuses, or went away."""
+
+
+class NobodyThere(CallError):
+    """Nothing listens at the address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A server event and the moment it came, in seconds of the call's clock."""
+
+    at: float
+    event: dict[str, Any]
+
+    @property
+    def type(self) -> str:
+        """The event's type."""
+        return str(self.event.get("type", ""))
+
+
+def realtime_url(url: str) -> str:
+    """The address of the wire: the usual path where there is none, and Chinwag's own events asked for.
+
+    Raises CallError where it is no address of a server.
+    """
+    parts = urlsplit(url if "://" in url else f"ws://{url}")
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    if scheme not in ("ws", "wss") or not parts.hostname:
+        raise CallError(f"{url} is not the address of a server.", f"Write it like {DEFAULT_URL}.")
+    path = parts.path if parts.path.strip("/") else "/v1/realtime"
+    query = urlencode([*[pair for pair in parse_qsl(parts.query) if pair[0] != "chinwag"], ("chinwag", "events")])
+    return urlunsplit((scheme, parts.netloc, path, query, ""))
+
+
+@contextlib.asynccontextmanager
+async def call(
+    url: str,
+    *,
+    api_key: str | None = None,
+    playback: Playback | None = None,
+    noise_dbfs: float | None = None,
+    session: dict[str, Any] | None = None,
+) -> AsyncGenerator[Call, None]:
+    """Connect, wait for the session, and hang up at the end.
+
+    noise_dbfs: level of the noise that the microphone hears when nobody speaks; None for digital silence.
+    session: sent as a session.update first.
+    Raises CallError.
+    """
+    address = realtime_url(url)
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    # a proxy set for the web does not lead to this machine
+    proxy: Literal[True] | None = None if urlsplit(address).hostname in LOOPBACK else True
+    try:
+        socket = await connect(
+            address, additional_headers=headers, proxy=proxy, compression=None, max_size=None, open_timeout=10
+        )
+    except InvalidStatus as refused:
+        raise _refused(url, refused.response.status_code) from None
+    except InvalidURI:
+        raise CallError(f"{url} is not the address of a server.", f"Write it like {DEFAULT_URL}.") from None
+    except (InvalidHandshake, EOFError) as error:
+        raise CallError(
+            f"What listens at {url} is no Chinwag server: {error}.", f"Look at --url; usual is {DEFAULT_URL}."
+        ) from None
+    except (OSError, TimeoutError) as error:
+        why = "no answer within 10 s" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        raise NobodyThere(f"Nothing answers at {url} ({why}).", "Start the server there with: chinwag serve") from None
+    async with socket:
+        one = Call(socket, playback or Ear(), noise_dbfs)
+        tasks = [asyncio.create_task(one._read())]
+        try:
+            await one._welcome()
+            if session is not None:
+                await one.send({"type": "session.update", "session": session})
+            tasks.append(asyncio.create_task(one._speak()))
+            yield one
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Call:
+    """A conversation under way; made by `call`."""
+
+    def __init__(self, socket: ClientConnection, playback: Playback, noise_dbfs: float | None) -> None:
+        self.playback = playback
+        self.live: asyncio.Queue[Audio] | None = None
+        """Set to a queue of 24 kHz sound to send that, as it comes, in place of what `say` was given."""
+        self._socket = socket
+        self._arrived: asyncio.Queue[Arrived | CallError] = asyncio.Queue()
+        self._to_say: deque[Samples] = deque()
+        self._sent = 0
+        self._queued = 0
+        self._began = time.perf_counter()
+        self._item = ""
+        self._reported: tuple[str, int] | None = None
+        self._noise = None if noise_dbfs is None else _Noise(noise_dbfs)
+
+    def now(self) -> float:
+        """Seconds of the call's clock (`time.perf_counter`)."""
+        return time.perf_counter()
+
+    def say(self, audio: Audio) -> int:
+        """Speak this after all that is still to be said; returns its first sample's place in the input (24 kHz)."""
+        pcm = audio.resampled(WIRE_RATE).pcm
+        start = self._sent + self._queued
+        self._to_say.append(pcm)
+        self._queued += len(pcm)
+        return start
+
+    def moment(self, sample: float) -> float:
+        """When that sample of the input (24 kHz) is or was spoken, in seconds of the call's clock."""
+        return self._began + sample / WIRE_RATE
+
+    async def send(self, event: dict[str, Any]) -> None:
+        """Send one client event. Raises CallError where the server has gone."""
+        try:
+            await self._socket.send(json.dumps(event))
+        except ConnectionClosed as closed:
+            raise _closed(closed) from None
+
+    async def events(self, seconds: float) -> AsyncIterator[Arrived]:
+        """Every event in order, for so many seconds from now. Raises CallError when the server goes away."""
+        deadline = self.now() + seconds
+        while True:
+            try:
+                arrived = await asyncio.wait_for(self._arrived.get(), max(deadline - self.now(), 0.0))
+            except TimeoutError:
+                return
+            if isinstance(arrived, CallError):
+                raise arrived
+            yield arrived
+
+    async def _welcome(self) -> None:
+        async for arrived in self.events(WELCOME_WITHIN):
+            if arrived.type == "session.created":
+                return
+            if arrived.type == "error":
+                error = arrived.event.get("error", {})
+                fix = {
+                    "not_ready": "Wait until the page or /api/status says it is ready, then try again.",
+                    "server_full": "Try again when a conversation has ended.",
+                }.get(error.get("code", ""), "See the server's own output.")
+                raise CallError(f"The server says: {error.get('message')}", fix)
+        raise CallError(
+            f"The server took the call and then said nothing for {WELCOME_WITHIN:.0f} s.",
+            "See the server's own output.",
+        )
+
+    async def _read(self) -> None:
+        try:
+            async for message in self._socket:
+                if isinstance(message, bytes):
+                    continue  # only comes to those who asked for the chinwag.pcm subprotocol
+                self._take(Arrived(self.now(), json.loads(message)))
+            self._arrived.put_nowait(_closed(None))
+        except ConnectionClosed as closed:
+            self._arrived.put_nowait(_closed(closed))
+
+    def _take(self, arrived: Arrived) -> None:
+        if arrived.type == "response.output_audio.delta":
+            self._item = arrived.event["item_id"]
+            audio = Audio.from_pcm16(base64.b64decode(arrived.event["delta"]))
+            self.playback.receive(self._item, audio, arrived.at)
+        elif arrived.type == "input_audio_buffer.speech_started":
+            self.playback.flush(arrived.at)
+        self._arrived.put_nowait(arrived)
+
+    async def _speak(self) -> None:
+        """Send the microphone's sound until the call ends, and tell how much of the answer was heard."""
+        self._began = time.perf_counter()
+        told = 0.0
+        for tick in itertools.count(1):
+            if self.live is not None:
+                chunk = (await self.live.get()).pcm
+                self._began = self.now() - (self._sent + len(chunk)) / WIRE_RATE
+            else:
+                await asyncio.sleep(max(self.moment(tick * CHUNK) - self.now(), 0.0))
+                chunk = self._next_chunk()
+            self._sent += len(chunk)
+            sound = base64.b64encode(Audio(chunk, WIRE_RATE).to_pcm16()).decode()
+            try:
+                await self.send({"type": "input_audio_buffer.append", "audio": sound})
+                played = self.playback.last_played(self.now())
+                due = self.now() - told >= PLAYBACK_EVERY or self.playback.idle(self.now())
+                if played and played != self._reported and due:
+                    self._reported, told = played, self.now()
+                    await self.send({"type": "chinwag.playback", "item_id": played[0], "played_ms": played[1]})
+            except CallError:
+                return  # the reader tells whoever waits for events
+
+    def _next_chunk(self) -> Samples:
+        chunk = np.zeros(CHUNK, np.float32) if self._noise is None else self._noise.take()
+        filled = 0
+        while self._to_say and filled < CHUNK:
+            part = self._to_say.popleft()
+            taken = part[: CHUNK - filled]
+            chunk[filled : filled + len(taken)] = taken
+            filled += len(taken)
+            self._queued -= len(taken)
+            if len(taken) < len(part):
+                self._to_say.appendleft(part[len(taken) :])
+        return chunk
+
+
+class _Noise:
+    """A quiet room: white noise that repeats after ten seconds."""
+
+    def __init__(self, dbfs: float) -> None:
+        self._pcm = room_noise(10 * WIRE_RATE, dbfs)
+        self._place = 0
+
+    def take(self) -> Samples:
+        """The next 20 ms; a copy."""
+        chunk = self._pcm[self._place : self._place + CHUNK].copy()
+        self._place = (self._place + CHUNK) % len(self._pcm)
+        return chunk
+
+
+def room_noise(samples: int, dbfs: float) -> Samples:
+    """White noise whose root mean square has that level; always the same."""
+    return (np.random.default_rng(1).standard_normal(samples) * 10 ** (dbfs / 20)).astype(np.float32)
+
+
+def _refused(url: str, status: int) -> CallError:
+    if status in (401, 403):
+        return CallError(f"The server at {url} does not let us in (HTTP {status}).", "Give its key with --api-key.")
+    if status == 404:
+        return CallError(f"There is no realtime endpoint at {url}.", f"Usual is {DEFAULT_URL}.")
+    return CallError(f"The server at {url} refused the call (HTTP {status}).", "See the server's own output.")
+
+
+def _closed(closed: ConnectionClosed | None) -> CallError:
+    frame = closed.rcvd if closed else None
+    why = f" ({frame.code}{': ' + frame.reason if frame.reason else ''})" if frame else ""
+    return CallError(f"The server ended the call{why}.", "See the server's own output, then call again.")
