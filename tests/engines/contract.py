@@ -27,10 +27,9 @@ holds the interpreter lock."""
 
 async def options(engine: type[Engine], settings: Any) -> EngineOptions:
     """What to load the engine with; pulls the weights that are not on this machine yet."""
-    names = engine.needs(settings)
     store = Store(WeightsSettings())
-    await store.pull(store.missing(names))
-    return EngineOptions(settings, {name: store.folder(name) for name in names})
+    await store.pull(store.missing(engine.needs(settings)))
+    return EngineOptions.gathered(engine, settings, store.folder)
 
 
 @contextlib.asynccontextmanager

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from engines.contract import loaded, speech, watched, words
 
-from chinwag.audio import Audio, join, silence
+from chinwag.audio import Audio, Samples, join, silence
 from chinwag.engines.protocols import EngineOptions
-from chinwag.engines.stt.moonshine import Moonshine, MoonshineUtterance, Words
+from chinwag.engines.stt.moonshine import END, Moonshine, MoonshineUtterance, Words
 from chinwag.errors import EngineError
 
 pytestmark = pytest.mark.engines
@@ -84,6 +85,17 @@ async def test_more_sound_after_a_finish_goes_on() -> None:
         assert words(second.text) == words(OTHER) != words(first.text)
 
 
+async def test_a_guess_saves_steps_and_is_kept_only_as_far_as_it_is_right() -> None:
+    async with loaded(Moonshine) as stt:
+        pcm = spoken(OTHER).pcm
+        *_, alone = stt.decode(pcm)
+        right = [token for token in alone.tokens if token != END]
+        for guess in (right, right[:3], [*right[:3], *reversed(right)], [right[0] + 1, *right], right * 3):
+            steps = list(stt.decode(pcm, guess))
+            assert stt.text_of(steps[-1]) == stt.text_of(alone)
+        assert len(list(stt.decode(pcm, right))) < 4 < len(list(stt.decode(pcm)))
+
+
 async def test_a_long_utterance_is_settled_and_costs_its_tail() -> None:
     async with loaded(Moonshine) as stt:
         audio = spoken(LONG)
@@ -91,7 +103,12 @@ async def test_a_long_utterance_is_settled_and_costs_its_tail() -> None:
         utterance = stt.open()
         lengths: list[int] = []
         decode = stt.decode
-        stt.decode = lambda pcm: lengths.append(len(pcm)) or decode(pcm)  # type: ignore[method-assign,func-returns-value]
+
+        def counting(pcm: Samples, guess: Sequence[int] = ()) -> Iterator[Words]:
+            lengths.append(len(pcm))
+            return decode(pcm, guess)
+
+        stt.decode = counting  # type: ignore[method-assign]
         await push_in_pieces(utterance, audio, 0.5)
         assert max(lengths) <= 10 * 16_000
         lengths.clear()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, Resampler, Samples, join, silence
+from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, Resampler, Samples, ToListenRate, join, silence
 
 pytestmark = pytest.mark.unit
 
@@ -170,3 +170,83 @@ def test_a_flush_of_an_unchanged_rate_has_nothing_to_give() -> None:
 def test_a_piece_of_another_rate_is_refused() -> None:
     with pytest.raises(ValueError, match="16000 samples a second, the piece has 24000"):
         Resampler(LISTEN_RATE, WIRE_RATE).push(silence(0.1, WIRE_RATE))
+
+
+# --- to the rate that is listened to ------------------------------------------------------------------------------
+
+
+def listened(pieces: list[Samples]) -> list[Audio]:
+    stream = ToListenRate()
+    return [stream.push(Audio(pcm, WIRE_RATE)) for pcm in pieces]
+
+
+@given(data=st.data())
+def test_what_is_listened_to_does_not_depend_on_how_it_was_cut(data: st.DataObject) -> None:
+    sound = np.random.default_rng(1).normal(size=2000).astype(np.float32)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(sound)), max_size=40)))
+    pieces = [sound[a:b] for a, b in zip([0, *cuts], [*cuts, len(sound)], strict=True)]
+    (whole,), parts = listened([sound]), listened(pieces)
+    np.testing.assert_allclose(np.concatenate([part.pcm for part in parts]), whole.pcm, atol=1e-5)
+    assert parts[0].start == 0
+    for before, after in itertools.pairwise(parts):
+        assert (after.start, after.rate) == (before.end, LISTEN_RATE)
+
+
+def test_it_is_heard_one_millisecond_late() -> None:
+    """A click comes out 16 samples behind its place, and nothing is held back."""
+    click = np.zeros(4800, np.float32)
+    click[2400] = 1.0
+    (out,) = listened([click])
+    assert int(np.abs(out.pcm).argmax()) == 1600 + 16
+    assert out.end == 3200
+    before, after = out.pcm[1616 - 40 : 1616], out.pcm[1617 : 1617 + 40]
+    np.testing.assert_allclose(before, after[::-1], atol=1e-6)  # as much in front as behind: no phase is turned
+    stream = ToListenRate()
+    for sample in range(0, 4800, 240):
+        assert stream.push(Audio(click[sample : sample + 240], WIRE_RATE)).end == (sample + 240) * 2 // 3
+
+
+@pytest.mark.parametrize(
+    ("hertz", "lowest", "highest"),
+    [
+        (50, -0.1, 0.1),
+        (1000, -0.1, 0.1),
+        (3000, -0.1, 0.1),
+        (5000, -0.1, 0.1),
+        (6000, -0.3, 0.1),
+        (7000, -4.0, -2.0),
+    ],
+)
+def test_a_voice_passes_as_it_is(hertz: float, lowest: float, highest: float) -> None:
+    (out,) = listened([tone(hertz, 1.0, WIRE_RATE)])
+    middle = out.pcm[2000:-2000]
+    decibels = 20 * np.log10(np.sqrt(2 * np.mean(middle**2)))
+    assert lowest <= decibels <= highest
+    if highest > 0:
+        expected = tone(hertz, 1.0, LISTEN_RATE)
+        assert np.abs(out.pcm[16:] - expected[:-16])[2000:-2000].max() < 0.04, "1 ms late at every pitch"
+
+
+@pytest.mark.parametrize("hertz", [9000, 9500, 10_500, 11_500])
+def test_what_cannot_be_heard_at_16_khz_is_not_folded_into_speech(hertz: float) -> None:
+    (out,) = listened([tone(hertz, 1.0, WIRE_RATE)])
+    assert 20 * np.log10(np.sqrt(2 * np.mean(out.pcm[2000:-2000] ** 2))) < -60
+
+
+def test_its_flush_gives_the_last_millisecond_and_what_follows_begins_anew() -> None:
+    stream = ToListenRate()
+    said = stream.push(Audio(tone(440, 0.1, WIRE_RATE), WIRE_RATE))
+    tail = stream.flush()
+    assert (tail.start, tail.end) == (LISTEN_RATE // 10, LISTEN_RATE // 10 + 16)
+    whole = np.concatenate([said.pcm, tail.pcm])[16:]
+    assert np.abs(whole[100:-100] - tone(440, 0.1, LISTEN_RATE)[100:-100]).max() < 0.01
+    more = stream.push(silence(0.1, WIRE_RATE))
+    assert more.start == tail.end
+    assert not more.pcm.any(), "nothing of what was flushed sounds on"
+
+
+def test_no_sound_and_another_rate() -> None:
+    stream = ToListenRate()
+    assert len(stream.push(Audio(np.zeros(0, np.float32), WIRE_RATE)).pcm) == 0
+    with pytest.raises(ValueError, match="24000 samples a second, the piece has 16000"):
+        stream.push(silence(0.1, LISTEN_RATE))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -108,6 +108,7 @@ class FakeUtterance:
 class FakeChat(_Fake):
     """Writes `answer`, or the next of `answers`, token by token; `asked` holds the messages of every call."""
 
+    continues: ClassVar[bool] = True
     model: str = "fake"
     answer: str = "This is the answer. It has two sentences."
     answers: list[str] = field(default_factory=list)
@@ -117,17 +118,22 @@ class FakeChat(_Fake):
     fails_after: int = 0
     asked: list[list[Message]] = field(default_factory=list)
     prefilled: list[list[Message]] = field(default_factory=list)
+    prefill_s: float = 0.02
+    sense: Callable[[str], float | None] = lambda words: 0.97
     closed: int = 0
+    _answer: str = ""
 
     async def chat(
         self, messages: Sequence[Message], *, cache_key: str = "", max_tokens: int | None = None
     ) -> AsyncGenerator[Delta, None]:
         """The next answer, word by word."""
-        self.asked.append(list(messages))
-        answer = self.answers.pop(0) if self.answers else self.answer
+        begun = messages[-1]["content"] if messages and messages[-1]["role"] == "assistant" else ""
+        if not begun:
+            self.asked.append(list(messages))
+            self._answer = self.answers.pop(0) if self.answers else self.answer
         try:
             await asyncio.sleep(self.first_token_s)
-            tokens = answer.split(" ")
+            tokens = self._answer.removeprefix(begun).split(" ")
             for number, token in enumerate(tokens[:max_tokens]):
                 if self.failure and number >= self.fails_after:
                     raise self.failure
@@ -138,9 +144,11 @@ class FakeChat(_Fake):
         finally:
             self.closed += 1
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> None:
-        """Note it in `prefilled`."""
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> float | None:
+        """Note it in `prefilled`, and tell what `sense` says of the last message's words."""
         self.prefilled.append(list(messages))
+        await asyncio.sleep(self.prefill_s)
+        return self.sense(messages[-1]["content"]) if messages else None
 
 
 @dataclass
@@ -157,12 +165,14 @@ class FakeVoice(_Fake):
     async def speak(
         self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
     ) -> AsyncGenerator[Audio, None]:
-        """One piece of a constant 0.5."""
+        """One piece, +0.5 and -0.5 by turns, faded in and out: a microphone at 16 kHz hears no echo of it."""
         await asyncio.sleep(self.delay_s)
         if self.failure and len(self.spoken) >= self.fails_after:
             raise self.failure
         self.spoken.append(text)
-        yield Audio(np.full(len(text) * self.rate // 20, 0.5, np.float32), self.rate)
+        places = np.arange(len(text) * self.rate // 20)
+        fade = np.minimum(1.0, np.minimum(places + 1, places[::-1] + 1) / (self.rate / 200))
+        yield Audio(((places % 2 - 0.5) * fade).astype(np.float32), self.rate)
 
 
 @dataclass

@@ -7,7 +7,7 @@ may be cancelled; every failure is an `EngineError` with a next step.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NotRequired, Protocol, Self, TypedDict, runtime_checkable
@@ -51,6 +51,14 @@ class Usage:
     cached_tokens: int = 0
     output_tokens: int = 0
 
+    def __add__(self, other: Usage) -> Usage:
+        """Of two calls for one reply."""
+        return Usage(
+            max(self.input_tokens, other.input_tokens),
+            max(self.cached_tokens, other.cached_tokens),
+            self.output_tokens + other.output_tokens,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Delta:
@@ -71,6 +79,11 @@ class EngineOptions:
 
     settings: Any
     weights: Mapping[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def gathered(cls, engine: type[Engine], settings: Any, folder: Callable[[str], Path]) -> Self:
+        """With the weights that the engine needs for these settings; folder: where a catalog name's files are."""
+        return cls(settings, {name: folder(name) for name in engine.needs(settings)})
 
 
 @runtime_checkable
@@ -152,6 +165,8 @@ class ChatModel(Engine, Protocol):
 
     model: str
     """The model that answers, as its server calls it."""
+    continues: ClassVar[bool]
+    """Messages that end with the assistant's own have it go on from there, and not begin another answer."""
 
     def chat(
         self,
@@ -167,8 +182,12 @@ class ChatModel(Engine, Protocol):
         """
         ...
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> None:
-        """Read the prompt into the cache ahead of `chat`; a hint that may do nothing, and never raises."""
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> float | None:
+        """Read the prompt into the cache ahead of `chat`; a hint that may do nothing, and never raises.
+
+        Returns P(the last message ends right behind its last word), 0 to 1, as the model expects it to go on; None
+        where it cannot tell.
+        """
         ...
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
+import math
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,11 +17,22 @@ from typing import Any, ClassVar, Self
 
 from chinwag.engines.llm.llama_server import LlamaServer
 from chinwag.engines.llm.openai_compatible import OpenAIChat, connect
+from chinwag.engines.llm.prefills import Prefills
+from chinwag.engines.llm.requantize import SUFFIX, fast_file
 from chinwag.engines.onnx import weights_folder
 from chinwag.engines.protocols import Delta, EngineOptions, Message
 from chinwag.errors import EngineError
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
+
+LIKELIEST = 40
+"""Tokens whose probabilities are looked at for the end of a sentence; all others together have next to none."""
+
+ENDS = ("", ".", "?", "!")
+"""First characters of what ends a sentence; an end-of-turn token has none."""
+
+PLACE = "\x1a"
+"""Stands for words that are still to come when a prompt is rendered."""
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +44,7 @@ class EmbeddedChat:
     """
 
     name: ClassVar[str] = "embedded"
+    continues: ClassVar[bool] = True
 
     def __init__(self, server: LlamaServer, start: Callable[[], LlamaServer], key: str, settings: Any) -> None:
         self._server, self._start, self._key, self._settings = server, start, key, settings
@@ -50,8 +64,9 @@ class EmbeddedChat:
             base_url=address, headers=_headers(self._key), trust_env=False, timeout=settings.timeout_s
         )
         self._slots = Slots(settings.slots)
-        self._prefills: dict[str, asyncio.Task[None]] = {}
+        self._prefills = Prefills()
         self._chats: Counter[str] = Counter()
+        self._rendered = "", ""
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -86,7 +101,7 @@ class EmbeddedChat:
     ) -> AsyncGenerator[Delta, None]:
         """Stream the answer, from the slot that has this conversation's prompt in its cache."""
         await self._revive()
-        await self._stop_prefill(cache_key)
+        await self._prefills.stop(cache_key)
         self._chats[cache_key] += 1
         try:
             with self._slots.use(cache_key) as slot:
@@ -99,25 +114,20 @@ class EmbeddedChat:
             if not self._chats[cache_key]:
                 del self._chats[cache_key]
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> None:
-        """Read the prompt up to the last word of the last message; a newer one, or a chat, takes its place."""
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> float | None:
+        """Read the prompt up to the last word of the last message; a newer one, or a chat, takes its place.
+
+        Returns P(that message ends there): what the model gives to a full stop, a question or an exclamation mark or
+        the end of the turn as the next token. None where something took its place.
+        """
         if not cache_key or not messages or cache_key in self._chats:
-            return
-        await self._stop_prefill(cache_key)
-        task = asyncio.create_task(self._read(messages, cache_key), name=f"prefill {cache_key}")
-        self._prefills[cache_key] = task
-        try:
-            await asyncio.wait({task})
-        finally:
-            task.cancel()
-            if self._prefills.get(cache_key) is task:
-                del self._prefills[cache_key]
+            return None
+        return await self._prefills.run(cache_key, self._read(messages, cache_key))
 
     async def close(self) -> None:
         """End the server."""
         self._closed = True
-        for key in list(self._prefills):
-            await self._stop_prefill(key)
+        await self._prefills.close()
         await self._inner.close()
         await self._http.aclose()
         await asyncio.to_thread(self._server.close)
@@ -136,28 +146,40 @@ class EmbeddedChat:
             self._server = await asyncio.to_thread(self._start)
             self._connect()
 
-    async def _stop_prefill(self, cache_key: str) -> None:
-        task = self._prefills.pop(cache_key, None)
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
-
-    async def _read(self, messages: Sequence[Message], cache_key: str) -> None:
+    async def _read(self, messages: Sequence[Message], cache_key: str) -> float | None:
         import httpx
 
         # A hint: whatever goes wrong here shows, with its reason, when the chat itself is asked for.
-        with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
-            answer = await self._http.post("/apply-template", json={"messages": list(messages)})
-            prompt: str = answer.json()["prompt"]
-            said = messages[-1]["content"].strip()
-            end = prompt.rfind(said)
-            if end < 0:
-                return
-            with self._slots.use(cache_key) as slot:
-                if slot < 0:
-                    return
-                body = {"prompt": prompt[: end + len(said)], "n_predict": 0, "id_slot": slot, "cache_prompt": True}
-                await self._http.post("/completion", json=body)
+        with contextlib.suppress(httpx.HTTPError, LookupError, ValueError), self._slots.use(cache_key) as slot:
+            if slot < 0:
+                return None
+            prompt = await self._before(messages[:-1], messages[-1]["role"]) + messages[-1]["content"].strip()
+            body = {
+                "prompt": prompt,
+                "n_predict": 1,
+                "n_probs": LIKELIEST,
+                "temperature": 0,
+                "id_slot": slot,
+                "cache_prompt": True,
+            }
+            answer = (await self._http.post("/completion", json=body)).json()
+            return ending(answer["completion_probabilities"][0]["top_logprobs"])
+        return None
+
+    async def _before(self, earlier: Sequence[Message], role: str) -> str:
+        """The prompt up to where the words of one more message begin."""
+        key = json.dumps([earlier, role])
+        if key != self._rendered[0]:
+            one_more = [*earlier, {"role": role, "content": PLACE}]
+            answer = await self._http.post("/apply-template", json={"messages": one_more})
+            self._rendered = key, str(answer.json()["prompt"]).rpartition(PLACE)[0]
+        return self._rendered[1]
+
+
+def ending(likeliest: Sequence[Mapping[str, Any]]) -> float:
+    """The sum of the probabilities of the tokens that end a sentence or, having no text, the turn."""
+    ends = (math.exp(token["logprob"]) for token in likeliest if token["token"].lstrip()[:1] in ENDS)
+    return min(1.0, sum(ends))
 
 
 async def _warm_up(base_url: str, key: str, settings: Any) -> None:
@@ -215,12 +237,12 @@ def _model_path(options: EngineOptions) -> Path:
         return path
     name = settings.model or DEFAULT_MODEL
     folder = weights_folder(options.weights, name, EmbeddedChat.name)
-    files = sorted(folder.glob("*.gguf"))
+    files = sorted(file for file in folder.glob("*.gguf") if not file.name.endswith(SUFFIX))
     if not files:
         raise EngineError(
             f"The weights {name} hold no .gguf file.", f"Run `chinwag models pull {name}`.", EmbeddedChat.name
         )
-    return files[0]
+    return fast_file(files[0]) if name == DEFAULT_MODEL else files[0]
 
 
 def _model_name(settings: Any) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from chinwag.engines.llm.openai_compatible import LOOPBACK
+from chinwag.engines.llm.prefills import Prefills
 from chinwag.engines.llm.reasoning import ThinkFilter
 from chinwag.engines.protocols import Delta, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
@@ -28,12 +29,13 @@ class OllamaChat:
     """A chat model in Ollama."""
 
     name: ClassVar[str] = "ollama"
+    continues: ClassVar[bool] = False
 
     def __init__(self, client: AsyncClient, model: str, thinks: bool, settings: Any) -> None:
         self._client, self.model, self._settings = client, model, settings
         # To a model that cannot think, the field is an error in some of Ollama's versions.
         self._think = False if thinks else None
-        self._prefills: dict[str, asyncio.Task[None]] = {}
+        self._prefills = Prefills()
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -70,7 +72,7 @@ class OllamaChat:
         self, messages: Sequence[Message], *, cache_key: str = "", max_tokens: int | None = None
     ) -> AsyncGenerator[Delta, None]:
         """Stream the answer, thinking left out. Every failure is an EngineError that says what to do."""
-        await self._stop_prefill(cache_key)
+        await self._prefills.stop(cache_key)
         settings, loop = self._settings, asyncio.get_running_loop()
         think, deadline = ThinkFilter(), loop.time() + settings.timeout_s
         parts = await self._ask(messages, max_tokens or settings.max_tokens)
@@ -101,24 +103,15 @@ class OllamaChat:
         usage = Usage(last.prompt_eval_count or 0, 0, last.eval_count or 0)
         yield Delta(finish_reason="length" if last.done_reason == "length" else "stop", usage=usage)
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> None:
-        """Have Ollama read the prompt: an answer of one token, thrown away."""
-        if not messages:
-            return
-        await self._stop_prefill(cache_key)
-        task = asyncio.create_task(self._read(messages), name=f"prefill {cache_key}")
-        self._prefills[cache_key] = task
-        try:
-            await asyncio.wait({task})
-        finally:
-            task.cancel()
-            if self._prefills.get(cache_key) is task:
-                del self._prefills[cache_key]
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> float | None:
+        """Have Ollama read the prompt: an answer of one token, thrown away. It gives no probabilities: None."""
+        if messages:
+            await self._prefills.run(cache_key, self._read(messages))
+        return None
 
     async def close(self) -> None:
         """Close the connections; Ollama lives on."""
-        for key in list(self._prefills):
-            await self._stop_prefill(key)
+        await self._prefills.close()
         await self._client.close()  # type: ignore[no-untyped-call]
 
     async def _ask(self, messages: Sequence[Message], tokens: int) -> Any:
@@ -141,12 +134,6 @@ class OllamaChat:
                 await parts.aclose()
         except Exception:  # a hint: the fault shows, with its reason, when the chat itself is asked for
             return
-
-    async def _stop_prefill(self, key: str) -> None:
-        task = self._prefills.pop(key, None)
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
 
 
 async def detect(settings: Any, timeout: float = 1.0) -> str | None:  # noqa: ASYNC109 - it bounds requests on a thread

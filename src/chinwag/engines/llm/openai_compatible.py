@@ -25,6 +25,7 @@ class OpenAIChat:
     """A chat model behind an OpenAI-compatible address."""
 
     name: ClassVar[str] = "openai"
+    continues: ClassVar[bool] = False
 
     def __init__(self, client: AsyncOpenAI, model: str, settings: Any, name: str = "openai") -> None:
         self._client, self.model, self._settings, self._name = client, model, settings, name
@@ -110,8 +111,9 @@ class OpenAIChat:
             yield Delta(rest)
         yield Delta(finish_reason="length" if finish == "length" else "stop", usage=usage)
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> None:
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> float | None:
         """Nothing: there is no way to ask a server of an unknown kind for it that costs nothing."""
+        return None
 
     async def close(self) -> None:
         """Close the connections."""

@@ -6,7 +6,7 @@ thread, so that a final transcript waits for no more than one step of somebody's
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -81,8 +81,8 @@ class Moonshine:
         """Open encoder and decoder and hear a second of noise with them."""
         folder = weights_folder(options.weights, WEIGHTS, cls.name)
         engine = cls(
-            open_model(folder / "encoder_model.ort", cls.name, threads=2),
-            open_model(folder / "decoder_model_merged.ort", cls.name, threads=2),
+            open_model(folder / "encoder_model.ort", cls.name),
+            open_model(folder / "decoder_model_merged.ort", cls.name),
             read_vocabulary(folder / "tokenizer.bin"),
         )
         noise = np.random.default_rng(0).normal(0.0, 0.01, LISTEN_RATE).astype(np.float32)
@@ -105,8 +105,13 @@ class Moonshine:
         self.worker.close()
         self._encoder = self._decoder = None
 
-    def decode(self, pcm: Samples) -> Iterator[Words]:
-        """Transcribe one piece greedily: yields what it has after the encoder and after each token."""
+    def decode(self, pcm: Samples, guess: Sequence[int] = ()) -> Iterator[Words]:
+        """Transcribe one piece greedily: yields what it has after the encoder and after each token.
+
+        guess: tokens that it may well begin with, as it did when less was heard. They are checked in one step of the
+        decoder, and written as far as it would have written them itself (greedy speculative decoding, Leviathan et
+        al. 2023), so the words are the same and most of the steps are saved.
+        """
         encoder, decoder = self._encoder, self._decoder
         ones = np.ones((1, len(pcm)), np.int64)
         heard = encoder.run(None, {"input_values": pcm[None], "attention_mask": ones})[0]
@@ -114,22 +119,25 @@ class Moonshine:
         feeds["encoder_hidden_states"] = heard
         if self._masked:
             feeds["encoder_attention_mask"] = ones  # of samples: the decoder itself takes every 384th
-        words, token, wanted = Words([], []), BEGIN, self._past
+        words, wanted = Words([], []), self._past
         yield words
-        for step in range(int(len(pcm) / LISTEN_RATE * TOKENS_PER_SECOND) + TOKENS_ALWAYS):
-            feeds["input_ids"] = np.array([[token]], np.int64)
-            feeds["use_cache_branch"] = np.array([step > 0])
+        limit = int(len(pcm) / LISTEN_RATE * TOKENS_PER_SECOND) + TOKENS_ALWAYS
+        ahead = [BEGIN, *guess[: limit - 1]]
+        while len(words.tokens) < limit:
+            feeds["input_ids"] = np.array([ahead], np.int64)
+            feeds["use_cache_branch"] = np.array([bool(words.tokens)])
             outputs = ["logits", *(name.replace("past_key_values", "present") for name in wanted)]
             logits, *present = decoder.run(outputs, feeds)
             feeds.update(zip(wanted, present, strict=True))
             # What was heard stays the same, so from the second step on only the decoder's own past grows.
             wanted = [name for name in self._past if ".decoder." in name]
-            scores = logits[0, -1]
-            token = int(scores.argmax())
-            words.tokens.append(token)
-            words.logs.append(-float(np.log(np.exp(scores - scores[token]).sum())))
-            if token == END:
+            before = len(words.tokens)
+            _accept(logits[0], ahead[1:], words)
+            if len(words.tokens) - before < len(ahead):  # what was read of a wrong guess is to be forgotten
+                feeds.update({name: feeds[name][:, :, : len(words.tokens)] for name in wanted})
+            if words.tokens[-1] == END:
                 break
+            ahead = words.tokens[-1:]
             period = looping(words.tokens)
             if period:
                 kept = _before_the_loop(words.tokens, period)
@@ -151,6 +159,7 @@ class MoonshineUtterance:
         self._engine = engine
         self._sound = GrowingSound()
         self._settled, self._settled_words, self._settled_until = "", Words([], []), 0
+        self._guess: tuple[int, list[int]] = 0, []
         self._finishing = 0
         self._last = Transcript("", final=False, until=0)
         self._heard = 0
@@ -209,13 +218,24 @@ class MoonshineUtterance:
         pcm = self._sound.view(start, end)
         if len(pcm) < SHORTEST or np.abs(pcm).max() < SILENT_PEAK:
             return Words([], [])
-        decoding = self._engine.decode(pcm)
+        decoding = self._engine.decode(pcm, self._guess[1] if self._guess[0] == start else ())
         words: Words | None = Words([], [])
         while words is not None:
             if priority is Priority.LATER and self._finishing:
                 return None
             result, words = words, await self._engine.worker.run_at(priority, _advance, decoding)
+        self._guess = start, [token for token in result.tokens if token != END]
         return result
+
+
+def _accept(scores: Samples, guess: Sequence[int], words: Words) -> None:
+    """Write the tokens that are likeliest, one for each row of scores, up to the first that was not guessed."""
+    for row, guessed in zip(scores, [*guess, None], strict=True):
+        token = int(row.argmax())
+        words.tokens.append(token)
+        words.logs.append(-float(np.log(np.exp(row - row[token]).sum())))
+        if token != guessed or token == END:
+            return
 
 
 def _advance(decoding: Iterator[Words]) -> Words | None:

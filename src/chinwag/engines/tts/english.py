@@ -1,10 +1,45 @@
-"""What the English voices share."""
+"""What the English voices share: words to phonemes to sound, sentence by sentence on a thread."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Sequence
+from typing import ClassVar
 
+from chinwag.audio import Audio, Samples
+from chinwag.engines.worker import Worker
 from chinwag.errors import EngineError
+
+
+class EnglishVoice(ABC):
+    """A voice engine for English. voices: names it can speak with, the first its own."""
+
+    name: ClassVar[str]
+    rate: int = 24_000
+
+    def __init__(self, voices: tuple[str, ...]) -> None:
+        self.voices = voices
+        self._worker = Worker(self.name)
+
+    async def speak(
+        self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
+    ) -> AsyncGenerator[Audio, None]:
+        """Speak a clause at 24 kHz; a piece a sentence. Raises EngineError for an unknown voice or language."""
+        name = check(self.name, self.voices, voice, language)
+        start = 0
+        for phonemes in await self._worker.run(self._phonemes, name, text):
+            pcm = await self._worker.run(self._sound, name, phonemes, speed)
+            if len(pcm):
+                yield Audio(pcm, self.rate, start)
+                start += len(pcm)
+
+    @abstractmethod
+    def _phonemes(self, voice: str, text: str) -> list[str]:
+        """On the thread: a string for each sentence."""
+
+    @abstractmethod
+    def _sound(self, voice: str, phonemes: str, speed: float) -> Samples:
+        """On the thread: float32 at 24 kHz."""
 
 
 def check(engine: str, voices: Sequence[str], voice: str | None, language: str | None) -> str:

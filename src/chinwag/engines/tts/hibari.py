@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from chinwag.audio import Audio, Samples
+from chinwag.audio import Samples
 from chinwag.engines.protocols import EngineOptions
-from chinwag.engines.tts.english import check
-from chinwag.engines.worker import Worker
+from chinwag.engines.tts.english import EnglishVoice
 from chinwag.errors import EngineError
 
 
-class HibariVoice:
+class HibariVoice(EnglishVoice):
     """Hibari voices: "heart", which comes in the package, and those that are already on this machine."""
 
     name: ClassVar[str] = "hibari"
-    rate: int = 24_000
 
     def __init__(self, voices: dict[str, Any]) -> None:
+        super().__init__(tuple(voices))
         self._loaded = voices
-        self.voices = tuple(voices)
-        self._worker = Worker(self.name)
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -61,33 +57,20 @@ class HibariVoice:
             ) from error
         return voice
 
-    async def speak(
-        self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
-    ) -> AsyncGenerator[Audio, None]:
-        """Speak a clause at 24 kHz; a piece a sentence. Raises EngineError for an unknown voice or language."""
-        name = check(self.name, self.voices, voice, language)
-        start = 0
-        for phonemes in await self._worker.run(self._phonemes, name, text):
-            pcm = await self._worker.run(self._sound, name, phonemes, speed)
-            if len(pcm):
-                yield Audio(pcm, self.rate, start)
-                start += len(pcm)
-
     async def close(self) -> None:
         """End the thread and let the voices go."""
         self._worker.close()
         self._loaded = {}
 
-    def _phonemes(self, name: str, text: str) -> list[str]:
-        voice = self._loaded[name]
-        if voice is None:
+    def _phonemes(self, voice: str, text: str) -> list[str]:
+        if self._loaded[voice] is None:
             from hibari import Hibari
 
-            voice = self._loaded[name] = Hibari(name, threads=1)
-        return list(voice.phonemize(text))
+            self._loaded[voice] = Hibari(voice, threads=1)
+        return list(self._loaded[voice].phonemize(text))
 
-    def _sound(self, name: str, phonemes: str, speed: float) -> Samples:
-        voice = self._loaded[name]
+    def _sound(self, voice: str, phonemes: str, speed: float) -> Samples:
+        loaded = self._loaded[voice]
         # The same noise each time, so that the same clause sounds the same.
-        pcm: Samples = voice.from_ids(voice.ids(phonemes), speed, np.random.default_rng(0))
+        pcm: Samples = loaded.from_ids(loaded.ids(phonemes), speed, np.random.default_rng(0))
         return pcm.astype(np.float32, copy=False)

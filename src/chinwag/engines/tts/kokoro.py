@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from chinwag.audio import Audio, Samples
+from chinwag.audio import Samples
 from chinwag.engines.onnx import open_model, weights_folder
 from chinwag.engines.protocols import EngineOptions
-from chinwag.engines.tts.english import check
-from chinwag.engines.worker import Worker
+from chinwag.engines.tts.english import EnglishVoice
 from chinwag.errors import EngineError
 
 STYLES, STYLE_WIDTH = 510, 256
@@ -28,19 +26,17 @@ _SPEECH = re.compile(r"^[ab][fm]_")
 _CLAUSE = re.compile(r"(?<=[,;:—.!?…])\s+")
 
 
-class KokoroVoice:
+class KokoroVoice(EnglishVoice):
     """Kokoro's 28 English voices. Words become phonemes by hibari's G2P, whose alphabet is Kokoro's own."""
 
     name: ClassVar[str] = "kokoro"
-    rate: int = 24_000
 
     def __init__(self, model: Any, styles: dict[str, Path], vocabulary: dict[str, int]) -> None:
+        first = "af_heart"
+        super().__init__(tuple(sorted(styles, key=lambda name: (name != first, name))))
         self._model, self._files, self._vocabulary = model, styles, vocabulary
         self._styles: dict[str, Samples] = {}
         self._g2p: dict[bool, Any] = {}
-        first = "af_heart"
-        self.voices = tuple(sorted(styles, key=lambda name: (name != first, name)))
-        self._worker = Worker(self.name)
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -69,17 +65,6 @@ class KokoroVoice:
         for phonemes in voice._phonemes(voice.voices[0], "Zorblax speaks."):
             voice._sound(voice.voices[0], phonemes, 1.0)
         return voice
-
-    async def speak(
-        self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
-    ) -> AsyncGenerator[Audio, None]:
-        """Speak a clause at 24 kHz; a piece a sentence. Raises EngineError for an unknown voice or language."""
-        name = check(self.name, self.voices, voice, language)
-        start = 0
-        for phonemes in await self._worker.run(self._phonemes, name, text):
-            pcm = await self._worker.run(self._sound, name, phonemes, speed)
-            yield Audio(pcm, self.rate, start)
-            start += len(pcm)
 
     async def close(self) -> None:
         """End the thread and let the model go."""

@@ -40,7 +40,7 @@ class SmartTurn:
     def load(cls, options: EngineOptions) -> Self:
         """Open the model and judge a moment of silence with it."""
         folder = weights_folder(options.weights, "smart-turn", cls.name)
-        judge = cls(open_model(folder / "smart-turn-v3.2-cpu.onnx", cls.name, threads=2))
+        judge = cls(open_model(folder / "smart-turn-v3.2-cpu.onnx", cls.name))
         judge._judge(np.zeros(LISTEN_RATE, np.float32))
         return judge
 
