@@ -1,17 +1,30 @@
-"""How long a silence ends a turn."""
+"""How long a silence ends a turn.
+
+Waiting costs the delay where they have finished, and spares a cut-off where they only hesitate:
+    cost(t) = P * t + (1 - P) * penalty * P(a hesitation of theirs outlasts t),
+with P(finished) from the looks and the rest from the speaker's rhythm. The wait is the cheapest t, softened: the mean
+of all t under weights exp(-cost / soften), which falls smoothly with P where the cheapest would jump.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
 
-Eagerness = Literal["low", "medium", "high", "auto"]
+import numpy as np
 
-SHORTEST_S = 0.2
-"""Even a certain end is given this long: a breath inside a sentence is 150 ms and more, a human gap about 200 ms."""
+from chinwag.listen.fitted import Eagerness, Waiting, fitted
+from chinwag.listen.rhythm import Rhythm
 
-LONGEST_S = {"high": 1.2, "medium": 1.8, "auto": 1.8, "low": 3.0}
-"""A speaker who is surely not done is waited for this long before silence alone ends the turn."""
+__all__ = ["LONGEST_S", "SHORTEST_S", "Eagerness", "Endpointer"]
+
+SHORTEST_S = 0.1
+"""Even a certain end is given this long: the closure of a "t" or "k" is 100 ms of silence inside a word."""
+
+LONGEST_S: dict[Eagerness, float] = {"high": 2.0, "medium": 3.0, "auto": 3.0, "low": 5.0}
+"""Silence that ends any turn, short of OpenAI's own limits (2, 4, 4 and 8 s): who is silent for 3 s wants an answer."""
+
+STEP_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +37,31 @@ class Endpointer:
     eagerness: Eagerness = "auto"
     fixed_s: float | None = None
 
-    def wait(self, finished: float | None) -> float:
-        """Seconds of silence to wait for, given P(finished), or None where no judge could tell."""
+    def wait(self, finished: float | None, rhythm: Rhythm | None = None, numbers: Waiting | None = None) -> float:
+        """Seconds of silence to wait for.
+
+        finished: by the looks; None where none could tell, so that rhythm alone decides.
+        rhythm: the speaker's, None for one not known yet. numbers: others than those that come with Chinwag.
+        """
         if self.fixed_s is not None:
             return self.fixed_s
-        longest = LONGEST_S[self.eagerness]
-        if finished is None:
-            return (SHORTEST_S + longest) / 2
-        return SHORTEST_S + (longest - SHORTEST_S) * (1.0 - finished) ** 3
+        rhythm, numbers = rhythm or Rhythm(), numbers or fitted().waiting
+        chance = shifted(0.5 if finished is None else finished, rhythm.shift)
+        silences = np.arange(SHORTEST_S, LONGEST_S[self.eagerness] + STEP_S / 2, STEP_S)
+        cut_off = (1.0 - chance) * numbers.penalty_s[self.eagerness] * rhythm.outlasts(silences)
+        cost = chance * silences + cut_off
+        weights = np.exp((cost.min() - cost) / numbers.soften_s)
+        return float(silences @ weights / weights.sum())
+
+    def asks_ear(self, finished: float | None, numbers: Waiting | None = None) -> bool:
+        """Whether P(finished) without the ear is so unsure that the ear is worth its cost."""
+        if self.fixed_s is not None:
+            return False
+        low, high = (numbers or fitted().waiting).ask
+        return finished is None or low <= finished <= high
+
+
+def shifted(probability: float, by: float) -> float:
+    """A probability moved by that much log-odds."""
+    sure = min(max(probability, 1e-6), 1.0 - 1e-6)
+    return 1.0 / (1.0 + (1.0 - sure) / sure * math.exp(-by))

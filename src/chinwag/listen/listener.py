@@ -7,130 +7,83 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
 
 import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Audio
-from chinwag.engines.protocols import Message, Transcriber, Transcript, TurnJudge, Utterance, Vad, VadStream
-from chinwag.errors import ChinwagError
-from chinwag.listen.endpoint import Endpointer
+from chinwag.engines.protocols import Transcriber, Transcript, TurnJudge, Utterance, Vad, VadStream
+from chinwag.listen.asking import Asking
+from chinwag.listen.echo import EchoGate
+from chinwag.listen.finished import Looks, finished
+from chinwag.listen.form import word_key
+from chinwag.listen.level import Level
+from chinwag.listen.rhythm import Rhythm
+from chinwag.listen.so_far import FAILED, Pause, SoFar
 from chinwag.listen.speech import SpeechTracker
+from chinwag.listen.turn import Hearer, Hearing, Judgement, Turn
+from chinwag.tasks import Tasks
 
-LIKELY_END_S = 0.064
-"""Silence at which they may have finished, and a draft may start once the words are known."""
+SETTLED_S = 0.035
+"""Silence at which the final words are asked for: a stop consonant's closure is seldom longer."""
 
-JUDGED_AT_S = (0.224, 0.48, 0.96)
+LIKELY = 0.3
+"""P(finished) from which an answer is begun ahead, even while the last word still sounds."""
+
+DRAFTING_EVERY_S = 0.35
+"""Live words are asked for so seldom while an answer to those there are is being begun: both want the cores."""
+
+DRAFTED_S = 0.3
+"""Silence at which an answer is begun ahead whatever the looks say: they may know less than they think."""
+
+SENSED_WITHIN_S = 0.35
+"""Silence at which the sense is waited for no longer."""
+
+FADED_S = 0.16
+"""Silence that ends a turn although the VAD still hears speech: its tail is some 100 ms long."""
+
+JUDGED_AT_S = (0.2, 0.48, 0.96)
 """Silences at which the turn judge is asked. Smart Turn is made for about 200 ms of it, and again as there is more; and
 a judge that thinks at the same time as the draft takes its core from it: on two cores that cost 75 ms."""
 
 JUDGED_S = 8
 """Smart Turn hears the last 8 seconds (its model card)."""
 
-ENGINE_TIMEOUT_S = 10.0
-"""Hearing that takes longer has failed: the turn goes on without it."""
+EAR_ALONE = 0.5, 0.2, 3.0
+"""P(finished) from which the ear alone ends a turn, after which silence, and after which otherwise: as Pipecat's
+LocalSmartTurnAnalyzerV3 has them (stop_secs = 3, the VAD's 0.2)."""
+
+GOES_ON_S = 1.5
+"""Speech so soon after a turn's end may still belong to it."""
+
+HESITATION_S = 0.2
+"""A shorter silence is between two words, not a pause."""
 
 LONGEST_BUFFER_S = 600
 """Sound kept for one turn. Beyond it a turn is ended, or a manual buffer refuses more."""
 
-FAILED = Transcript("", final=True, until=0, confidence=0.0)
-"""Stands for the words of a turn that no engine could tell."""
-
-T = TypeVar("T")
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Hearing:
-    """How to listen.
-
-    automatic: the listener finds the turns; else the client commits them.
-    padding_s: sound kept from before the speech began.
-    """
-
-    automatic: bool = True
-    threshold: float = 0.5
-    padding_s: float = 0.3
-    endpointer: Endpointer = field(default_factory=Endpointer)
-    language: str | None = None
-    partial_every_s: float = 0.2
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Turn:
-    """A finished turn. started, ended: samples of the listening stream, ended being the last voiced one.
-
-    ended_at, decided_at, transcript_at: seconds of the loop's clock: its last voiced sample came in, it was decided
-    that the turn had ended, its final words were known.
-    failed: the words could not be recognised. token: what the client's commit was given, if it was one.
-    """
-
-    text: str
-    audio: Audio
-    started: int
-    ended: int
-    ended_at: float
-    decided_at: float
-    transcript_at: float
-    failed: bool = False
-    token: str | None = None
-
-
-class Hearer(Protocol):
-    """What a listener tells. Each call is one synchronous step of the session."""
-
-    def speech_started(self, at: int) -> None:
-        """Speech began at that sample."""
-
-    def words_so_far(self, text: str) -> None:
-        """The words of the utterance, anew."""
-
-    def likely_end(self, text: str) -> None:
-        """A silence that may be the end; the words are final unless they go on."""
-
-    def went_on(self) -> None:
-        """It was not the end."""
-
-    def turn_ended(self, turn: Turn) -> None:
-        """It was."""
-
-    def hearing_failed(self, message: str) -> None:
-        """An engine failed; listening goes on as well as it can."""
-
-    def prompt_so_far(self) -> Sequence[Message]:
-        """The conversation before this utterance."""
 
 
 class Listener:
     """Feeds the engines and decides. `run` is its task; everything else returns at once."""
-
-    _final: Transcript | None
-    _finished: float | None
-    _judging: asyncio.Task[None] | None
-    _wording: asyncio.Task[None] | None
-    _sound: deque[Audio]
-    _worded: int
-    _judged: int
-    _settling: bool
-    _likely: bool
 
     def __init__(self, vad: Vad, judge: TurnJudge, transcriber: Transcriber, hearing: Hearing, hearer: Hearer) -> None:
         self._vad, self._judge, self._transcriber = vad, judge, transcriber
         self._hearing, self._hearer = hearing, hearer
         self._loop = asyncio.get_running_loop()
         self._vad_stream: VadStream = vad.open()
+        self._level, self.rhythm, self.echo = Level(), Rhythm(), EchoGate()
         self._inbox: asyncio.Queue[Audio | Callable[[], None]] = asyncio.Queue()
-        self._moment = 0
-        self._complained: set[str] = set()
         self._heard = np.zeros(0, np.float32)
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=2048)
         self._end = 0
         self._now = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks, self._asking = Tasks(), Asking(hearer.hearing_failed)
+        self._last: SoFar | None = None
+        self._so_far: SoFar
         self._rest()
 
     # --- what the session asks -------------------------------------------------------------------------------
@@ -148,38 +101,51 @@ class Listener:
     def commit(self, token: str) -> None:
         """End the turn now, whatever the silence; its Turn will carry the token."""
         self._inbox.put_nowait(lambda: self._commit(token))
-        self._turn_start = self._end
+        self._so_far.started, self._so_far.closed = self._end, True
 
     def clear(self) -> None:
         """Forget the sound of the turn that is under way."""
-        self._inbox.put_nowait(self._rest)
-        self._turn_start = self._end
+        self._inbox.put_nowait(self.dismiss)
+        self._so_far.started, self._so_far.closed = self._end, True
 
     @property
     def buffered_s(self) -> float:
         """Seconds of sound that a commit would take; outside speech the listener keeps none for it."""
-        if self._hearing.automatic and not self._speech.speaking:
+        if self._hearing.automatic and not self._so_far.speech.speaking:
             return 0.0
-        return (self._end - self._turn_start) / LISTEN_RATE
+        return (self._end - self._so_far.started) / LISTEN_RATE
 
     @property
     def full(self) -> bool:
         """A manual buffer has come to its limit."""
         return not self._hearing.automatic and self.buffered_s > LONGEST_BUFFER_S
 
+    def sensed(self, text: str, sense: float | None) -> None:
+        """What the answering model thinks of these words: P(they end here), None where it cannot tell."""
+        self._so_far.sense = word_key(text), sense
+        self._consider()
+
+    def dismiss(self) -> None:
+        """What is being said was not meant as a turn: forget it, and begin anew with what comes."""
+        self._last = None
+        self._rest()
+
     async def run(self) -> None:
         """Listen until cancelled."""
         try:
             while True:
                 got = await self._inbox.get()
-                if isinstance(got, Audio):
-                    await self._take(got)
-                else:
-                    got()
+                try:
+                    if isinstance(got, Audio):
+                        await self._take(got)
+                    else:
+                        got()
+                except Exception as error:  # whatever it was, the next frame finds an ear that listens
+                    log.exception("listening failed")
+                    self._asking.complain(f"Something was not heard: {error}.")
+                    self._rest()
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._tasks.close()
 
     # --- frames ----------------------------------------------------------------------------------------------
 
@@ -195,182 +161,250 @@ class Listener:
 
     async def _listen(self, frame: Audio) -> None:
         self._now = frame.end
-        if self._hearing.automatic:
-            probability = await self._probability(frame)
-            began = self._speech.push(probability, frame.start, frame.end)
-            self._keep(frame)
-            if began:
-                self._begin()
-            if self._speech.speaking:
-                self._follow(frame)
+        if not self._hearing.automatic:
+            self._record(frame)
+            self._ask_for_words()
+            return
+        probability = await self._probability(frame)
+        so_far = self._so_far
+        sounding = self._level.push(frame, voiced=so_far.speech.voiced(probability))
+        began = so_far.speech.push(probability, frame.start, frame.end, sounding)
+        so_far.sound.append(frame)
+        if began:
+            self._begin()
+        elif so_far.speech.speaking:
+            so_far.utterance.push(frame)
+        if self._so_far.speech.speaking:
+            self._follow(frame)
         else:
-            self._keep(frame)
-            self._utterance.push(frame)
-            self._speech.voice_end = frame.end
-            self._ask_for_words(frame.end)
+            self._forget_but_padding()
+
+    def _record(self, frame: Audio) -> None:
+        """A manual buffer: all of it counts."""
+        so_far = self._so_far
+        so_far.sound.append(frame)
+        so_far.utterance.push(frame)
+        so_far.speech.voice_end = frame.end
 
     async def _probability(self, frame: Audio) -> float:
-        probability = await self._ask(self._vad_stream.feed(frame), "Speech cannot be told from silence")
+        """P(a person speaks): what the VAD hears, unless that is the reply itself, come back from a loudspeaker."""
+        own = self.echo.own(frame, self._arrival(frame.end))
+        probability = await self._asking.ask(self._vad_stream.feed(frame), "Speech cannot be told from silence")
         if probability is None:
             self._vad_stream = self._vad.open()
-        return probability or 0.0
+        return (probability or 0.0) * (1.0 - own)
 
-    def _keep(self, frame: Audio) -> None:
-        """The turn's sound; outside speech only as much as will be padding."""
-        self._sound.append(frame)
-        if not self._speech.speaking and self._hearing.automatic:
-            keep = round(self._hearing.padding_s * LISTEN_RATE) + self._speech.onset + 2 * self._vad.frame
-            while self._sound[-1].end - self._sound[0].end >= keep:
-                self._sound.popleft()
-            self._turn_start = self._sound[0].start
+    def _forget_but_padding(self) -> None:
+        """Outside speech only as much sound is kept as will be padding."""
+        so_far = self._so_far
+        keep = round(self._hearing.padding_s * LISTEN_RATE) + so_far.speech.onset + 2 * self._vad.frame
+        while self._now - so_far.sound[0].end >= keep:
+            so_far.sound.popleft()
+        so_far.started = so_far.sound[0].start
 
     def _begin(self) -> None:
-        started = max(self._speech.started - round(self._hearing.padding_s * LISTEN_RATE), self._sound[0].start)
-        while self._sound[0].end <= started:
-            self._sound.popleft()
-        self._turn_start = self._sound[0].start
-        for frame in list(self._sound)[:-1]:
-            self._utterance.push(frame)
-        self._hearer.speech_started(self._turn_start)
+        """Speech begins, and with it what was heard shortly before; or the last turn goes on after all."""
+        so_far, last = self._so_far, self._last
+        started = max(so_far.speech.started - round(self._hearing.padding_s * LISTEN_RATE), so_far.sound[0].start)
+        while so_far.sound[0].end <= started:
+            so_far.sound.popleft()
+        so_far.started = so_far.sound[0].start
+        gap = (so_far.speech.started - last.speech.voice_end) / LISTEN_RATE if last else math.inf
+        goes_on = gap <= GOES_ON_S
+        answered_at = self._hearer.quiet_since()
+        if goes_on and answered_at is None:
+            self.rhythm.cut_off(gap)
+        elif last:
+            self.rhythm.ended()
+        if answered_at is not None:
+            self.rhythm.answered(self._arrival(so_far.speech.started) - answered_at)
+        self._last = None
+        if self._hearer.speech_started(so_far.started, goes_on=goes_on) and last and goes_on:
+            last.take_up(so_far)
+            self._so_far = last
+            return
+        for frame in so_far.sound:
+            so_far.utterance.push(frame)
 
     def _follow(self, frame: Audio) -> None:
         """Speech is under way: words, likely ends, the end."""
-        self._utterance.push(frame)
-        silence = self._silence = (frame.end - self._speech.voice_end) / LISTEN_RATE
-        if silence == 0.0 and not self._speech.fading:
-            if self._settling:
-                self._resume()
-            self._ask_for_words(frame.end)
-            if (frame.end - self._turn_start) / LISTEN_RATE > LONGEST_BUFFER_S:
+        so_far = self._so_far
+        if so_far.speech.voice_end > frame.start:
+            if so_far.pause.asked:
+                self._resume(frame)
+            self._ask_for_words()
+            if (self._now - so_far.started) / LISTEN_RATE > LONGEST_BUFFER_S:
                 self._commit()
-            return
-        if not self._settling:  # a wrong guess costs only the transcriber
-            self._settling = True
-            self._start(self._settle(self._moment))
-        self._tell_likely_end()
-        while self._judged < len(JUDGED_AT_S) and silence >= JUDGED_AT_S[self._judged]:
-            self._judged += 1
-            if self._judging is None or self._judging.done():
-                self._judging = self._start(self._weigh(self._moment))
-        self._end_if_due()
+                return
+        elif not so_far.pause.asked and self._silence >= SETTLED_S:  # a wrong guess costs only the transcriber
+            so_far.pause.asked, so_far.pause.began = True, so_far.speech.voice_end
+            self._tasks.start(self._settle(so_far, so_far.pause))
+        else:
+            self._ask_ear()
+            self._consider()
+        if so_far is self._so_far:
+            self._hearer.speech_goes_on(self._so_far.as_speech(self._now))
 
-    def _end_if_due(self) -> None:
-        """The words are known and the silence is long enough."""
-        if self._final is not None and self._silence >= self._hearing.endpointer.wait(self._finished):
-            self._finish(self._final)
+    @property
+    def _language(self) -> str | None:
+        """As asked for, else the only one that can be heard."""
+        known = self._transcriber.languages
+        return self._hearing.language or (known[0] if len(known) == 1 else None)
 
-    def _resume(self) -> None:
+    @property
+    def _silence(self) -> float:
+        """Seconds since the last sound of the voice."""
+        return self._so_far.silence_s(self._now)
+
+    def _resume(self, frame: Audio) -> None:
         """They went on: nothing that was thought at the pause holds any more."""
-        self._settling, self._likely, self._judged = False, False, 0
-        self._moment += 1
-        self._final, self._finished, self._final_at = None, None, 0.0
-        if self._judging:
-            self._judging.cancel()
+        so_far = self._so_far
+        if so_far.pause.judging:
+            so_far.pause.judging.cancel()
+        silent_s = (frame.start - so_far.pause.began) / LISTEN_RATE
+        if silent_s >= HESITATION_S:
+            self.rhythm.hesitated(silent_s)
+        so_far.pause = Pause()
         self._hearer.went_on()
+
+    # --- have they finished? ---------------------------------------------------------------------------------
+
+    def _ask_ear(self) -> None:
+        """At certain silences, where what else is known leaves it open."""
+        pause, hearing = self._so_far.pause, self._hearing
+        if pause.judged == len(JUDGED_AT_S) or self._silence < JUDGED_AT_S[pause.judged]:
+            return
+        pause.judged += 1
+        free = pause.judging is None or pause.judging.done()
+        if free and (
+            hearing.detector == "ear"
+            or hearing.endpointer.asks_ear(finished(self._so_far.looks(self._language, ear=False)))
+        ):
+            pause.judging = self._tasks.start(self._weigh(pause))
+
+    def _consider(self) -> None:
+        """With whatever is newly known: may this be the end, and is it?"""
+        so_far, hearing = self._so_far, self._hearing
+        pause, words = so_far.pause, so_far.newest
+        if not hearing.automatic or words is None or not so_far.speech.speaking or so_far.closed:
+            return
+        looks = so_far.looks(self._language)
+        sensed, chance = so_far.sensed, finished(looks)
+        silent = pause.words is not None
+        if words.text and not pause.drafted:
+            sure = chance is not None and chance >= LIKELY and sensed and (silent or looks.sense is not None)
+            if sure or (silent and self._silence >= DRAFTED_S):
+                pause.drafted, so_far.drafted = silent, so_far.key
+                self._hearer.likely_end(words.text)
+        if not silent:
+            return
+        wait_s = self._wait(chance, looks)
+        if wait_s != pause.wait_s:
+            pause.wait_s = wait_s
+            known = {"sense": looks.sense, "ear": looks.ear, "sure": looks.sure}
+            shown = {name: value for name, value in known.items() if value is not None}
+            end = so_far.speech.voice_end
+            self._hearer.judged(Judgement(end, self._silence, chance, wait_s, shown))
+        if not (sensed or self._silence >= SENSED_WITHIN_S or hearing.endpointer.fixed_s is not None or not words.text):
+            return
+        if self._silence >= wait_s and (so_far.speech.fading or self._silence >= FADED_S):
+            self._finish(pause.words or words)
+
+    def _wait(self, chance: float | None, looks: Looks) -> float:
+        if self._hearing.detector == "ear":
+            threshold, sure_s, otherwise_s = EAR_ALONE
+            return sure_s if looks.ear is not None and looks.ear > threshold else otherwise_s
+        return self._hearing.endpointer.wait(chance, self.rhythm)
 
     # --- engines ---------------------------------------------------------------------------------------------
 
-    def _ask_for_words(self, now: int) -> None:
-        if (now - self._worded) / LISTEN_RATE < self._hearing.partial_every_s:
+    def _ask_for_words(self) -> None:
+        so_far = self._so_far
+        every_s = self._hearing.partial_every_s
+        if so_far.drafted and so_far.drafted == so_far.key:  # the cores are at work on the answer to these words
+            every_s = max(every_s, DRAFTING_EVERY_S)
+        if (self._now - so_far.worded) / LISTEN_RATE < every_s:
             return
-        if self._wording is None or self._wording.done():
-            self._worded = now
-            self._wording = self._start(self._word(self._utterance))
+        if so_far.wording is None or so_far.wording.done():
+            so_far.worded = self._now
+            so_far.wording = self._tasks.start(self._word(so_far))
 
-    async def _word(self, utterance: Utterance) -> None:
-        transcript = await self._ask(utterance.partial(), "Live words are missing")
+    async def _word(self, so_far: SoFar) -> None:
+        transcript = await self._asking.ask(so_far.utterance.partial(), "Live words are missing")
         # while the final words are on their way, nothing is to be read into the model's cache for them to wait for
-        if transcript and utterance is self._utterance and not self._settling:
-            self._hearer.words_so_far(transcript.text)
+        if transcript and so_far is self._so_far and not so_far.pause.asked:
+            self._heard_words(so_far, transcript)
 
-    async def _weigh(self, moment: int) -> None:
-        """Do they sound finished?"""
-        if self._hearing.endpointer.fixed_s is not None:
+    async def _settle(self, so_far: SoFar, pause: Pause) -> None:
+        """What did they say?"""
+        transcript = await self._final_words(so_far.utterance)
+        if so_far is not self._so_far:
             return
-        pcm = np.concatenate([frame.pcm for frame in self._sound])[-JUDGED_S * LISTEN_RATE :]
+        if pause is so_far.pause:
+            pause.words, pause.words_at = transcript, self._loop.time()
+        self._heard_words(so_far, transcript)
+        self._consider()
+
+    def _heard_words(self, so_far: SoFar, transcript: Transcript) -> None:
+        so_far.hear_words(transcript, self._loop.time())
+        self._hearer.words_so_far(so_far.as_speech(self._now))
+
+    async def _weigh(self, pause: Pause) -> None:
+        """Do they sound finished?"""
+        if pause is not self._so_far.pause:  # it was over before this began
+            return
+        pcm = self._so_far.pcm()[-JUDGED_S * LISTEN_RATE :]
         sound = Audio(pcm, LISTEN_RATE, self._now - len(pcm))
-        judging = self._judge.judge(sound, self._words, self._hearer.prompt_so_far())
-        finished = await self._ask(judging, "Turns end by silence alone")
-        if moment == self._moment:
-            self._finished = finished
-            self._end_if_due()
+        words = pause.words.text if pause.words else ""
+        judging = self._judge.judge(sound, words, self._hearer.prompt_so_far())
+        ear = await self._asking.ask(judging, "Turns end without an ear for melody")
+        if pause is self._so_far.pause:
+            pause.ear = ear
+            self._consider()
 
-    async def _settle(self, moment: int) -> None:
-        transcript = await self._final_words(self._utterance)
-        if moment == self._moment and self._final is None:
-            self._final, self._final_at = transcript or FAILED, self._loop.time()
-            self._words = self._final.text
-            self._tell_likely_end()
-            self._end_if_due()
-
-    def _tell_likely_end(self) -> None:
-        if self._final is not None and not self._likely and self._silence >= LIKELY_END_S:
-            self._likely = True
-            self._hearer.likely_end(self._words)
-
-    async def _final_words(self, utterance: Utterance) -> Transcript | None:
-        return await self._ask(utterance.finish(), "The words could not be recognised")
-
-    async def _ask(self, work: Awaitable[T], trouble: str) -> T | None:
-        """What an engine answers; None, and a complaint, where it fails or is silent for too long."""
-        try:
-            async with asyncio.timeout(ENGINE_TIMEOUT_S):
-                return await work
-        except ChinwagError as error:
-            self._complain(f"{trouble}. {error}")
-        except TimeoutError:
-            self._complain(f"{trouble}. The engine has not answered for {ENGINE_TIMEOUT_S:.0f} seconds.")
-        except Exception as error:
-            log.exception(trouble)
-            self._complain(f"{trouble}. {error}")
-        return None
+    async def _final_words(self, utterance: Utterance) -> Transcript:
+        return await self._asking.ask(utterance.finish(), "The words could not be recognised") or FAILED
 
     # --- the end ---------------------------------------------------------------------------------------------
 
     def _commit(self, token: str | None = None) -> None:
         """The client, or a turn without end, wants it closed now."""
-        if self._final is not None:
-            self._finish(self._final, token)
+        if self._so_far.pause.words is not None:
+            self._finish(self._so_far.pause.words, token)
             return
         if len(self._heard) and not self._hearing.automatic:  # less than a frame, but it was said before the commit
             rest = Audio(self._heard, LISTEN_RATE, self._now)
             self._heard, self._now = self._heard[:0], rest.end
-            self._keep(rest)
-            self._utterance.push(rest)
-        closing, sound, speech = self._utterance, self._sound, self._speech
+            self._record(rest)
+        closing = self._so_far
         self._rest()
-        self._start(self._close(closing, sound, speech, token))
+        self._tasks.start(self._close(closing, token))
 
-    async def _close(self, utterance: Utterance, sound: deque[Audio], speech: SpeechTracker, token: str | None) -> None:
+    async def _close(self, so_far: SoFar, token: str | None) -> None:
         decided_at = self._loop.time()
-        transcript = await self._final_words(utterance) or FAILED
-        self._tell(transcript, sound, speech, decided_at, self._loop.time(), token)
+        transcript = await self._final_words(so_far.utterance)
+        self._tell(so_far, transcript, decided_at, self._loop.time(), token)
 
     def _finish(self, transcript: Transcript, token: str | None = None) -> None:
-        sound, speech, final_at = self._sound, self._speech, self._final_at
+        so_far = self._so_far
         self._rest()
-        self._tell(transcript, sound, speech, self._loop.time(), final_at, token)
+        self._last = so_far if token is None else None
+        self._tell(so_far, transcript, self._loop.time(), so_far.pause.words_at, token)
 
     def _tell(
-        self,
-        transcript: Transcript,
-        sound: deque[Audio],
-        speech: SpeechTracker,
-        decided_at: float,
-        transcript_at: float,
-        token: str | None,
+        self, so_far: SoFar, transcript: Transcript, decided_at: float, transcript_at: float, token: str | None
     ) -> None:
-        pcm = np.concatenate([frame.pcm for frame in sound]) if sound else np.zeros(0, np.float32)
-        start = sound[0].start if sound else self._end
-        ended = speech.voice_end or self._end
+        start = so_far.sound[0].start if so_far.sound else self._end
+        ended = so_far.speech.voice_end or self._end
         turn = Turn(
             text=transcript.text.strip(),
-            audio=Audio(pcm, LISTEN_RATE, start),
+            audio=Audio(so_far.pcm(), LISTEN_RATE, start),
             started=start,
             ended=ended,
             ended_at=self._arrival(ended),
             decided_at=decided_at,
             transcript_at=transcript_at,
+            worded_at=so_far.worded_at or transcript_at,
             failed=transcript is FAILED,
             token=token,
         )
@@ -378,38 +412,14 @@ class Listener:
 
     def _rest(self) -> None:
         """Wait for the next turn."""
-        self._utterance = self._transcriber.open(self._hearing.language)
-        self._speech = SpeechTracker(threshold=self._hearing.threshold)
-        self._sound = deque()
-        self._turn_start = self._worded = self._now
-        self._words = ""
-        self._settling, self._likely, self._judged = False, False, 0
-        self._moment += 1
-        self._final = None
-        self._final_at = 0.0
-        self._finished = None
-        self._silence = 0.0
-        self._judging = None
-        self._wording = None
+        utterance = self._transcriber.open(self._hearing.language)
+        self._so_far = SoFar(utterance, SpeechTracker(self._hearing.threshold), started=self._now, worded=self._now)
 
     def _change(self, hearing: Hearing) -> None:
-        reopen = hearing.language != self._hearing.language or hearing.automatic != self._hearing.automatic
-        self._hearing = hearing
-        self._speech.threshold = hearing.threshold
-        if reopen:
+        restarts, self._hearing = hearing.restarts(self._hearing), hearing
+        self._so_far.speech.threshold = hearing.threshold
+        if restarts:
             self._rest()
 
     def _arrival(self, sample: int) -> float:
         return next((at for end, at in self._arrivals if end >= sample), self._loop.time())
-
-    def _complain(self, message: str) -> None:
-        """Once for each cause: a failing engine is asked many times a second."""
-        if message not in self._complained:
-            self._complained.add(message)
-            self._hearer.hearing_failed(message)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

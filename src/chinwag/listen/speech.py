@@ -29,16 +29,20 @@ class SpeechTracker:
     _voiced: int = 0
     _gap: int = 0
 
-    def push(self, probability: float, start: int, end: int) -> bool:
-        """The next frame; True where it made speech begin."""
+    def voiced(self, probability: float) -> bool:
+        """Whether a frame of that P(speech) counts as voice."""
+        return probability >= (self.threshold - LOWER if self.speaking else self.threshold)
+
+    def push(self, probability: float, start: int, end: int, sounding: int | None) -> bool:
+        """The next frame; True where it made speech begin. sounding: the sample after its last sound, None for none."""
         self.fading = probability < self.threshold + FADING
-        voiced = probability >= (self.threshold - LOWER if self.speaking else self.threshold)
-        if voiced:
+        if self.voiced(probability) and (self.speaking or sounding is not None):
             if not self.speaking and self._voiced == 0:
                 self.started = start
             self._voiced += end - start
             self._gap = 0
-            self.voice_end = end
+            if sounding is not None:
+                self.voice_end = sounding
         elif not self.speaking and self._voiced:
             self._gap += 1
             if self._gap > 1:

@@ -1,0 +1,1 @@
+"""What `scripts/fit_turns.py` is made of."""

@@ -1,0 +1,76 @@
+"""From points to fitted numbers, and what they are worth on recordings that the models have not seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from chinwag.listen.finished import Looks, features, log_odds
+from chinwag.listen.fitted import LOOKS, Fitted, Pauses, Weights
+from chinwag.listen.form import FEATURES
+from turns.points import Point
+from turns.policy import HESITATION_S, Heard, best_waiting
+from turns.regression import Array, auc, fit, unseen
+
+SHARES = {"made": 0.85, "cut": 0.05, "recorded": 0.1}
+"""What each source's points weigh together: recorded people are few, and a cut in fluent speech is nobody's pause."""
+
+OF_LOOK = {"sense": ("sense", "sense_trusted", "no_sense", "trust"), "ear": ("ear",), "form": FEATURES}
+
+
+@dataclass(frozen=True)
+class Result:
+    """numbers: what is written. heard: chances by models that had not seen the point. aucs: by look and source."""
+
+    numbers: Fitted
+    heard: Heard
+    aucs: dict[str, dict[str, float]]
+
+
+def fit_all(points: Sequence[Point]) -> Result:
+    """Weights for each set of looks, the prior of pauses, the waiting."""
+    finished = np.array([float(point.finished) for point in points])
+    weights = _weights(points)
+    groups = [point.group for point in points]
+    rows = [features(Looks(p.text, p.sure, p.sense, p.ear, p.language)) for p in points]
+    models: dict[str, Weights] = {}
+    chances: dict[str, Array] = {}
+    for looks in LOOKS:
+        names = [name for look in looks.split("+") for name in OF_LOOK[look]]
+        names += ["ear_doubted"] * ("ear" in looks and "sense" in looks)
+        table = np.array([[row[name] for name in names] for row in rows])
+        chances[looks], ridge = unseen(names, table, finished, weights, groups)
+        models[looks] = fit(names, table, finished, weights, ridge)
+    pauses = np.log([point.pause_s for point in points if point.pause_s is not None and point.pause_s >= HESITATION_S])
+    people = Pauses(log_median=round(float(pauses.mean()), 3), spread=round(float(pauses.std(ddof=1)), 3))
+    heard = Heard(points, chances["sense+form"], chances["sense+ear+form"])
+    sense = np.array([log_odds(point.sense if point.sense is not None else 0.5) for point in points])
+    ear = np.array([log_odds(point.ear if point.ear is not None else 0.5) for point in points])
+    scores = {"sense": sense, "ear": ear, "sum of log-odds": sense + ear}
+    scores |= {f"fitted: {looks}": chance for looks, chance in chances.items()}
+    waiting = best_waiting(heard.only("made"), people)
+    kinds = Counter(f"{point.source} {'ends' if point.finished else 'pauses'}" for point in points)
+    numbers = Fitted(fitted_on=dict(sorted(kinds.items())), looks=models, pauses=people, waiting=waiting)
+    return Result(numbers, heard, {name: _aucs(points, score, finished) for name, score in scores.items()})
+
+
+def _weights(points: Sequence[Point]) -> Array:
+    """Each source weighs its share, and all ends as much as all pauses."""
+    shares = np.array([SHARES[point.source] for point in points])
+    counts = Counter((point.source, point.finished) for point in points)
+    weights: Array = shares / np.array([counts[point.source, point.finished] for point in points])
+    for finished in (True, False):
+        those = np.array([point.finished == finished for point in points])
+        weights[those] *= len(points) / 2 / weights[those].sum()
+    return weights
+
+
+def _aucs(points: Sequence[Point], score: Array, finished: Array) -> dict[str, float]:
+    found = {}
+    for name, sources in (("made", ("made",)), ("made, cuts too", ("made", "cut")), ("recorded", ("recorded",))):
+        those = np.array([point.source in sources for point in points])
+        found[name] = auc(score[those], finished[those])
+    return found

@@ -1,0 +1,416 @@
+"""Tells the reply's own voice, come back through loudspeaker and microphone, from a person.
+
+The method is that of residual echo estimators (Habets et al., "Joint dereverberation and residual echo suppression of
+speech signals in noisy environments", IEEE TASLP 16(8), 2008; WebRTC's AEC3 holds one), in power spectra alone, as a
+browser's echo canceller leaves no phase to trust:
+
+1. The lag between the reply and its echo is where their spectra *change* together: the normalised correlation of
+   differences of log spectra, over a second and a half.
+2. The path's gain in each band is the median of the microphone's power over the reply's, a reverberation added to
+   the latter, where the reply is loud and nobody was found speaking.
+3. What stands out of the echo expected and of the room's noise, over the bands, is a person.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chinwag.audio import LISTEN_RATE, Audio, Resampler, Samples
+
+Levels = NDArray[np.float32]
+"""Power, or dB, of shape (hops, bands)."""
+
+HOP, WINDOW = 128, 512
+"""Samples between spectra and in each: 8 ms, and what keeps the harmonics of a voice apart."""
+
+HOPS_PER_S = LISTEN_RATE // HOP
+
+SOONEST, LATEST = -25, 112
+"""Hops of the lag that are looked at, -0.2 to 0.9 s: the way there and back, and an estimate that is off."""
+
+CHANGE = 4
+"""Hops between the spectra whose difference is a change: their windows do not overlap."""
+
+REVERB = 10 ** (-6 / (0.4 * HOPS_PER_S))
+"""Power that is left of reverberation after a hop, where it falls by 60 dB in 0.4 s: a furnished room."""
+
+FAINT = 10**-6.5
+"""-65 dBFS in a band: below it the reply is silence."""
+
+LEAST_NOISE = 3e-8
+"""-75 dBFS in a band: a microphone whose noise is suppressed falls to nothing and back all the time."""
+
+JITTER_S = 0.06
+"""A piece of the reply that is said to be heard this near the last one's end follows it without a gap."""
+
+
+ECHOING = HOPS_PER_S // 2
+"""Hops that reverberation may go on for."""
+
+ARRIVALS = 32
+"""Frames, a second of them, the earliest of which tells when sound really came in."""
+
+FORGET = float(np.exp(-512 / LISTEN_RATE / 1.5))
+"""For each frame: the correlation remembers a second and a half."""
+
+LEARNED = 4 * HOPS_PER_S
+"""Hops, four seconds of them, that the path's gain is learned from."""
+
+RECENT = 48
+"""Frames, a second and a half of them, that a new lag's path is first learned from."""
+
+ANOTHER_PATH = 40
+"""Frames: a person who spoke over the echo for so long would have made it unlike the reply."""
+
+PERSON_BEGINS, PERSON_ENDS = 0.01, 0.05
+"""For each frame: somebody breaks in once in 3 s of echo at most, and a word goes on for 0.6 s."""
+
+USUAL_EXCESS, USUAL_RATE = 0.15, 0.012
+"""dB: the least excess that an echo alone is thought to have, and the share of each frame in what it does have. Three
+times as much is as likely a person as not, as real voices showed, in rooms and through a canceller."""
+
+SUSPECTED = 0.8
+"""P where sound changes as the reply does, but for too short a time to be sure."""
+
+
+class _Bands:
+    """Power spectra of sound at 16 kHz, in bands as narrow as a voice's harmonics need."""
+
+    edges = np.concatenate([np.arange(150, 1500, 62.5), np.geomspace(1500, 7000, 17)])
+    count = len(edges) - 1
+
+    def __init__(self) -> None:
+        bins = np.fft.rfftfreq(WINDOW, 1 / LISTEN_RATE)
+        place = np.searchsorted(self.edges, bins, side="right") - 1
+        self._window = np.hanning(WINDOW + 1)[:WINDOW].astype(np.float32)
+        self._places = np.arange(WINDOW)
+        self._sums = (place[:, None] == np.arange(self.count)).astype(np.float32) / (self._window.sum() / 2) ** 2
+
+    def __call__(self, sound: Samples) -> Levels:
+        """Power at each hop whose whole window is in `sound`; a sine of full scale has about 1."""
+        places = np.arange(0, len(sound) - WINDOW + 1, HOP)[:, None] + self._places
+        spectrum = np.fft.rfft(sound[places] * self._window)
+        return np.asarray((spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ self._sums, np.float32)
+
+
+class _Played:
+    """The reply on the clock: what is heard when, and its spectra. Hop h ends at sample (h + 1) * HOP.
+
+    power, change (dB), smeared (power with reverberation): one row a hop, the first one's number being `first`.
+    """
+
+    behind, ahead = 6 * HOPS_PER_S, 10 * HOPS_PER_S
+
+    def __init__(self, bands: _Bands, hop: int) -> None:
+        self._bands = bands
+        rows = self.behind + self.ahead
+        self.first = hop - self.behind // 2
+        self._sound = np.zeros(rows * HOP, np.float32)
+        self._power, self._tail, self.change, self.smeared = (
+            np.zeros((rows, bands.count), np.float32) for _ in range(4)
+        )
+        self._sounds = np.zeros(rows, np.bool_)
+        self._known = self.first + CHANGE + WINDOW // HOP
+        self._resampler: Resampler | None = None
+        self._rate = self._run = self._next = 0
+        self._gain = 1.0
+
+    def add(self, audio: Audio, sample: int) -> None:
+        """A piece whose first sample is heard at that sample of the clock."""
+        apart = abs(sample - self._next) > JITTER_S * LISTEN_RATE
+        if self._resampler is None or self._rate != audio.rate or apart:
+            self._resampler, self._rate = Resampler(audio.rate, LISTEN_RATE), audio.rate
+            self._run = self._next = sample
+        piece = self._resampler.push(audio)
+        self._next += round(len(audio.pcm) * LISTEN_RATE / audio.rate)
+        self._put(piece.pcm * self._gain, self._run + piece.start)
+
+    def silence(self, sample: int) -> None:
+        """Nothing from there on was heard; what comes next is as loud as it is made."""
+        self._put(np.zeros(max(0, (self.first + len(self.change)) * HOP - sample), np.float32), sample)
+        self._resampler, self._gain = None, 1.0
+
+    def scale(self, gain: float, sample: int) -> None:
+        """From there on it is heard this much louder than it was made, until the next change."""
+        gain, at = max(gain, 1e-3), max(0, sample - self.first * HOP)
+        self._put(self._sound[at:] * (gain / self._gain), self.first * HOP + at)
+        self._gain = gain
+
+    def _put(self, pcm: Samples, sample: int) -> None:
+        at = sample - self.first * HOP
+        if at + len(pcm) > len(self._sound) and pcm.any():
+            self._forget((at + len(pcm)) // HOP + HOPS_PER_S - len(self.change))
+            at = sample - self.first * HOP
+        begin, end = max(at, 0), min(at + len(pcm), len(self._sound))
+        if begin < end:
+            self._sound[begin:end] = pcm[begin - at : end - at]
+            self._known = min(self._known, self.first + begin // HOP)
+
+    def follow(self, hop: int) -> None:
+        """Know the spectra up to that hop, and let go of what is long past."""
+        if hop - self.first > self.behind + self.ahead // 2:
+            self._forget(hop - self.behind - self.first)
+        least = self.first + CHANGE + WINDOW // HOP
+        begin, end = max(self._known, least) - self.first, hop + 1 - self.first
+        if begin >= end:
+            return
+        self._known = hop + 1
+        sound = self._sound[(begin + 1) * HOP - WINDOW : end * HOP]
+        if not (self._sounds[begin - CHANGE : begin].any() or sound.any()):  # the usual case, and it is free
+            for array in (self._power, self._tail, self.change, self.smeared, self._sounds):
+                array[begin:end] = 0
+            return
+        self._power[begin:end] = self._bands(sound)
+        level = 10 * np.log10(self._power[begin - CHANGE : end] + FAINT)
+        self.change[begin:end] = np.clip(level[CHANGE:] - level[:-CHANGE], -15, 15)
+        for row in range(begin, end):
+            self._tail[row] = REVERB * self._tail[row - 1] + (1 - REVERB) * self._power[row - 1]
+        near = self._power[begin - 2 : end]
+        self.smeared[begin:end] = np.maximum(np.maximum(near[2:], near[1:-1]), near[:-2]) + self._tail[begin:end]
+        self._sounds[begin:end] = self.smeared[begin:end].max(axis=1) > FAINT
+
+    def _forget(self, rows: int) -> None:
+        for array in (self._power, self._tail, self.change, self.smeared, self._sounds):
+            array[:-rows] = array[rows:].copy()
+            array[-rows:] = 0
+        self._sound[: -rows * HOP] = self._sound[rows * HOP :].copy()
+        self._sound[-rows * HOP :] = 0
+        self.first += rows
+
+    def rows(self, of: Levels, begin: int, end: int) -> Levels:
+        """Those hops of one of the arrays; nothing was heard in any that is not kept."""
+        at = begin - self.first
+        if at >= 0 and end - self.first <= len(of):
+            return of[at : end - self.first]
+        whole = np.zeros((end - begin, of.shape[1]), np.float32)
+        first, last = max(at, 0), min(max(end - self.first, 0), len(of))
+        if first < last:
+            whole[first - at : last - at] = of[first:last]
+        return whole
+
+    def heard_within(self, begin: int, end: int) -> bool:
+        """Something of it was heard between those hops."""
+        return bool(self._sounds[max(0, begin - self.first) : max(0, end - self.first)].any())
+
+
+class EchoGate:
+    """One conversation's way back from the loudspeaker to the microphone. Never blocks; memory is bounded (about 5 MB).
+
+    All times are seconds of one clock, the event loop's. Frames are 512 samples at 16 kHz, counted by `Audio.start`.
+    """
+
+    def __init__(self) -> None:
+        self._bands = _Bands()
+        self._clock: float | None = None
+        self._played = _Played(self._bands, 0)
+        self._tail = np.zeros(WINDOW - HOP, np.float32)
+        self._levels = np.zeros((CHANGE, self._bands.count), np.float32)
+        self._noise = np.full(self._bands.count, np.inf, np.float32)
+        self._delays = np.full(ARRIVALS, np.inf)
+        self._frames = 0
+        self._lags = _Lags()
+        self._path = _Path(self._bands.count)
+        self._over, self._alone = 0, 0.0
+        self._recent: deque[tuple[int, Levels]] = deque(maxlen=RECENT)
+
+    def played(self, audio: Audio, at: float) -> None:
+        """A piece of the reply, at any rate, whose first sample is thought to be heard at that second."""
+        self._played.add(audio, self._sample(at))
+
+    def silenced(self, at: float) -> None:
+        """What was to be heard from that second on never was; ducking is over as well."""
+        self._played.silence(self._sample(at))
+
+    def ducked(self, gain: float, at: float) -> None:
+        """From that second on the player makes it this much louder than what `played` was given (1.0: no more)."""
+        self._played.scale(gain, self._sample(at))
+
+    @property
+    def lag(self) -> float | None:
+        """Seconds from when the reply is thought to be heard to when its echo comes in; None while not known."""
+        return None if self._lags.lag is None else self._lags.lag / HOPS_PER_S
+
+    def own(self, frame: Audio, at: float) -> float:
+        """P(there is nothing in this frame but the reply's echo), 0 where none is to be expected.
+
+        at: when its last sample came in; that may jitter, as the earliest of the last second's is believed.
+        """
+        self._delays[self._frames % ARRIVALS] = at - frame.end / LISTEN_RATE
+        self._frames += 1
+        hop = self._sample(frame.end / LISTEN_RATE + float(self._delays.min())) // HOP
+        sound = np.concatenate([self._tail, frame.pcm])
+        self._tail = sound[-(WINDOW - HOP) :]
+        power = self._bands(sound)
+        self._follow_noise(power)
+        level = np.concatenate([self._levels, 10 * np.log10(power + 2 * self._noise)])
+        self._levels = level[-CHANGE:]
+        self._played.follow(hop - SOONEST)
+        self._recent.append((hop, power))
+        if not self._played.heard_within(hop - LATEST - ECHOING, hop - SOONEST):
+            self._path.person = 0.0
+            return 0.0
+        change = np.clip(level[CHANGE:] - level[:-CHANGE], -15, 15)
+        reply = self._played.rows(self._played.change, hop - len(change) + 1 - LATEST, hop + 1 - SOONEST)
+        self._lags.push(reply, change)
+        if self._frames % 2 == 0 and self._lags.settle():
+            self._alone = self._lags.likeness
+            self._begin_path()
+        if self._lags.lag is None:
+            return SUSPECTED if self._lags.suspected else 0.0
+        self._path.push(power, self._echo(hop, len(power)), self._noise)
+        if self._is_another_path():
+            self._begin_path()
+        return 1.0 - self._path.person
+
+    def _begin_path(self) -> None:
+        self._over = 0
+        self._path.begin([(past, self._echo(then, len(past))) for then, past in self._recent], self._noise)
+
+    def _is_another_path(self) -> bool:
+        """More than the echo is heard, for long, and still it changes as the reply does: the volume was turned up."""
+        likeness = self._lags.likeness
+        if self._path.person < 0.5:
+            self._over = max(0, self._over - 4)
+            self._alone += 0.02 * (likeness - self._alone)
+            return False
+        self._over += 1
+        return self._over >= ANOTHER_PATH and likeness > 0.85 * self._alone
+
+    def _echo(self, hop: int, hops: int) -> Levels:
+        """The reply as it is to come back in the hops up to that one."""
+        end = hop + 1 - (self._lags.lag or 0)
+        return self._played.rows(self._played.smeared, end - hops, end)
+
+    def _follow_noise(self, power: Levels) -> None:
+        """The room's noise is the least that is heard; it may rise by 1 dB a second."""
+        mean = power.mean(axis=0)
+        self._noise = np.maximum(np.minimum(self._noise * 1.008, mean * 1.5), LEAST_NOISE)
+
+    def _sample(self, at: float) -> int:
+        if self._clock is None:
+            self._clock = at
+        return round((at - self._clock) * LISTEN_RATE)
+
+
+class _Lags:
+    """How well the reply's changes explain the microphone's, for each lag; and the lag, once it is sure."""
+
+    def __init__(self) -> None:
+        lags = LATEST - SOONEST + 1
+        self._common, self._of_reply, self._of_mic = np.zeros(lags), np.zeros(lags), 0.0
+        self._best = self._clear = self._faint = self._unlike = 0
+        self.lag: int | None = None
+        self.suspected = False
+        self.likeness = 0.0
+        """At the lag: 1 where the microphone changes exactly as the reply does."""
+
+    def push(self, reply: Levels, change: Levels) -> None:
+        """change: the microphone's, (hops, bands). reply: those of the same hops, LATEST before and -SOONEST after."""
+        hops = len(change)
+        products, squares = reply @ change.T, np.einsum("ij,ij->i", reply, reply)
+        lags = len(self._common)
+        self._common *= FORGET
+        self._of_reply *= FORGET
+        self._of_mic = self._of_mic * FORGET + float(np.sum(change * change))
+        for hop in range(hops):
+            self._common += products[hop : hop + lags, hop][::-1]
+            self._of_reply += squares[hop : hop + lags][::-1]
+
+    def settle(self) -> bool:
+        """Look at the correlation; True where the lag is another from now on.
+
+        Two talks that begin at the same moment are alike for a while as well: the less was heard (the sum of squared
+        changes; running speech makes about 1e5 a second), the clearer it must be. Limits: real voices, with headphones
+        and with loudspeakers.
+        """
+        likeness = self._common / np.sqrt(self._of_reply * self._of_mic + 1e7)
+        best = int(likeness.argmax())
+        others = np.concatenate([likeness[: max(0, best - 8)], likeness[best + 9 :]])
+        top, beyond = likeness[best], (likeness[best] - others.mean()) / (others.std() + 1e-3)
+        heard = min(self._of_mic, self._of_reply[best])
+        self.suspected = bool(beyond > 8 and top > 0.35 + 1e3 / (heard + 1))
+        if abs(best - self._best) > 1:
+            self._best, self._clear, self._faint = best, 0, 0
+        if self.lag is not None:
+            place = self.lag - SOONEST
+            self.likeness = float(likeness[max(0, place - 1) : place + 2].max())
+            self._unlike = self._unlike + 1 if self.likeness < 0.12 and self._of_reply[place] > 5e4 else 0
+            if self._unlike >= 12 and self._of_mic > 5e4:  # it was a person who spoke at the same time by chance
+                self.lag = None
+        alone = beyond > 6 or top > max(0.6, 1.4 * others.max())
+        self._clear = self._clear + 1 if alone and top > 0.3 + 1.6e4 / (heard + 1) else 0
+        self._faint = self._faint + 1 if beyond > 7 and top > 0.15 + 1e4 / (heard + 1) else 0
+        lag = best + SOONEST
+        if (self._clear < 4 and self._faint < 10) or (self.lag is not None and abs(lag - self.lag) <= 1):
+            return False
+        self.lag, self.likeness = lag, float(top)
+        return True
+
+
+class _Path:
+    """How loud the reply comes back in each band, and P(more than that is heard), frame by frame."""
+
+    def __init__(self, bands: int) -> None:
+        self._ratios = np.full((LEARNED, bands), np.inf, np.float32)
+        self._next = 0
+        self._peak = np.full(bands, FAINT, np.float32)
+        self._gain = np.zeros(bands, np.float32)
+        self._spread = np.full(bands, 4.0, np.float32)
+        self._usual = USUAL_EXCESS
+        self.person = 0.0
+
+    def begin(self, heard: Sequence[tuple[Levels, Levels]], noise: Levels) -> None:
+        """Learn the path anew, from frames of the microphone and the reply that was to come back in each."""
+        self._ratios[:] = np.inf
+        self._next, self._usual = 0, USUAL_EXCESS
+        for power, reply in heard:
+            self._learn(power, reply)
+        self._fit()
+        excesses = sorted(self._excess(power, reply, noise) for power, reply in heard)
+        self._usual = max(USUAL_EXCESS, float(np.mean(excesses[: len(excesses) * 3 // 4 or 1])))
+        self.person = 0.0
+
+    def push(self, power: Levels, reply: Levels, noise: Levels) -> None:
+        """The next frame: weigh it, and learn from it where it is the echo alone. Each is (hops, bands)."""
+        excess = self._excess(power, reply, noise)
+        before = self.person * (1 - PERSON_ENDS) + (1 - self.person) * PERSON_BEGINS
+        odds = before / (1 - before) * float(np.exp(np.clip(0.5 * excess / self._usual - 1.6, -1.2, 3.0)))
+        self.person = odds / (1 + odds)
+        rate = USUAL_RATE if self.person < 0.5 else USUAL_RATE / 16  # a canceller may let more through from now on
+        self._usual = max(USUAL_EXCESS, self._usual + rate * (min(excess, 4 * self._usual) - self._usual))
+        if self.person < 0.5:
+            self._learn(power, reply)
+            if self._next % (8 * len(power)) == 0:
+                self._fit()
+
+    def _excess(self, power: Levels, reply: Levels, noise: Levels) -> float:
+        """dB beyond what the echo, give or take its usual spread, and the room explain; mean over bands with sound."""
+        expected = 10 ** (self._gain / 10) * reply + noise
+        loud = power > 4 * noise
+        beyond = np.clip(10 * np.log10(power / expected + 1e-9) - 1.5 * self._spread, 0, 15) * loud
+        return float(np.mean(beyond.sum(axis=1) / (loud.sum(axis=1) + 3)))
+
+    def _learn(self, power: Levels, reply: Levels) -> None:
+        """Ratios count where the reply is within 15 dB of its loudest, so that they are not the room's noise."""
+        self._peak = np.maximum(self._peak * 0.998, reply.max(axis=0))
+        rows = np.arange(self._next, self._next + len(power)) % LEARNED
+        ratios = 10 * np.log10((power + 1e-12) / (reply + 1e-12))
+        self._ratios[rows] = np.where(reply > 0.03 * self._peak, ratios, np.inf)
+        self._next += len(power)
+
+    def _fit(self) -> None:
+        ratios = np.sort(self._ratios, axis=0)
+        known = np.isfinite(ratios).sum(axis=0)
+        enough = known >= 12
+        if not enough.any():
+            return
+        places = np.minimum((known * np.array([[0.16], [0.5], [0.84]])).astype(int), LEARNED - 1)
+        low, middle, high = np.take_along_axis(ratios, places, axis=0)[:, enough]
+        self._gain[:] = np.median(middle)
+        self._gain[enough] = middle
+        self._spread[:] = 5.0
+        self._spread[enough] = np.clip((high - low) / 2, 2, 8)
