@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, TypeVar
 
 from chinwag.audio import WIRE_RATE, Audio, silence
@@ -31,12 +32,12 @@ class Talker:
         self.times.append(asyncio.get_running_loop().time())
 
     async def say(self, seconds: float) -> None:
-        await self._send(loud(seconds))
+        await self.send(loud(seconds))
 
     async def pause(self, seconds: float) -> None:
-        await self._send(silence(seconds, WIRE_RATE))
+        await self.send(silence(seconds, WIRE_RATE))
 
-    async def _send(self, audio: Audio) -> None:
+    async def send(self, audio: Audio) -> None:
         size = round(FRAME_S * WIRE_RATE)
         for place in range(0, len(audio.pcm), size):
             self.session.hear(Audio(audio.pcm[place : place + size], WIRE_RATE))
@@ -63,7 +64,7 @@ class Talker:
     def kinds(self, *kinds: type[Any]) -> list[str]:
         """Names of the events so far, of those kinds only where any are given; runs of one kind count once."""
         names = [type(e).__name__ for e in self.events if not kinds or isinstance(e, kinds)]
-        return [name for number, name in enumerate(names) if number == 0 or names[number - 1] != name]
+        return [name for name, _ in groupby(names)]
 
     def when(self, kind: type[Any], number: int = 0) -> float:
         """Loop time of an event of a kind."""

@@ -50,7 +50,10 @@ class TurnSettings(Section):
     engine: str = "smart-turn"
     eagerness: Literal["low", "medium", "high", "auto"] = "auto"
     drafts: bool = Field(True, description="begin the answer silently at a likely end of the turn")
-    interruption: bool = Field(True, description="speech during an answer stops it")
+    interruption: Literal["words", "speech", "off"] = Field(
+        "words", description="what stops an answer: words that are meant to, any speech, or nothing"
+    )
+    idle_timeout_ms: int = Field(0, ge=0, description="silence after which the assistant speaks first; 0: never")
 
 
 class SttSettings(Section):
@@ -58,7 +61,7 @@ class SttSettings(Section):
 
     engine: str = "moonshine"
     language: str = "en"
-    partial_every_ms: int = Field(200, ge=50, le=5000)
+    partial_every_ms: int = Field(160, ge=50, le=5000)
 
 
 class LlmSettings(Section):
@@ -70,7 +73,7 @@ class LlmSettings(Section):
     api_key: str = Field("", repr=False)
     temperature: float = Field(0.6, ge=0, le=2)
     max_tokens: int = Field(300, ge=1)
-    context_tokens: int = Field(4096, ge=512, description="what the model reads at once; older words are left out")
+    context_tokens: int = Field(2048, ge=512, description="what the model reads at once; older words are left out")
     slots: int = Field(4, ge=1, description="conversations whose prompt the embedded model keeps ready")
     threads: int = Field(0, ge=0, description="0: chosen by the machine's cores, 8 at most")
     timeout_s: float = Field(30, gt=0, description="without a word from the model, the reply fails")
@@ -88,6 +91,7 @@ class AssistantSettings(Section):
     """Who answers."""
 
     instructions: str = Field("", description="empty: a plain, brief companion")
+    greeting: str = Field("", description="said at the beginning of each conversation; empty: nothing")
 
 
 class WeightsSettings(Section):

@@ -37,6 +37,34 @@ class PartialTranscript:
 
 
 @dataclass(frozen=True, slots=True)
+class SilenceJudged:
+    """What is thought of a silence: see `listen.turn.Judgement`. speech_end_ms: place in the input stream."""
+
+    item_id: str
+    speech_end_ms: int
+    silence_s: float
+    finished: float | None
+    wait_s: float
+    looks: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTakenBack:
+    """They went on after all: that item is gone, and what it held will be part of the next one."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceGrewLong:
+    """Nobody has spoken for as long as the client set, and the server now does. start_ms, end_ms: of that silence."""
+
+    item_id: str
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class InputCommitted:
     """The sound heard became an item of the conversation."""
 
@@ -95,6 +123,22 @@ class ReplyAudio:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyDucked:
+    """Somebody may be interrupting: the reply is to be heard low until that is known."""
+
+    reply_id: str
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyResumed:
+    """It was no interruption: full volume again."""
+
+    reply_id: str
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyEnded:
     """Nothing more of this reply will come."""
 
@@ -127,6 +171,9 @@ Event: TypeAlias = (
     SpeechStarted
     | SpeechStopped
     | PartialTranscript
+    | SilenceJudged
+    | TurnTakenBack
+    | SilenceGrewLong
     | InputCommitted
     | ItemAdded
     | Transcribed
@@ -134,6 +181,8 @@ Event: TypeAlias = (
     | ReplyStarted
     | ReplyText
     | ReplyAudio
+    | ReplyDucked
+    | ReplyResumed
     | ReplyEnded
     | TurnTraced
     | Fault

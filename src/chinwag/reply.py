@@ -13,10 +13,22 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal
 
-from chinwag.audio import WIRE_RATE, Audio
+import numpy as np
+
+from chinwag.audio import WIRE_RATE, Audio, Samples
 from chinwag.engines.protocols import ChatModel, Message, Usage, Voice
 from chinwag.errors import ChinwagError, EngineError
-from chinwag.events import CancelReason, Event, ReplyAudio, ReplyEnded, ReplyStarted, ReplyStatus, ReplyText
+from chinwag.events import (
+    CancelReason,
+    Event,
+    ReplyAudio,
+    ReplyDucked,
+    ReplyEnded,
+    ReplyResumed,
+    ReplyStarted,
+    ReplyStatus,
+    ReplyText,
+)
 from chinwag.respond.clauses import ClauseSplitter
 from chinwag.respond.speakable import Speakable
 from chinwag.speak.playout import Playout, Spoken
@@ -25,14 +37,20 @@ from chinwag.speak.voicing import CHARACTERS_PER_SECOND, Style, frames
 LEAD_S = 0.4
 """Sound is sent this far ahead of the ear: enough for a network's jitter, little enough that a cut is exact."""
 
+DUCKED = 0.2
+"""-14 dB: a voice that lets another be heard, and can still be followed."""
+
+RAMP_S = 0.01
+"""A change of loudness that takes so long does not click."""
+
+DRAFT_TOKENS = 40
+"""As much as a draft may write before it is adopted: the first sentence or two, about a second of a small model."""
+
 BUFFERED_FRAMES = 250
 """Ten seconds of sound made ahead; a longer answer waits for the listener."""
 
 VOICE_TIMEOUT_S = 20.0
 """A voice that makes no sound for so long has failed."""
-
-FIRST_CLAUSE_WORDS = 4
-"""The first clause is cut behind so many words where it has no comma: its sound hides the making of the next."""
 
 LETTING_GO_S = 1.0
 """A stopped reply has let the model go within a token; one that has not by now never will."""
@@ -45,6 +63,9 @@ class Request:
     """What a reply is asked for. `messages` alone decides whether a draft may be adopted.
 
     audio: spoken, else written. cache_key: the conversation's name in the model's cache.
+    already: words of this answer that were heard before; the model goes on behind them. opening: said before the
+    model's words. asks: the model is to go on from there.
+    lead_s: sound is sent so far ahead of the ear. ducks: the client lowers the reply itself when it is told to.
     """
 
     messages: Sequence[Message]
@@ -52,6 +73,11 @@ class Request:
     audio: bool = True
     max_tokens: int | None = None
     cache_key: str = ""
+    already: str = ""
+    opening: str = ""
+    asks: bool = True
+    lead_s: float = LEAD_S
+    ducks: bool = False
 
 
 class Reply:
@@ -82,6 +108,11 @@ class Reply:
         self._spoken: list[Spoken] = []
         self._finish_reason: str | None = None
         self._glue = " " if request.audio else ""
+        self._written = ""
+        self._clauses: list[str] = []
+        self._gain = self._wanted = 1.0
+        self.spent = False
+        """It was too long to be drafted to its end, and its model cannot go on where it was stopped."""
         self.playout = Playout(WIRE_RATE, self._loop.time)
         self.task = self._loop.create_task(self._run(), name=f"reply {reply_id}")
 
@@ -102,6 +133,33 @@ class Reply:
             return self.text
         played = self.playout.played
         return _joined((spoken.heard(played) for spoken in self._spoken), self._glue)
+
+    @property
+    def unsaid(self) -> str:
+        """What was made and not heard."""
+        return " ".join(" ".join(self._clauses).split()[len(self.words.split()) :])
+
+    @property
+    def whole(self) -> bool:
+        """All of it was written."""
+        return self._finish_reason == "stop" or not self.request.asks
+
+    @property
+    def sounding(self) -> bool:
+        """It is being heard, or about to be."""
+        return self.active or (self.playout.ahead > 0 and not self.playout.stopped)
+
+    @property
+    def ducked(self) -> bool:
+        """It is to be heard low."""
+        return self._wanted < 1.0
+
+    def duck(self, *, low: bool) -> None:
+        """Be heard low, or at full volume again."""
+        if low is not self.ducked:
+            self._wanted = DUCKED if low else 1.0
+            told = ReplyDucked if low else ReplyResumed
+            self._emit(told(self.reply_id, self.item_id))
 
     def open(self) -> None:
         """Let it be heard."""
@@ -133,7 +191,8 @@ class Reply:
         if self._gate.is_set():
             self._emit(ReplyEnded(self.reply_id, self.item_id, status, reason, error))
 
-    def _mark(self, stage: str) -> None:
+    def mark(self, stage: str) -> None:
+        """Note when that stage was first reached."""
         self.marks.setdefault(stage, self._loop.time())
 
     async def _run(self) -> None:
@@ -166,11 +225,11 @@ class Reply:
     async def _make_text(self) -> None:
         async with aclosing(self._chat()) as deltas:
             async for text in deltas:
-                self._mark("first_clause")
+                self.mark("first_clause")
                 await self._made.put((Spoken(text, 0), None))
 
     async def _make_sound(self) -> None:
-        speakable, splitter = Speakable(), ClauseSplitter(first_limit=FIRST_CLAUSE_WORDS)
+        speakable, splitter = Speakable(), ClauseSplitter()
         async with aclosing(self._chat()) as deltas:
             async for text in deltas:
                 for clause in splitter.push(speakable.push(text)):
@@ -179,20 +238,54 @@ class Reply:
             await self._voice_clause(clause)
 
     async def _chat(self) -> AsyncGenerator[str, None]:
+        if self.request.opening:
+            self._written = self.request.opening
+            yield self._written
+        if self.request.asks:
+            async with aclosing(self._written_by_model()) as pieces:
+                async for piece in pieces:
+                    self.mark("first_token")
+                    self._written += piece
+                    yield piece
+
+    async def _written_by_model(self) -> AsyncGenerator[str, None]:
+        """What the model writes; a draft stops at DRAFT_TOKENS and goes on once it is adopted."""
+        request, drafted, count = self.request, not self._gate.is_set(), 0
+        async with aclosing(self._deltas(DRAFT_TOKENS if drafted and self._llm.continues else None)) as deltas:
+            async for delta in deltas:
+                count += 1
+                if drafted and count > DRAFT_TOKENS and not self._gate.is_set():
+                    self.spent = True
+                    return
+                yield delta
+        limit = request.max_tokens
+        if not drafted or self._finish_reason != "length" or (limit is not None and count >= limit):
+            return
+        await self._gate.wait()
+        async with aclosing(self._deltas(None if limit is None else limit - count)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def _deltas(self, most: int | None) -> AsyncGenerator[str, None]:
+        """One call of the model: on from what is written so far."""
         request = self.request
-        chat = self._llm.chat(request.messages, cache_key=request.cache_key, max_tokens=request.max_tokens)
+        limits = [limit for limit in (most, request.max_tokens) if limit is not None]
+        messages = list(request.messages)
+        if begun := f"{request.already} {self._written}".strip():
+            messages.append({"role": "assistant", "content": begun})
+        chat = self._llm.chat(messages, cache_key=request.cache_key, max_tokens=min(limits, default=None))
         async with aclosing(chat) as deltas:
             async for delta in deltas:
                 if delta.usage:
-                    self.usage = delta.usage
+                    self.usage = self.usage + delta.usage
                 if delta.finish_reason:
                     self._finish_reason = delta.finish_reason
                 if delta.text:
-                    self._mark("first_token")
                     yield delta.text
 
     async def _voice_clause(self, clause: str) -> None:
-        self._mark("first_clause")
+        self.mark("first_clause")
+        self._clauses.append(clause)
         spoken = Spoken(clause, 0, expected=len(clause) * WIRE_RATE // CHARACTERS_PER_SECOND)
         async with aclosing(frames(self._voice, clause, self.request.style)) as sound:
             while True:
@@ -207,28 +300,39 @@ class Reply:
     async def _say(self) -> None:
         """Behind the gate: send what is made, no more than LEAD_S ahead of the ear."""
         await self._gate.wait()
-        sent = 0
-        while (piece := await self._made.get()) is not None:
+        while (piece := await self._made.get()) is not None and self.status == "in_progress":
             spoken, frame = piece
             if not self._spoken or self._spoken[-1] is not spoken:
-                spoken.start = sent
+                spoken.start = self.playout.sent
                 self._spoken.append(spoken)
                 glue = self._glue if len(self._spoken) > 1 else ""
                 self._emit(ReplyText(self.reply_id, self.item_id, glue + spoken.text))
             if frame is None:
                 continue
-            if (early := self.playout.ahead - LEAD_S) > 0:
+            if (early := self.playout.ahead - self.request.lead_s) > 0:
                 await asyncio.sleep(early)
-            self._mark("first_audio")
+            if self.status != "in_progress":  # stopped in the very moment it woke, ahead of its cancellation
+                return
+            self.mark("first_audio")
+            placed = Audio(self._at_volume(frame), frame.rate, self.playout.sent)
             self.playout.send(len(frame.pcm))
-            self._emit(ReplyAudio(self.reply_id, self.item_id, Audio(frame.pcm, frame.rate, sent)))
-            sent += len(frame.pcm)
+            self._emit(ReplyAudio(self.reply_id, self.item_id, placed))
         if self.failure:
             self._end("failed", error=str(self.failure))
         elif self._finish_reason == "length":
             self._end("incomplete", "max_output_tokens")
         else:
             self._end("completed")
+
+    def _at_volume(self, frame: Audio) -> Samples:
+        """For a client that cannot lower the reply itself, it is sent low."""
+        before, self._gain = self._gain, 1.0 if self.request.ducks else self._wanted
+        if before == self._gain == 1.0:
+            return frame.pcm
+        gains = np.full(len(frame.pcm), self._gain, np.float32)
+        ramp = min(len(gains), round(RAMP_S * frame.rate))
+        gains[:ramp] = np.linspace(before, self._gain, ramp, dtype=np.float32)
+        return frame.pcm * gains
 
 
 def _joined(parts: Iterable[str], glue: str) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, Resampler
+from chinwag.answers import Answers, Manner
+from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, ToListenRate
 from chinwag.engines.protocols import Engines, Message
 from chinwag.errors import ChinwagError
 from chinwag.events import (
@@ -24,25 +24,32 @@ from chinwag.events import (
     ItemAdded,
     PartialTranscript,
     ReplyAudio,
+    ReplyDucked,
     ReplyEnded,
+    ReplyResumed,
+    SilenceGrewLong,
+    SilenceJudged,
     SpeechStarted,
     SpeechStopped,
-    Transcribed,
-    TranscriptionFailed,
-    TurnTraced,
+    TurnTakenBack,
 )
+from chinwag.floor import Floor, Outcome
 from chinwag.ids import new_id
-from chinwag.listen.listener import LONGEST_BUFFER_S, Hearing, Listener, Turn
-from chinwag.reply import Reply, Request
+from chinwag.listen.interruption import InterruptionMode
+from chinwag.listen.listener import LONGEST_BUFFER_S, Listener
+from chinwag.listen.turn import Hearing, Judgement, Speech, Turn
+from chinwag.reply import DUCKED, LEAD_S, Reply
 from chinwag.respond.history import Entry, History, Said
-from chinwag.respond.instructions import COMPANION
+from chinwag.respond.instructions import COMPANION, STILL_THERE
 from chinwag.speak.voicing import Style
+from chinwag.tasks import Tasks
+from chinwag.wording import Wording
+
+SILENT_ACTS = ("stop", "wait")
+"""What is obeyed without a word."""
 
 SHORTEST_COMMIT_S = 0.1
 """OpenAI's server refuses to commit less sound than this."""
-
-HEARING_TIMEOUT_S = 30.0
-"""For the words of a whole recording that the client put into the conversation."""
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +64,13 @@ class Refused(ChinwagError):
 
 @dataclass(frozen=True)
 class Settings:
-    """How this conversation is held. create_response: the end of a turn asks for a reply; interrupt_response: speech
-    stops one; drafts: begin it at a likely end; context_tokens: what the model can read at once."""
+    """How this conversation is held.
+
+    create_response: the end of a turn asks for a reply. interruption: what of speech during a reply stops it.
+    drafts: begin the reply at a likely end. context_tokens: what the model can read at once. lead_s: the reply's
+    sound is sent so far ahead of the ear. ducks: the client lowers it itself when told to. idle_s: silence after
+    which the server speaks first; None for never. greeting: what it says at the beginning.
+    """
 
     instructions: str = COMPANION
     hearing: Hearing = field(default_factory=Hearing)
@@ -66,18 +78,26 @@ class Settings:
     audio: bool = True
     max_tokens: int | None = None
     create_response: bool = True
-    interrupt_response: bool = True
+    interruption: InterruptionMode = "words"
     drafts: bool = True
     context_tokens: int = 4096
+    lead_s: float = LEAD_S
+    ducks: bool = False
+    idle_s: float | None = None
+    greeting: str = ""
+
+    @property
+    def manner(self) -> Manner:
+        """How it is answered."""
+        return Manner(self.instructions, self.style, self.audio, self.max_tokens, self.lead_s, self.ducks)
 
 
-@dataclass
-class _Trace:
-    """The turn whose first sound is still to come."""
+@dataclass(frozen=True)
+class _LastTurn:
+    """The turn that ended last, and the reply to it."""
 
     item_id: str
-    turn: Turn
-    reply: Reply = field(repr=False)
+    reply: Reply | None
 
 
 class Session:
@@ -92,41 +112,42 @@ class Session:
         self.settings = settings
         self._engines, self._emit = engines, emit
         self._listener = Listener(engines.vad, engines.turn, engines.stt, settings.hearing, self)
-        self._to_listen_rate = Resampler(WIRE_RATE, LISTEN_RATE)
+        self._answers = Answers(engines, self.history, self.id, self._from_reply, self._listener.sensed)
+        self._floor = Floor(self._decided)
+        self._to_listen_rate = ToListenRate()
         self._received = 0
         self._speech_id = ""
-        self._reply: Reply | None = None
-        self._draft: Reply | None = None
-        self._trace: _Trace | None = None
-        self._working: asyncio.Task[None] | None = None
+        self._speech_at = 0
+        self._last_turn: _LastTurn | None = None
         self._unanswered = False
-        self._unknown: dict[str, asyncio.Future[None]] = {}
+        self._reminded = False
+        self._wording = Wording(engines.stt, self.history, emit)
         self._awaiting: asyncio.Task[None] | None = None
-        self._prefilling: asyncio.Task[None] | None = None
-        self._prefilled = ""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     async def run(self) -> None:
         """Hold the conversation until cancelled; whatever it had under way ends with it."""
-        self._prefill("")
+        self._answers.read("", self.settings.manner)
+        if self.settings.greeting:
+            self._answers.give(self.settings.manner, opening=self.settings.greeting, asks=False)
         try:
             await self._listener.run()
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._floor.end()
+            await self._answers.close()
+            await self._tasks.close()
 
     # --- what the client asks --------------------------------------------------------------------------------
 
     @property
     def reply(self) -> Reply | None:
         """The reply that is being given."""
-        return self._reply if self._reply and self._reply.active else None
+        return self._answers.active
 
     @property
     def last_reply(self) -> Reply | None:
         """The reply that was given last, over or not."""
-        return self._reply
+        return self._answers.last
 
     def hear(self, audio: Audio) -> None:
         """More of the client's sound, 24 kHz. Raises Refused where a buffer the client commits itself is full."""
@@ -136,7 +157,7 @@ class Session:
                 f"The input audio buffer holds {LONGEST_BUFFER_S} seconds, and more is refused.",
                 "Commit or clear it.",
             )
-        self._listener.hear(self._to_listen_rate.push(Audio(audio.pcm, audio.rate, self._received)))
+        self._listener.hear(self._to_listen_rate.push(audio))
         self._received += len(audio.pcm)
 
     def commit(self) -> None:
@@ -149,22 +170,24 @@ class Session:
                 f"{SHORTEST_COMMIT_S * 1000:.0f}ms of audio, but buffer only has {buffered * 1000:.2f}ms of audio.",
                 "Append sound first, or let the server find the turns.",
             )
+        if self._floor.doubtful:  # the client takes it for a turn
+            self._floor.settle()
+            self._yield(stop=True)
         item_id = self._speech_id or new_id("item")
         if self._speech_id:
             self._emit(SpeechStopped(item_id, self._received * 1000 // WIRE_RATE))
         self._speech_id = ""
-        self._drop_draft()
+        self._answers.pass_over()
         self._listener.hear(self._to_listen_rate.flush())
         self._listener.commit(item_id)
-        self._await_words(item_id)
-        previous = self.history.add(Said(item_id, "user", "", spoken=True))
-        self._emit(InputCommitted(item_id, previous))
-        self._emit(ItemAdded(item_id, previous))
+        self._wording.expect(item_id)
+        self._take_in(Said(item_id, "user", "", spoken=True))
 
     def clear(self) -> None:
         """Forget the sound that is not an item yet."""
+        self._floor.close(speech_ended=False)
         self._speech_id = ""
-        self._drop_draft()
+        self._answers.pass_over()
         self._listener.hear(self._to_listen_rate.flush())
         self._listener.clear()
 
@@ -178,8 +201,8 @@ class Session:
             raise _no_item(str(after), "previous_item_id") from None
         self._emit(ItemAdded(entry.item_id, previous))
         if entry.audio is not None and not entry.words:
-            self._await_words(entry.item_id)
-            self._start(self._find_words(entry, entry.audio))
+            self._wording.expect(entry.item_id)
+            self._tasks.start(self._wording.find(entry, entry.audio, self.settings.hearing.language))
 
     def item(self, item_id: str) -> Entry:
         """The item of that id. Raises Refused where there is none."""
@@ -192,6 +215,7 @@ class Session:
         """Take an item out of the conversation. Raises Refused where there is none."""
         if not self.history.remove(item_id):
             raise _no_item(item_id)
+        self._answers.forget_reading()
 
     def truncate(self, item_id: str, audio_end_ms: int) -> None:
         """The listener heard this much of a reply, and no more. Raises Refused where that cannot be."""
@@ -216,22 +240,22 @@ class Session:
         if self.reply or self._awaiting:
             raise Refused(
                 "conversation_already_has_active_response",
-                f"Conversation already has an active response in progress: {self._reply and self._reply.reply_id}.",
+                f"Conversation already has an active response in progress: {self.reply and self.reply.reply_id}.",
                 "Wait until the response is finished before creating a new one, or cancel it.",
             )
         settings = settings or self.settings
-        if self._unknown:
-            self._awaiting = self._start(self._respond_once_known(settings))
+        if self._wording.missing:
+            self._awaiting = self._tasks.start(self._respond_once_known(settings))
         else:
-            self._give(self._new_reply(self.history.prompt(settings.instructions), settings))
+            self._answers.give(settings.manner)
 
     def cancel(self, reason: CancelReason = "client_cancelled") -> bool:
         """Stop the reply that is being given; False where there is none."""
+        self._unanswered = False
         if self._awaiting:
             self._awaiting.cancel()
             self._awaiting = None
             return True
-        self._unanswered = False
         if reply := self.reply:
             reply.stop(reason)
             return True
@@ -243,163 +267,180 @@ class Session:
             self._engines.stt.open(settings.hearing.language)
         before, self.settings = self.settings, settings
         if settings.hearing != before.hearing:
+            if settings.hearing.restarts(before.hearing):
+                self._floor.close(speech_ended=False)
             self._listener.change(settings.hearing)
         if settings.instructions != before.instructions:
-            self._drop_draft()
-            self._prefilled = ""
-            self._prefill("")
+            self._answers.drop()
+            self._answers.forget_reading()
+            self._answers.read("", settings.manner)
 
     # --- what the listener tells -----------------------------------------------------------------------------
 
-    def speech_started(self, at: int) -> None:
-        """Speech began at that sample of the listening stream: the client falls silent first, then the reply."""
-        self._speech_id = new_id("item")
-        self._emit(SpeechStarted(self._speech_id, _ms(at)))
-        if self.settings.interrupt_response and self._reply:
-            self._reply.stop("turn_detected")
+    def speech_started(self, at: int, *, goes_on: bool) -> bool:
+        """Speech began at that sample of the listening stream: the client falls silent first, then the reply.
 
-    def words_so_far(self, text: str) -> None:
+        Speech over a reply only lowers it, until it is known what it is. True where the last turn is taken back.
+        """
+        self._floor.speech_came()
+        self._speech_id, self._speech_at = new_id("item"), at
+        last, reply = self._last_turn, self._answers.sounding
+        if goes_on and last and last.reply is self._answers.last and not (last.reply and last.reply.words):
+            self._take_back(last)
+            return True
+        begun_too_early = goes_on and last is not None and reply is last.reply
+        if reply and self.settings.interruption == "words" and not begun_too_early:
+            self._floor.doubt(reply)
+        else:
+            self._yield(stop=self.settings.interruption != "off")
+        return False
+
+    def speech_goes_on(self, speech: Speech) -> None:
+        """Another frame of it."""
+        self._floor.heard(speech, self.settings.interruption, echoes=self._listener.echo.lag is not None)
+
+    def words_so_far(self, speech: Speech) -> None:
         """Live words; they are read into the model's cache as they come."""
-        if text:
-            self._emit(PartialTranscript(self._speech_id, text))
-        if text and not self.reply:
-            self._prefill(text.rstrip(" .,!?…"))  # the mark at its end is a guess while they speak
+        self._floor.heard(speech, self.settings.interruption, echoes=self._listener.echo.lag is not None)
+        if speech.text and self._speech_id and not self._floor.doubtful:
+            self._emit(PartialTranscript(self._speech_id, speech.text))
+            self._read(speech.text)
 
     def likely_end(self, text: str) -> None:
         """They may have finished: begin the answer behind a shut gate."""
-        if text:
-            self._emit(PartialTranscript(self._speech_id, text))
-        if not (text and self.settings.drafts and self.settings.create_response and self.settings.hearing.automatic):
+        settings = self.settings
+        if not (settings.drafts and settings.create_response and settings.hearing.automatic):
             return
-        if self.reply or self._unknown:
+        if self.reply or self._wording.missing or self._floor.doubtful or self._answers.wants(text) in SILENT_ACTS:
             return
-        self._drop_draft()
-        self._draft = self._new_reply(self.history.prompt(self.settings.instructions, said=text.strip()), self.settings)
+        self._answers.draft(text, settings.manner)
 
     def went_on(self) -> None:
-        """They had not."""
-        self._drop_draft()
+        """They had not; the draft is dropped as soon as there are other words."""
+
+    def judged(self, judgement: Judgement) -> None:
+        """What is thought of a silence."""
+        known = (judgement.silence_s, judgement.finished, judgement.wait_s, judgement.looks)
+        self._emit(SilenceJudged(self._speech_id, _ms(judgement.speech_end), *known))
 
     def turn_ended(self, turn: Turn) -> None:
         """They had: the words become an item, and the answer is opened."""
         if turn.token:
-            self._know_words(turn.token, turn.text, turn.audio, failed=turn.failed)
+            self._wording.know(turn.token, turn.text, turn.audio, failed=turn.failed)
             return
-        draft, self._draft = self._draft, None
-        item_id, self._speech_id = self._speech_id, ""
+        if self._floor.doubtful and self._floor.close(speech_ended=True) == "passing":
+            return
+        item_id, self._speech_id = self._speech_id or new_id("item"), ""
         self._emit(SpeechStopped(item_id, _ms(turn.ended)))
-        previous = self.history.add(Said(item_id, "user", turn.text, turn.audio, spoken=True))
-        self._emit(InputCommitted(item_id, previous))
-        self._emit(ItemAdded(item_id, previous))
-        self._tell_words(item_id, turn.text, turn.audio, failed=turn.failed)
-        if turn.text and self.settings.create_response:
-            self._answer(item_id, turn, draft)
-        elif draft:
-            draft.discard()
+        wanted = self._answers.wants(turn.text)
+        self._take_in(Said(item_id, "user", turn.text, turn.audio, spoken=True))
+        self._wording.tell(item_id, turn.text, turn.audio, failed=turn.failed)
+        self._reminded = False
+        if turn.text and self.settings.create_response and wanted not in SILENT_ACTS:
+            self._answer(item_id, turn)
+        else:
+            self._answers.pass_over()
+            self._last_turn = _LastTurn(item_id, self._answers.last)
+            if not turn.text:  # a cough is no answer to a silence
+                self._rest_after(self._answers.last)
 
     def hearing_failed(self, message: str) -> None:
         """An engine of the ear failed; the conversation lives."""
         self._emit(Fault("hearing_failed", message))
 
+    def quiet_since(self) -> float | None:
+        """When the last reply had been heard; None while it still is, or where nothing was."""
+        reply = self._answers.last
+        heard = reply is not None and reply.playout.sent and not reply.sounding
+        return reply.playout.over_at if reply and heard else None
+
     def prompt_so_far(self) -> Sequence[Message]:
         """The conversation before the utterance that is being heard."""
         return self.history.prompt(self.settings.instructions)
 
+    def _take_in(self, said: Said) -> None:
+        """What was heard becomes an item."""
+        previous = self.history.add(said)
+        self._emit(InputCommitted(said.item_id, previous))
+        self._emit(ItemAdded(said.item_id, previous))
+
+    def _read(self, text: str) -> None:
+        if not self.reply:
+            self._answers.read(text, self.settings.manner)
+
+    # --- who has the floor -----------------------------------------------------------------------------------
+
+    def _yield(self, *, stop: bool) -> None:
+        """They have it: whatever is playing falls silent."""
+        self._emit(SpeechStarted(self._speech_id, _ms(self._speech_at)))
+        if stop and self._answers.last:
+            self._unanswered = False  # what they say now is answered, and with it what was said before
+            self._answers.last.stop("turn_detected")
+            self._listener.echo.silenced(asyncio.get_running_loop().time())
+
+    def _decided(self, outcome: Outcome) -> None:
+        """What the speech over a reply was."""
+        if outcome == "interrupts":
+            self._yield(stop=True)
+        else:
+            self._speech_id = ""
+            self._listener.dismiss()
+            self._rest_after(self._answers.last)
+
+    def _take_back(self, last: _LastTurn) -> None:
+        """They go on before anything of the answer was heard: it is gone, and the turn with it."""
+        self._last_turn = None
+        self._yield(stop=True)
+        if self.history.remove(last.item_id):
+            self._answers.forget_reading()
+            self._emit(TurnTakenBack(last.item_id))
+
+    def _rest_after(self, reply: Reply | None) -> None:
+        """If the reply has been sent, and they stay silent for long once they have heard it, say a gentle word."""
+        idle_s = self.settings.idle_s
+        if reply and idle_s is not None and not self._reminded and reply.status == "completed":
+            self._floor.wait_for_speech(reply.playout.ahead + idle_s, self._remind)
+
+    def _remind(self) -> None:
+        if self.reply or self._awaiting or self._speech_id:
+            return
+        self._reminded = True
+        now = self._received * 1000 // WIRE_RATE
+        idle_ms = round((self.settings.idle_s or 0) * 1000)
+        self._emit(SilenceGrewLong(new_id("item"), max(0, now - idle_ms), now))
+        self._answers.give(self.settings.manner, hint=STILL_THERE)
+
     # --- replies ---------------------------------------------------------------------------------------------
 
-    def _answer(self, item_id: str, turn: Turn, draft: Reply | None) -> None:
+    def _answer(self, item_id: str, turn: Turn) -> None:
         if self.reply or self._awaiting:  # interruption is off, so they are answered once this one is told
             self._unanswered = True
-            if draft:
-                draft.discard()
+            self._answers.pass_over()
+            self._last_turn = None
             return
-        messages = self.history.prompt(self.settings.instructions)
-        if draft and (draft.request.messages != messages or draft.failure):
-            draft.discard()
-            draft = None
-        reply = draft or self._new_reply(messages, self.settings)
-        self._trace = _Trace(item_id, turn, reply)
-        self._give(reply)
-
-    def _new_reply(self, messages: Sequence[Message], settings: Settings) -> Reply:
-        request = Request(messages, settings.style, settings.audio, settings.max_tokens, cache_key=self.id)
-        engines, before = self._engines, self._working
-        reply = Reply(new_id("resp"), new_id("item"), request, engines.llm, engines.tts, self._from_reply, before)
-        self._working = self._track(reply.task)
-        return reply
-
-    def _give(self, reply: Reply) -> None:
-        self._reply = reply
-        self.history.add(reply)
-        reply.open()
-
-    def _drop_draft(self) -> None:
-        if self._draft:
-            self._draft.discard()
-            self._draft = None
+        self._answers.answer(item_id, turn, self.settings.manner)
+        self._last_turn = _LastTurn(item_id, self._answers.last)
 
     def _from_reply(self, event: Event) -> None:
-        if isinstance(event, ReplyAudio) and self._trace and self._trace.reply.reply_id == event.reply_id:
-            self._emit(_traced(self._trace))
-            self._trace = None
+        if isinstance(event, ReplyAudio) and (reply := self._answers.last):
+            now = asyncio.get_running_loop().time()
+            self._listener.echo.played(event.audio, now + reply.playout.ahead - event.audio.seconds)
+        elif isinstance(event, ReplyDucked | ReplyResumed) and self.settings.ducks:  # else it was sent low
+            gain = DUCKED if isinstance(event, ReplyDucked) else 1.0
+            self._listener.echo.ducked(gain, asyncio.get_running_loop().time())
         self._emit(event)
-        if isinstance(event, ReplyEnded) and self._unanswered:
+        if not isinstance(event, ReplyEnded):
+            return
+        if self._unanswered:
             self._unanswered = False
-            self._give(self._new_reply(self.history.prompt(self.settings.instructions), self.settings))
+            self._answers.give(self.settings.manner)
+        elif (reply := self._answers.last) and reply.reply_id == event.reply_id:
+            self._rest_after(reply)
 
     async def _respond_once_known(self, settings: Settings) -> None:
-        await asyncio.wait(list(self._unknown.values()))
-        self._awaiting = None
-        self._give(self._new_reply(self.history.prompt(settings.instructions), settings))
-
-    def _prefill(self, said: str) -> None:
-        """Read what is known into the model's cache, one piece at a time and each only once."""
-        if self._prefilling and not self._prefilling.done():
-            return
-        if said and said == self._prefilled:
-            return
-        self._prefilled = said
-        messages = self.history.prompt(self.settings.instructions, said=said)
-        self._prefilling = self._start(self._engines.llm.prefill(messages, cache_key=self.id))
-
-    # --- words of items that were committed or added as sound ---------------------------------------------------
-
-    def _await_words(self, item_id: str) -> None:
-        self._unknown[item_id] = asyncio.get_running_loop().create_future()
-
-    async def _find_words(self, entry: Said, audio: Audio) -> None:
-        text, failed = "", False
-        try:
-            utterance = self._engines.stt.open(self.settings.hearing.language)
-            utterance.push(audio)
-            async with asyncio.timeout(HEARING_TIMEOUT_S):
-                text = (await utterance.finish()).text.strip()
-        except (ChinwagError, TimeoutError):
-            log.warning("an item's sound was not recognised", exc_info=True)
-            failed = True
-        self._know_words(entry.item_id, text, audio, failed=failed)
-
-    def _know_words(self, item_id: str, text: str, audio: Audio, *, failed: bool) -> None:
-        entry = self.history.find(item_id)
-        if isinstance(entry, Said):
-            entry.words, entry.audio = text, audio
-        self._tell_words(item_id, text, audio, failed=failed)
-        if waiting := self._unknown.pop(item_id, None):
-            waiting.set_result(None)
-
-    def _tell_words(self, item_id: str, text: str, audio: Audio, *, failed: bool) -> None:
-        if failed:
-            self._emit(TranscriptionFailed(item_id, "The words could not be recognised; please say it again."))
-        else:
-            self._emit(Transcribed(item_id, text, audio.seconds))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._track(asyncio.get_running_loop().create_task(work))
-
-    def _track(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        await self._wording.all_known()
+        self._awaiting, self._unanswered = None, False
+        self._answers.give(settings.manner)
 
 
 def _ms(sample: int) -> int:
@@ -408,10 +449,3 @@ def _ms(sample: int) -> int:
 
 def _no_item(item_id: str, param: str = "item_id") -> Refused:
     return Refused("item_not_found", f"There is no item {item_id} in this conversation.", param=param)
-
-
-def _traced(trace: _Trace) -> TurnTraced:
-    turn = trace.turn
-    marks = {"turn_decided": turn.decided_at, "transcript_final": turn.transcript_at, **trace.reply.marks}
-    stages = {stage: at - turn.ended_at for stage, at in marks.items()}
-    return TurnTraced(trace.reply.reply_id, trace.item_id, _ms(turn.ended), stages)

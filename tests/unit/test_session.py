@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from itertools import pairwise
+from typing import Any
 
 import pytest
-from talker import Talker, talking
+from talker import FRAME_S, Talker, talking
 
+from chinwag.answers import DRAFTS
 from chinwag.audio import WIRE_RATE, Audio
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeTurnJudge, FakeVad, FakeVoice, loud
+from chinwag.engines.protocols import Delta, Message
 from chinwag.errors import EngineError
 from chinwag.events import (
     Fault,
@@ -20,19 +25,27 @@ from chinwag.events import (
     ReplyEnded,
     ReplyStarted,
     ReplyText,
+    SilenceJudged,
     SpeechStarted,
     SpeechStopped,
     Transcribed,
     TranscriptionFailed,
+    TurnTakenBack,
     TurnTraced,
 )
 from chinwag.listen.endpoint import Endpointer
-from chinwag.listen.listener import Hearing
-from chinwag.reply import LEAD_S
+from chinwag.listen.turn import Hearing
+from chinwag.reply import DRAFT_TOKENS, LEAD_S
 from chinwag.respond.history import Said
 from chinwag.session import Refused, Settings
 
 pytestmark = pytest.mark.unit
+
+
+def at_the_end(last: str) -> Callable[[str], float]:
+    """The model's sense where only that word ends a sentence."""
+    return lambda words: 0.97 if words.endswith(last) else 0.0
+
 
 LONG = " ".join(f"This is sentence number {n} of a long answer." for n in range(1, 12))
 MANUAL = Hearing(automatic=False)
@@ -49,6 +62,7 @@ async def test_a_turn_is_heard_answered_and_remembered() -> None:
         assert talker.kinds() == [
             "SpeechStarted",
             "PartialTranscript",
+            "SilenceJudged",
             "SpeechStopped",
             "InputCommitted",
             "ItemAdded",
@@ -70,61 +84,153 @@ async def test_a_turn_is_heard_answered_and_remembered() -> None:
         assert [message["role"] for message in fakes.llm.asked[-1]] == ["system", "user", "assistant", "user"]
 
 
-async def test_live_words_come_at_least_every_300_ms() -> None:
-    async with talking() as talker:
+@pytest.mark.parametrize(("sense", "longest_s"), [(0.0, 0.2), (0.97, 0.4)])
+async def test_live_words_come_often_and_seldomer_while_an_answer_is_begun(sense: float, longest_s: float) -> None:
+    async with talking(Fakes(llm=FakeChat(sense=lambda words: sense))) as talker:
         await talker.say(3.0)
         at = [t for t, e in zip(talker.times, talker.events, strict=True) if isinstance(e, PartialTranscript)]
-        assert at[0] < 0.5
-        assert max(b - a for a, b in pairwise(at)) <= 0.3
-        assert len(at) >= 9
+        assert at[0] < 0.4
+        assert max(b - a for a, b in pairwise(at)) <= longest_s
+        assert talker.all(PartialTranscript)[-1].text.split()[-1] in ("word12", "word13", "word14")
 
 
-async def test_a_sure_end_is_answered_sooner_than_a_doubtful_one() -> None:
-    waits = []
-    for finished in (1.0, 0.5, 0.0):
-        async with talking(Fakes(turn=FakeTurnJudge(finished))) as talker:
-            await talker.say(1.0)
-            await talker.hear_out()
-            waits.append(talker.when(SpeechStopped) - 1.0)
-    assert waits == sorted(waits)
-    assert waits[0] < 0.35
-    assert waits[2] > 1.5
-
-
-async def test_a_draft_is_adopted_and_its_sound_is_ready_at_the_end_of_the_turn() -> None:
-    fakes = Fakes(turn=FakeTurnJudge(0.3), llm=FakeChat(first_token_s=0.2))
+@pytest.mark.parametrize(
+    ("sense", "ear", "shortest", "longest"),
+    [
+        (0.97, 0.0, 0.1, 0.2),  # the words are enough: the ear is not even asked
+        (0.02, 1.0, 0.8, 1.2),
+        (0.02, 0.0, 1.5, 2.0),
+        (0.0, 1.0, 2.0, 3.0),
+        (None, 1.0, 0.6, 1.0),  # a model that cannot tell: by the words alone
+    ],
+)
+async def test_a_sure_end_is_answered_sooner_than_a_doubtful_one(
+    sense: float | None, ear: float, shortest: float, longest: float
+) -> None:
+    fakes = Fakes(turn=FakeTurnJudge(ear), llm=FakeChat(sense=lambda words: sense))
     async with talking(fakes) as talker:
         await talker.say(1.0)
         await talker.hear_out()
+        assert shortest <= talker.when(SpeechStopped) - 1.0 <= longest
+        judged = talker.all(SilenceJudged)[-1]
+        assert judged.looks.get("sense") == sense
+        assert ("ear" in judged.looks) is (sense == 0.02), "it is asked where the words leave it open"
+        assert judged.wait_s == pytest.approx(talker.when(SpeechStopped) - 1.0, abs=0.06)
+        assert judged.speech_end_ms == pytest.approx(1000, abs=10)
+
+
+async def test_a_draft_is_adopted_and_its_sound_is_ready_at_the_end_of_the_turn() -> None:
+    fakes = Fakes(llm=FakeChat(first_token_s=0.1, sense=at_the_end("word4")), tts=FakeVoice(delay_s=0.001))
+    async with talking(fakes, hearing=Hearing(endpointer=Endpointer(fixed_s=0.5))) as talker:
+        await talker.say(1.0)
+        await talker.hear_out()
         assert len(fakes.llm.asked) == 1
-        assert talker.when(ReplyAudio) - talker.when(SpeechStopped) < 0.02
-        assert talker.all(TurnTraced)[0].stages["first_clause"] < talker.all(TurnTraced)[0].stages["turn_decided"]
+        assert talker.when(ReplyAudio) == talker.when(SpeechStopped)
+        stages = talker.all(TurnTraced)[0].stages
+        order = ["last_words", "draft_started", "first_token", "first_clause", "turn_decided", "first_audio"]
+        assert [stages[stage] for stage in order] == sorted(stages[stage] for stage in order)
+        assert stages["transcript_final"] <= stages["draft_started"] < 0.15
+
+
+async def test_an_answer_is_begun_while_they_still_speak() -> None:
+    """The last words are heard before they end: what looks finished is answered ahead, and adopted if it was."""
+    fakes = Fakes(llm=FakeChat(sense=at_the_end("word3")))
+    async with talking(fakes) as talker:
+        await talker.say(1.05)  # four words, and the beginning of a fifth that is not one yet
+        fakes.stt.words = fakes.stt.words[:4]
+        await talker.hear_out()
+        assert talker.all(TurnTraced)[0].stages["draft_started"] < 0
+        assert len(fakes.llm.asked) == 1
+        assert fakes.llm.asked[0][-1]["content"] == "word0 word1 word2 word3"
 
 
 async def test_who_goes_on_is_not_answered_and_the_draft_leaves_no_trace() -> None:
-    fakes = Fakes(turn=FakeTurnJudge(0.0))
+    fakes = Fakes(llm=FakeChat(sense=at_the_end("word7")))
     async with talking(fakes) as talker:
         await talker.say(0.8)
-        await talker.pause(0.6)
-        assert len(fakes.llm.asked) == 1, "a draft was begun in the pause"
+        await talker.pause(0.25)
+        assert not fakes.llm.asked, "the words say that more is to come"
+        await talker.pause(0.35)
+        assert len(fakes.llm.asked) == 1, "after 0.3 s of silence a draft is begun whatever they say"
         await talker.say(0.8)
-        fakes.turn.finished = 1.0
         await talker.hear_out()
         assert len(talker.all(ReplyStarted)) == 1
         assert fakes.llm.asked[-1][-1]["content"] == " ".join(f"word{n}" for n in range(8))
         assert fakes.llm.closed == len(fakes.llm.asked) == 2
+        assert talker.told() == fakes.llm.answer
+
+
+async def test_drafts_are_capped_in_one_turn() -> None:
+    fakes = Fakes(turn=FakeTurnJudge(0.0))
+    async with talking(fakes, hearing=Hearing(endpointer=Endpointer(fixed_s=1.0))) as talker:
+        for _ in range(2):
+            before = len(fakes.llm.asked)
+            for _ in range(2 * DRAFTS):
+                await talker.say(0.4)
+                await talker.pause(0.5)
+            assert len(fakes.llm.asked) - before == DRAFTS
+            await talker.hear_out()
+            assert len(fakes.llm.asked) - before == DRAFTS + 1, "and the turn itself is answered"
+        assert fakes.llm.closed == len(fakes.llm.asked)
+
+
+async def test_a_turn_that_is_not_answered_gives_its_drafts_back() -> None:
+    fakes = Fakes()
+    async with talking(fakes, hearing=Hearing(endpointer=Endpointer(fixed_s=1.0))) as talker:
+        for end in (talker.session.commit, talker.session.clear):
+            for _ in range(DRAFTS):
+                await talker.say(0.4)
+                await talker.pause(0.5)
+            before = len(fakes.llm.asked)
+            end()
+            await talker.pause(0.1)
+            await talker.say(0.4)
+            await talker.pause(0.5)
+            assert len(fakes.llm.asked) > before
+            talker.session.clear()
+            await talker.pause(1.0)
+
+
+async def test_a_long_draft_stops_and_goes_on_once_it_is_adopted() -> None:
+    """A pause must not burn the machine: no more than DRAFT_TOKENS before the turn has ended."""
+    answer = " ".join(f"w{n}" for n in range(3 * DRAFT_TOKENS))
+    fakes = Fakes(llm=FakeChat(answer=answer, token_s=0.001, sense=at_the_end("word1")))
+    written = 0
+    calls = []
+    chat = fakes.llm.chat
+
+    async def counted(messages: Sequence[Message], **options: Any) -> AsyncGenerator[Delta, None]:
+        nonlocal written
+        calls.append((messages[-1]["role"], options["max_tokens"]))
+        async with aclosing(chat(messages, **options)) as deltas:
+            async for delta in deltas:
+                written += bool(delta.text)
+                yield delta
+
+    fakes.llm.chat = counted  # type: ignore[method-assign]
+    async with talking(fakes, hearing=Hearing(endpointer=Endpointer(fixed_s=2.0))) as talker:
+        await talker.say(0.4)
+        await talker.pause(1.9)
+        assert written == DRAFT_TOKENS
+        assert not talker.all(ReplyStarted)
+        await talker.pause_until(lambda: bool(talker.all(ReplyEnded)), limit_s=60)
+        assert talker.told() == answer
+        assert calls == [("user", DRAFT_TOKENS), ("assistant", None)]
+        assert talker.all(ReplyEnded)[0].status == "completed"
 
 
 async def test_adopted_draft_was_asked_what_a_fresh_reply_would_be() -> None:
-    asked = []
+    answered = []
     for drafts in (True, False):
-        fakes = Fakes()
+        fakes = Fakes(llm=FakeChat(sense=lambda words: 0.97 if words.endswith(("word2", "word4")) else 0.0))
         async with talking(fakes, drafts=drafts) as talker:
+            given = []
             for seconds in (0.6, 1.0):
                 await talker.say(seconds)
                 await talker.hear_out()
-        asked.append(fakes.llm.asked)
-    assert asked[0] == asked[1]
+                given.append(fakes.llm.asked[-1])
+        answered.append(given)
+    assert answered[0] == answered[1]
 
 
 async def test_speech_cuts_the_answer_silence_first_and_history_ends_at_the_ear() -> None:
@@ -156,7 +262,10 @@ async def test_an_unheard_answer_vanishes_and_the_turns_become_one() -> None:
         fakes.llm.first_token_s = 0.1
         await talker.hear_out()
         assert [message["role"] for message in fakes.llm.asked[-1]] == ["system", "user"]
-        assert fakes.llm.asked[-1][-1]["content"] == "word0 word1 word2 word0 word1 word2"
+        assert fakes.llm.asked[-1][-1]["content"] == "word0 word1 word2 word3 word4 word5"
+        taken_back = talker.all(TurnTakenBack)[0].item_id
+        assert taken_back == talker.all(SpeechStarted)[0].item_id
+        assert taken_back not in [entry.item_id for entry in talker.session.history]
 
 
 async def test_a_clients_report_and_a_late_truncation_decide_what_was_heard() -> None:
@@ -198,12 +307,12 @@ async def test_frames_of_a_reply_are_gapless() -> None:
 
 
 async def test_without_interruption_the_answer_goes_on_and_the_turn_is_answered_after_it() -> None:
-    fakes = Fakes(llm=FakeChat(answers=[LONG, "And that."]))
-    async with talking(fakes, interrupt_response=False) as talker:
+    fakes = Fakes(llm=FakeChat(answers=[LONG, "And that."], sense=at_the_end("word2")))
+    async with talking(fakes, interruption="off") as talker:
         await talker.say(0.6)
         await talker.pause_until(lambda: len(talker.all(ReplyAudio)) > 20)
         await talker.say(0.6)
-        await talker.pause_until(lambda: len(talker.all(ReplyEnded)) == 2)
+        await talker.pause_until(lambda: len(talker.all(ReplyEnded)) == 2, limit_s=60)
         assert [event.status for event in talker.all(ReplyEnded)] == ["completed", "completed"]
         assert talker.told() == LONG + "And that."
 
@@ -388,9 +497,11 @@ async def test_the_answering_model_reads_along() -> None:
         assert fakes.llm.prefilled[0] == [{"role": "system", "content": "Be brief."}]
         grown = [messages[-1]["content"] for messages in fakes.llm.prefilled[1:]]
         assert grown == sorted(grown, key=len)
-        final = fakes.llm.asked[0][-1]["content"]
-        assert grown
-        assert all(final.startswith(said) for said in grown)
+        final = fakes.llm.asked[-1][-1]["content"]
+        assert final.startswith(grown[0])
+        assert len(grown) > 2
+        assert grown[-1] == final
+        assert len(grown) == len(set(grown)), "the same words are read once"
 
 
 # --- what fails ---------------------------------------------------------------------------------------------------
@@ -418,10 +529,11 @@ async def test_a_model_that_dies_mid_answer_ends_that_reply_only() -> None:
 
 
 async def test_a_draft_that_failed_is_tried_again_for_the_turn() -> None:
-    fakes = Fakes(turn=FakeTurnJudge(0.3), llm=FakeChat(first_token_s=0.01, failure=BROKEN))
-    async with talking(fakes) as talker:
+    fakes = Fakes(llm=FakeChat(first_token_s=0.01, failure=BROKEN, sense=at_the_end("word2")))
+    async with talking(fakes, hearing=Hearing(endpointer=Endpointer(fixed_s=0.5))) as talker:
         await talker.say(0.6)
         await talker.pause(0.3)
+        assert len(fakes.llm.asked) == 1
         fakes.llm.failure = None
         assert (await talker.hear_out()).status == "completed"
         assert len(fakes.llm.asked) == 2
@@ -465,14 +577,34 @@ async def test_a_transcriber_that_fails_is_told_and_survived(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["fails", "hangs", "raises"])
-async def test_without_a_judge_silence_ends_the_turn(how: str) -> None:
-    fakes = Fakes(turn=FakeTurnJudge(failure={"fails": BROKEN, "raises": ValueError("odd")}.get(how)))
+async def test_without_a_judge_the_words_and_silence_end_the_turn(how: str) -> None:
+    fakes = Fakes(
+        turn=FakeTurnJudge(failure={"fails": BROKEN, "raises": ValueError("odd")}.get(how)),
+        llm=FakeChat(sense=lambda words: 0.02),  # it is unsure, so the ear is asked
+    )
     if how == "hangs":
         fakes.turn.delay_s = 1e6
     async with talking(fakes) as talker:
+        for _ in range(2):
+            before = asyncio.get_running_loop().time()
+            await talker.say(0.6)
+            assert (await talker.hear_out()).status == "completed"
+            judged = talker.all(SilenceJudged)[-1]
+            assert "ear" not in judged.looks
+            assert judged.wait_s > 0.8
+            at = [t for t, e in zip(talker.times, talker.events, strict=True) if isinstance(e, SpeechStopped)]
+            assert at[-1] - before - 0.6 == pytest.approx(judged.wait_s, abs=0.1)
+        assert len(talker.all(Fault)) == (how != "hangs"), "told once, and a turn is over before 10 s are"
+
+
+@pytest.mark.parametrize("delay_s", [0.2, 1e6])
+async def test_a_model_slow_to_tell_its_sense_does_not_hold_up_the_turn(delay_s: float) -> None:
+    fakes = Fakes(llm=FakeChat(prefill_s=delay_s))
+    async with talking(fakes) as talker:
         await talker.say(0.6)
+        await talker.pause_until(lambda: bool(talker.all(SpeechStopped)))
+        assert 0.15 < talker.when(SpeechStopped) - 0.6 < 1.0
         assert (await talker.hear_out()).status == "completed"
-        assert talker.when(SpeechStopped) - 0.6 == pytest.approx(1.0, abs=0.1)
 
 
 async def test_a_vad_that_fails_is_told_once() -> None:
@@ -499,6 +631,71 @@ async def test_leaving_mid_answer_leaves_nothing_running() -> None:
         await talker.say(0.6)
         await talker.pause_until(lambda: bool(talker.all(ReplyText)))
     assert fakes.llm.closed == len(fakes.llm.asked)
+
+
+async def test_a_reply_stopped_as_it_wakes_is_silent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled task may run once more, where what it waited for came first."""
+    sleep, wakes = asyncio.sleep, 0
+    async with talking(Fakes(llm=FakeChat(answer=LONG))) as talker:
+
+        async def woken(delay: float) -> None:
+            nonlocal wakes
+            await sleep(delay)
+            wakes += 1
+            if wakes == 5:
+                talker.session.cancel()
+
+        await talker.say(0.6)
+        await talker.pause_until(lambda: len(talker.all(ReplyAudio)) > 20)
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "sleep", lambda delay: woken(delay) if 0 < delay != FRAME_S else sleep(delay))
+            await talker.pause(1.0)
+        assert wakes >= 5
+        assert isinstance(talker.events[-1], ReplyEnded), "not one frame after its end"
+
+
+async def test_a_commit_counts_from_when_it_is_asked_for_not_from_when_it_is_reached() -> None:
+    """The VAD is slow, and the turn would end by itself before the commit is reached."""
+    fakes = Fakes(stt=FakeTranscriber(delay_s=0.2))
+    async with talking(fakes, hearing=Hearing(endpointer=Endpointer(fixed_s=0.1))) as talker:
+        await talker.say(0.6)
+        await talker.pause(0.18)
+        feed = fakes.vad.feed
+
+        async def slow(audio: Audio) -> float:
+            await asyncio.sleep(0.3)
+            return await feed(audio)
+
+        fakes.vad.feed = slow  # type: ignore[method-assign]
+        await talker.pause(0.04)
+        assert not talker.all(SpeechStopped)
+        talker.session.commit()
+        fakes.vad.feed = feed  # type: ignore[method-assign]
+        await talker.pause(2.0)
+        (speech,) = talker.all(SpeechStarted)
+        for kind in (SpeechStopped, InputCommitted, ItemAdded, Transcribed):
+            assert [event.item_id for event in talker.all(kind)] == [speech.item_id]  # type: ignore[attr-defined]
+        assert talker.all(Transcribed)[0].text == "word0 word1 word2"
+
+
+async def test_a_reply_that_waited_for_words_answers_the_turn_that_came_meanwhile() -> None:
+    fakes = Fakes(stt=FakeTranscriber(delay_s=2.0))
+    async with talking(fakes) as talker:
+        await talker.say(0.6)
+        talker.session.commit()
+        talker.session.respond()
+        await talker.pause(0.1)
+        fakes.stt.delay_s = 0.03
+        await talker.say(0.6)
+        await talker.pause(0.3)
+        assert len(talker.all(Transcribed)) == 1, "the turn ended, while the words of the first are on their way"
+        assert not talker.all(ReplyStarted)
+        await talker.hear_out()
+        await talker.pause(5)
+        assert len(talker.all(ReplyStarted)) == 1, "one answer to both"
+        said = {event.item_id: event.text for event in talker.all(Transcribed)}
+        both = " ".join(said[event.item_id] for event in talker.all(InputCommitted))
+        assert fakes.llm.asked[-1][-1]["content"] == both
 
 
 async def test_a_full_buffer_refuses_more() -> None:

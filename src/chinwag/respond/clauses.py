@@ -30,8 +30,6 @@ _MARK = re.compile(
 )
 _SPAN = 26
 """No mark is longer, with the character behind it."""
-_PATIENCE = 5
-"""Words beyond `first_limit` in which no good place to cut the first clause came: then any loose one will do."""
 _LETTER = re.compile(r"[^\W_]")
 _SPACES = re.compile(r"\s+")
 _WORD = re.compile(r"\S+")
@@ -55,28 +53,38 @@ _BREAK_BEFORE = word_set(
     "until since before after as than with without from into through between about in on at by for during "
     "over under near across around like then"
 )
-"""Words that a speaker may take a breath before; "to" where there is no other. Not "of", which binds."""
+_VERBS = word_set(
+    "is are was were has had have can could will would should may might must does did isn't aren't can't won't"
+)
+_SUBJECTS = word_set("i you he she it we they")
+"""Words that a speaker may take a breath before: conjunctions, prepositions, and the verb behind a subject."""
+_BREAK_WEAKLY = word_set("to of")
+"""... where there is no other."""
 _BINDS = word_set(
     "a an the this that these those my your his her its our their such as so more less much many very too both "
-    "either neither not and or but of to in on at by for with from than no every each some any"
+    "either neither not and or but of to in on at by for with from than no every each some any "
+    "there that's it's i'm you're is are was were can could will would should may might must"
 )
 """Words that a speaker takes no breath after."""
+_LEANS = word_set("it him them me us")
+"""Objects, which are said in one breath with their verb."""
 
 
 class ClauseSplitter:
     """Give the text as it comes to `push`, then call `finish`; both return the clauses that are sure by now.
 
     The first clause is short, so that sound comes early: it ends at the first sentence end, at the first comma
-    (or the like) after `first_words` words, or, where `first_limit` words have no mark, before a conjunction or
-    preposition among or after them. Later ones are whole sentences, cut at a comma where they have grown to
-    `min_chars`, and anywhere between words before `max_chars`. Chinese and Japanese characters count double.
+    (or the like) after `first_words` words, or, where `first_limit` words have no mark, before a conjunction, a
+    preposition or the verb behind a subject; where there is none, between two words that are not bound. Later ones are
+    whole sentences, cut at a comma where they have grown to `min_chars`, and anywhere between words before `max_chars`.
+    Chinese and Japanese characters count double.
 
     Clauses are stripped, and each has a letter or digit. Put together they are the text, but for white space, and
     for punctuation at the end that has no word.
     """
 
     def __init__(
-        self, *, first_words: int = 2, first_limit: int = 7, min_chars: int = 50, max_chars: int = 200
+        self, *, first_words: int = 2, first_limit: int = 3, min_chars: int = 50, max_chars: int = 200
     ) -> None:
         self._first_words, self._first_limit = first_words, first_limit
         self._min, self._max = min_chars, max_chars
@@ -206,25 +214,28 @@ class ClauseSplitter:
     def _early_cut(self, end: int) -> int:
         """A place to cut the first clause in the text up to `end`, which has no mark; 0 for none."""
         words = list(_WORD.finditer(self._text, self._letter, end))
-        if len(words) <= self._first_limit:
-            return 0
-        inner = range(3, len(words) - 1)
-        places = [n for n in inner if self._may_break(words, n)]
-        weak = [n for n in inner if self._may_break(words, n, weak=True)]
-        early = [n for n in places if n < self._first_limit] or [n for n in weak if n < self._first_limit]
-        best = early[-1:] or sorted(places + weak)[:1]
-        if not best and len(words) > self._first_limit + _PATIENCE:
-            best = [n for n in inner if self._is_loose(words, n)][-1:]
-        return words[best[0]].start() if best else 0
+        for count in range(self._first_limit + 1, len(words) + 1):  # as if they came one by one
+            inner = range(2, count - 1)
+            best = [n for n in inner if self._may_break(words, n)]
+            if not best and count > self._first_limit + 1:
+                best = [n for n in inner if self._may_break(words, n, weak=True)]
+                apart = [n for n in inner if words[n - 1][0].lower() not in _SUBJECTS]
+                best = best or [n for n in apart if self._is_loose(words, n)]
+            if best:
+                return words[best[-1]].start()
+        return 0
 
     def _may_break(self, words: list[re.Match[str]], n: int, *, weak: bool = False) -> bool:
         word = words[n][0]
-        return (word == "to" if weak else word in _BREAK_BEFORE) and self._is_loose(words, n)
+        if weak:
+            return word in _BREAK_WEAKLY and self._is_loose(words, n)
+        behind_subject = word in _VERBS and words[n - 1][0].lower() not in _SUBJECTS
+        return (behind_subject or word in _BREAK_BEFORE) and self._is_loose(words, n)
 
     def _is_loose(self, words: list[re.Match[str]], n: int) -> bool:
         """Word n is not bound to the one before it, as in a name, a number or behind an article."""
         before, after = words[n - 1][0], words[n + 1][0]
-        if before.lower() in _BINDS:
+        if before.lower() in _BINDS or words[n][0].lower() in _LEANS:
             return False
         name = before[0].isupper() and after[0].isupper()
         number = before[-1].isdigit() or after[0].isdigit()

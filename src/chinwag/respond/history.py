@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -98,13 +99,15 @@ class History:
         self._entries = [entry for entry in self._entries if entry.item_id != item_id]
         return len(self._entries) < before
 
-    def prompt(self, instructions: str, said: str = "") -> list[Message]:
+    def prompt(self, instructions: str, said: str = "", until: str | None = None) -> list[Message]:
         """What to ask the model: the instructions, then everything that was heard, then `said` by the user.
+
+        until: only what stands in front of the entry of that id.
 
         An entry of no words leaves no trace. Turns of one side in a row (an unheard reply vanished between them)
         become one message, as chat templates expect the sides to alternate.
         """
-        spoken = self._remembered(len(instructions.encode()) + len(said.encode()))
+        spoken = self._remembered(len(instructions.encode()) + len(said.encode()), until)
         if said:
             spoken.append(("user", said))
         messages: list[Message] = [{"role": "system", "content": instructions}] if instructions else []
@@ -115,12 +118,13 @@ class History:
                 messages.append({"role": role, "content": words})
         return messages
 
-    def _remembered(self, besides: int) -> list[tuple[Role, str]]:
+    def _remembered(self, besides: int, until: str | None) -> list[tuple[Role, str]]:
         """Words of the entries that fit.
 
         Forgetting goes down to half the budget at once, as each change of the beginning costs the model's cache.
         """
-        spoken = [(entry, entry.words.strip()) for entry in self._entries if entry.item_id not in self._forgotten]
+        entries = itertools.takewhile(lambda entry: entry.item_id != until, self._entries)
+        spoken = [(entry, entry.words.strip()) for entry in entries if entry.item_id not in self._forgotten]
         spoken = [(entry, words) for entry, words in spoken if words]
         sizes = [len(words.encode()) for _, words in spoken]
         if besides + sum(sizes) > self._budget:

@@ -34,6 +34,16 @@ class Playout:
         return max(0.0, self._dry_at - self._clock())
 
     @property
+    def over_at(self) -> float:
+        """When the last sample was played, or will be; where the player was silenced, then."""
+        return self._dry_at if self._stopped_at is None else min(self._dry_at, self._stopped_at)
+
+    @property
+    def stopped(self) -> bool:
+        """The listener's player was silenced."""
+        return self._stopped_at is not None
+
+    @property
     def played(self) -> int:
         """Samples that were heard."""
         now = self._clock() if self._stopped_at is None else self._stopped_at

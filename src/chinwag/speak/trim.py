@@ -18,17 +18,17 @@ AUDIBLE = 10 ** (-45 / 20)
 LEAD_S = 0.01
 """Left in front of the first audible sample, so that a soft onset is not clipped."""
 
-SENTENCE_PAUSE_S, CLAUSE_PAUSE_S = 0.28, 0.10
-"""Left behind the last audible sample: about what a calm reader leaves after a full stop and after a comma."""
+SENTENCE_PAUSE_S, CLAUSE_PAUSE_S, RUN_ON_S = 0.28, 0.10, 0.02
+"""Left behind the last audible sample: about what a calm reader leaves after a full stop, after a comma, and where the
+sentence was cut without one."""
 
 
 def pause_after(clause: str) -> float:
     """Seconds of silence that belong behind a clause."""
-    return (
-        SENTENCE_PAUSE_S
-        if clause.rstrip("\"')»”’ ").endswith((".", "!", "?", "…", "。", "！", "？", "।"))
-        else CLAUSE_PAUSE_S
-    )
+    said = clause.rstrip("\"')»”’ ")
+    if said.endswith((".", "!", "?", "…", "。", "！", "？", "।")):
+        return SENTENCE_PAUSE_S
+    return RUN_ON_S if said[-1:].isalnum() else CLAUSE_PAUSE_S
 
 
 async def trimmed(pieces: AsyncIterator[Audio], pause_s: float) -> AsyncGenerator[Audio, None]:

@@ -1,0 +1,228 @@
+"""The answers of one conversation: what is drafted, what is being given, and what of the prompt was read ahead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from chinwag.audio import LISTEN_RATE
+from chinwag.engines.protocols import Engines, Message
+from chinwag.events import Event, ReplyAudio, TurnTraced
+from chinwag.ids import new_id
+from chinwag.listen.form import bare_words, word_key
+from chinwag.listen.turn import Turn
+from chinwag.reply import LEAD_S, Reply, Request
+from chinwag.respond.dialogue import Act, act
+from chinwag.respond.history import History
+from chinwag.speak.voicing import Style
+from chinwag.tasks import Tasks
+
+DRAFTS = 6
+"""Answers begun ahead in one turn; who pauses more often is answered when the turn has ended."""
+
+RELEASED_WITHIN_S = 0.5
+"""A dropped draft has let the model go by then."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How this conversation is answered."""
+
+    instructions: str = ""
+    style: Style = field(default_factory=Style)
+    audio: bool = True
+    max_tokens: int | None = None
+    lead_s: float = LEAD_S
+    ducks: bool = False
+
+
+@dataclass
+class _Draft:
+    said: str
+    reply: Reply
+
+
+class Answers:
+    """At most one is being given, and one drafted.
+
+    emit: is told of all that happens. sensed: is told P(the words end there) for each text that was read ahead.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        history: History,
+        key: str,
+        emit: Callable[[Event], None],
+        sensed: Callable[[str, float | None], None],
+    ) -> None:
+        self._engines, self._history, self._key = engines, history, key
+        self._emit, self._sensed = emit, sensed
+        self.last: Reply | None = None
+        self._draft: _Draft | None = None
+        self._drafts = 0
+        self._working: asyncio.Task[None] | None = None
+        self._trace: tuple[str, Turn, Reply] | None = None
+        self._to_read: tuple[str, str] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._read: str | None = None
+        self._tasks = Tasks()
+
+    @property
+    def active(self) -> Reply | None:
+        """The reply that is being given."""
+        return self.last if self.last and self.last.active else None
+
+    @property
+    def sounding(self) -> Reply | None:
+        """The reply that is being heard."""
+        return self.last if self.last and self.last.sounding else None
+
+    async def close(self) -> None:
+        """Stop all of it."""
+        await self._tasks.close()
+
+    # --- ahead of the end of a turn --------------------------------------------------------------------------
+
+    def read(self, said: str, manner: Manner) -> None:
+        """Have the model read the conversation up to these words, and tell what it expects behind them.
+
+        The newest words count: those that came meanwhile are read when it is free.
+        """
+        self._to_read = said, manner.instructions
+        if self._draft and word_key(self._draft.said) != word_key(said):
+            self.drop()
+        if self._reading is None or self._reading.done():
+            self._reading = self._tasks.start(self._read_on())
+
+    async def _read_on(self) -> None:
+        while self._to_read is not None:
+            (said, instructions), self._to_read = self._to_read, None
+            if self._read is not None and word_key(said) == word_key(self._read):
+                continue
+            if self._working and not self._working.done() and not self.active:
+                await asyncio.wait({self._working}, timeout=RELEASED_WITHIN_S)
+            messages = self._history.prompt(instructions, said=bare_words(said))
+            if not messages:
+                continue
+            sense = await self._engines.llm.prefill(messages, cache_key=self._key)
+            self._read = said
+            if said:
+                self._sensed(said, sense)
+
+    def forget_reading(self) -> None:
+        """The conversation has changed before its end: what was read of it no longer counts."""
+        self._read = None
+
+    def draft(self, said: str, manner: Manner) -> None:
+        """Begin the answer to these words behind a shut gate; the same words are answered once."""
+        if self._draft and word_key(self._draft.said) == word_key(said):
+            return
+        self.drop()
+        if self._drafts < DRAFTS:
+            self._drafts += 1
+            request = self._request(self._history.prompt(manner.instructions, said=said.strip()), manner, said)
+            self._draft = _Draft(said, self._begin(request))
+            self._draft.reply.mark("draft_started")
+
+    def drop(self) -> None:
+        """They went on: the draft is of no use."""
+        if self._draft:
+            self._draft.reply.discard()
+            self._draft = None
+
+    def pass_over(self) -> None:
+        """The turn is over, and not answered."""
+        self.drop()
+        self._drafts = 0
+
+    # --- answers ---------------------------------------------------------------------------------------------
+
+    def answer(self, item_id: str, turn: Turn, manner: Manner) -> None:
+        """Give the answer to a turn that is in the history: the draft, where it was asked the same."""
+        draft, self._draft, self._drafts = self._draft, None, 0
+        request = self._request(self._history.prompt(manner.instructions), manner, turn.text)
+        if draft and (not _same(draft.reply.request, request) or draft.reply.failure or draft.reply.spent):
+            draft.reply.discard()
+            draft = None
+        reply = draft.reply if draft else self._begin(request)
+        self._trace = item_id, turn, reply
+        self._give(reply)
+
+    def give(self, manner: Manner, *, opening: str = "", asks: bool = True, hint: str = "") -> None:
+        """Answer the conversation as it stands. opening: said first. hint: what only this answer is told."""
+        messages = self._history.prompt(manner.instructions)
+        if hint:
+            messages.append({"role": "system", "content": hint})
+        self._give(self._begin(replace(self._plain(messages, manner), opening=opening, asks=asks)))
+
+    def _give(self, reply: Reply) -> None:
+        self.last = reply
+        self._history.add(reply)
+        reply.open()
+
+    def _begin(self, request: Request) -> Reply:
+        engines, before = self._engines, self._working
+        reply = Reply(new_id("resp"), new_id("item"), request, engines.llm, engines.tts, self._told, before)
+        self._working = self._tasks.keep(reply.task)
+        return reply
+
+    def _plain(self, messages: Sequence[Message], manner: Manner) -> Request:
+        return Request(
+            messages,
+            manner.style,
+            manner.audio,
+            manner.max_tokens,
+            cache_key=self._key,
+            lead_s=manner.lead_s,
+            ducks=manner.ducks,
+        )
+
+    def _request(self, messages: Sequence[Message], manner: Manner, said: str) -> Request:
+        """What to ask for these words: usually the model; what was said before, where they want that."""
+        request = self._plain(messages, manner)
+        wanted, last = self.wants(said), self.last
+        if wanted == "again" and last:
+            return replace(request, opening=last.text, asks=False)
+        if wanted == "go_on" and last and (last.unsaid or self._engines.llm.continues):
+            before = self._history.prompt(manner.instructions, until=last.item_id)
+            asks = not last.whole and self._engines.llm.continues
+            if last.unsaid or asks:
+                return replace(request, messages=before, already=last.words, opening=last.unsaid, asks=asks)
+        return request
+
+    def wants(self, said: str) -> Act | None:
+        """What the words ask of the conversation itself."""
+        last = self.last
+        interrupted = last is not None and last.status == "cancelled" and bool(last.words)
+        return act(said, interrupted=interrupted, spoken=last is not None and bool(last.words))
+
+    def _told(self, event: Event) -> None:
+        if isinstance(event, ReplyAudio) and self._trace and self._trace[2].reply_id == event.reply_id:
+            self._emit(_traced(*self._trace))
+            self._trace = None
+        self._emit(event)
+
+
+def _same(draft: Request, fresh: Request) -> bool:
+    """The same history, and the same words behind it: a comma that was heard differently is no other question."""
+    if replace(draft, messages=()) != replace(fresh, messages=()) or len(draft.messages) != len(fresh.messages):
+        return False
+    if draft.messages[:-1] != fresh.messages[:-1]:
+        return False
+    one, other = (request.messages[-1] if request.messages else None for request in (draft, fresh))
+    if one is None or other is None:
+        return one is other
+    return one["role"] == other["role"] and word_key(one["content"]) == word_key(other["content"])
+
+
+def _traced(item_id: str, turn: Turn, reply: Reply) -> TurnTraced:
+    marks = {
+        "last_words": turn.worded_at,
+        "transcript_final": turn.transcript_at,
+        "turn_decided": turn.decided_at,
+        **reply.marks,
+    }
+    stages = {stage: at - turn.ended_at for stage, at in marks.items()}
+    return TurnTraced(reply.reply_id, item_id, max(0, turn.ended) * 1000 // LISTEN_RATE, stages)
