@@ -6,6 +6,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ class Caller:
 
     def kinds(self) -> list[str]:
         names = [event.type for event in self.events]
-        return [name for number, name in enumerate(names) if number == 0 or names[number - 1] != name]
+        return [name for name, _ in groupby(names)]
 
 
 def loudness(audio: Audio) -> float:

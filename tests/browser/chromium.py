@@ -31,9 +31,12 @@ expect.set_options(timeout=PATIENCE_MS)
 
 @cache
 def executable() -> str:
-    """Path of the browser that scripts/browser.py finds or installs."""
+    """Path of the browser that scripts/fetch_browser.py finds or installs."""
     found = subprocess.run(
-        [sys.executable, str(REPOSITORY / "scripts" / "browser.py")], stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, str(REPOSITORY / "scripts" / "fetch_browser.py")],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     assert found.returncode == 0, "there is no browser to test with: see above for how to get one"
     return found.stdout.strip()

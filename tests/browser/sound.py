@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import wave
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from playwright.async_api import Page
 
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, join
+from chinwag.caller import wav
 from chinwag.config import Config
 from chinwag.engines import registry
 from chinwag.engines.protocols import EngineOptions, Task
@@ -24,11 +24,7 @@ RECORDER = Path(__file__).with_name("recorder.js")
 
 def write_wav(path: Path, samples: NDArray[np.float32], rate: int) -> Path:
     """Mono PCM16, as Chromium's fake microphone reads it."""
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    wav.write(path, Audio(samples, rate))
     return path
 
 
@@ -84,5 +80,5 @@ async def _engine(task: Task, name: str) -> Any:
     config = Config()
     engine = registry.find(task, name)
     settings = getattr(config, task)
-    weights = {needed: Store(config.weights).folder(needed) for needed in engine.needs(settings)}
-    return await asyncio.to_thread(engine.load, EngineOptions(settings, weights))
+    options = EngineOptions.gathered(engine, settings, Store(config.weights).folder)
+    return await asyncio.to_thread(engine.load, options)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from playwright.async_api import Page, expect
 
 from browser.chromium import chromium, opened
@@ -144,6 +145,162 @@ async def test_speech_cuts_the_answer_at_once() -> None:
 def answer_of(played_ms: int) -> str:
     """Ten words in five seconds."""
     return " ".join(TEN_WORDS.split()[: played_ms // 500]) + " —"
+
+
+async def test_a_reply_is_low_while_somebody_may_be_interrupting() -> None:
+    said = tone(3.0, 440, 0.5)
+    async with fake_server() as server, chromium() as browser, opened(browser, server.url, bypass_csp=True) as page:
+        await start(page)
+        await record(page)
+        wire = await server.session()
+        await ask(wire)
+        await wire.begin_answer()
+        await wire.say(TEN_WORDS, said)
+        await wire.expect("chinwag.playback", 2)
+        await wire.send("chinwag.duck", response_id="resp_a", item_id="item_a")
+        await wire.expect("chinwag.playback", 5)
+        await expect(page.locator("#state-words")).to_have_text("Speaking")
+        await wire.send("chinwag.resume", response_id="resp_a", item_id="item_a")
+        await wire.end_answer()
+        await wire.until(lambda: any(event["played_ms"] == 3000 for event in wire.of("chinwag.playback")))
+        await expect(page.locator("#state-words")).to_have_text("Listening")
+        assert not wire.of("conversation.item.truncate")
+
+        at, volume = volume_of(await recorded(page), said)
+        assert volume[0] == pytest.approx(1, abs=0.01)
+        assert volume[-1] == pytest.approx(1, abs=0.01)
+        low = at[np.abs(volume - 0.2) < 0.01]
+        assert 0.5 < (low[-1] - low[0]) / 24_000 < 2.5
+        assert volume[(low[0] <= at) & (at <= low[-1])] == pytest.approx(0.2, abs=0.01)  # all that while
+        down, up = (at < low[0]) & (volume < 0.99), (at > low[-1]) & (volume < 0.99)
+        for ramp in (down, up):
+            assert len(at[ramp]) > 50  # no jump, which would click
+            assert np.ptp(at[ramp]) <= 240  # 10 ms
+        assert (np.diff(volume[down]) < 0.01).all()
+        assert (np.diff(volume[up]) > -0.01).all()
+
+
+def volume_of(heard: NDArray[np.float32], said: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """The places in what was said that are loud enough to tell, and how much louder each was heard."""
+    first = int(np.argmax(np.abs(heard) > 0.003)) - 1  # a tone's own first sample is 0
+    at = np.flatnonzero(np.abs(said) > 0.2)
+    return at, heard[first + at] / said[at]
+
+
+async def test_an_interruption_ends_a_low_reply_and_the_next_is_at_full_volume() -> None:
+    async with fake_server() as server, chromium() as browser, opened(browser, server.url, bypass_csp=True) as page:
+        await start(page)
+        await record(page)
+        wire = await server.session()
+        await ask(wire)
+        await wire.begin_answer()
+        await wire.say(TEN_WORDS, tone(5.0, 440, 0.5))
+        await wire.expect("chinwag.playback", 2)
+        await wire.send("chinwag.duck", response_id="resp_a", item_id="item_a")
+        await wire.expect("chinwag.playback", 4)
+        await wire.send("input_audio_buffer.speech_started", audio_start_ms=3000, item_id="item_v")
+        played = (await wire.expect("conversation.item.truncate"))["audio_end_ms"]
+        await wire.end_answer(outcome="cancelled", status_details={"reason": "turn_detected"})
+        await page.wait_for_timeout(200)
+        heard = await recorded(page)
+        sounding = np.flatnonzero(np.abs(heard) > 0.001)
+        assert (sounding[-1] - sounding[0]) / 24 == pytest.approx(played, abs=3)
+        assert np.abs(heard[sounding[-1] - 480 :]).max() == pytest.approx(0.1, abs=0.002)  # it stays low to its end
+
+        await ask(wire, "Never mind", "item_w")
+        await wire.begin_answer("item_b", "resp_b")
+        answer = tone(0.5, 600, 0.5)
+        await wire.say("Good.", answer, "item_b")
+        await wire.end_answer("resp_b")
+        await expect(page.locator("#state-words")).to_have_text("Listening")
+        _, volume = volume_of((await recorded(page))[len(heard) :], answer)
+        assert volume == pytest.approx(1, abs=0.01)
+
+
+async def test_the_volume_is_that_of_one_answer() -> None:
+    async with fake_server() as server, chromium() as browser, opened(browser, server.url, bypass_csp=True) as page:
+        await start(page)
+        await record(page)
+        wire = await server.session()
+        await ask(wire)
+        await wire.begin_answer()
+        await wire.send("chinwag.duck", response_id="resp_a", item_id="item_a")  # before its first sound
+        answer = tone(0.5, 600, 0.5)
+        await wire.say("One.", answer)
+        await wire.end_answer()
+        await wire.until(lambda: any(event["played_ms"] == 500 for event in wire.of("chinwag.playback")))
+        await expect(page.locator("#state-words")).to_have_text("Listening")
+        heard = await recorded(page)
+        _, volume = volume_of(heard, answer)
+        assert volume == pytest.approx(0.2, abs=0.01)
+
+        await wire.begin_answer("item_b", "resp_b")
+        await wire.send("chinwag.duck", response_id="resp_a", item_id="item_a")  # late
+        await wire.say("Two.", answer, "item_b")
+        await wire.end_answer("resp_b")
+        whole = {"item_id": "item_b", "played_ms": 500}
+        await wire.until(lambda: any(whole.items() <= event.items() for event in wire.of("chinwag.playback")))
+        await page.wait_for_timeout(100)
+        _, volume = volume_of((await recorded(page))[len(heard) :], answer)
+        assert volume == pytest.approx(1, abs=0.01)
+
+
+async def test_a_turn_that_goes_on_after_all_stays_one() -> None:
+    async with fake_server() as server, chromium() as browser, opened(browser, server.url) as page:
+        await start(page)
+        wire = await server.session()
+        user, state = page.locator(".turn.user .words"), page.locator("#state-words")
+        await ask(wire, "I would like")
+        await expect(user).to_have_text("I would like")
+        await wire.begin_answer()
+        await wire.send("response.output_audio_transcript.delta", item_id="item_a", delta="Yes")
+        await expect(page.locator(".turn.assistant")).to_contain_text("Yes")
+        await wire.send("input_audio_buffer.speech_started", audio_start_ms=1200, item_id="item_v")
+        await wire.end_answer(outcome="cancelled", status_details={"reason": "turn_detected"})
+        await wire.send("conversation.item.deleted", item_id="item_u")
+        await expect(page.locator(".turn")).to_have_count(0)
+        await expect(state).to_have_text("Hearing you")
+        await wire.send("chinwag.transcript.partial", item_id="item_v", text="I would like a cup of tea")
+        await expect(user).to_have_text("I would like a cup of tea")
+
+        shown = await page.locator("#turns").inner_html()
+        judged = {"speech_end_ms": 2000, "silence_ms": 200, "finished": None, "wait_ms": 900, "looks": {"sense": 0.9}}
+        await wire.send("chinwag.pause", item_id="item_v", **judged)
+        await wire.send("input_audio_buffer.speech_stopped", audio_end_ms=2000, item_id="item_v")
+        await expect(state).to_have_text("Thinking")
+        assert await page.locator("#turns").inner_html() == shown
+        await expect(page.locator(".trouble")).to_have_count(0)
+        await ask(wire, "I would like a cup of tea.", "item_v")
+        await expect(user).to_have_text(["I would like a cup of tea."])
+
+
+async def test_the_parts_of_a_latency_are_in_the_order_they_came() -> None:
+    stages = {"last_words": -120.0, "transcript_final": 190.0, "turn_decided": 250.0, "draft_started": 80.0}
+    async with fake_server() as server, chromium() as browser, opened(browser, server.url) as page:
+        await start(page)
+        wire = await server.session()
+        await wire.until(lambda: len(wire.frames) >= 50)
+        await ask(wire)
+        await wire.begin_answer()
+        trace = {"first_token": 180.0, "first_clause": 240.0, "first_audio": 260.0, "unheard_of": 1.0}
+        await wire.send(
+            "chinwag.trace", response_id="resp_a", item_id="item_u", speech_end_ms=900, stages_ms=stages | trace
+        )
+        await wire.say("It is ten.", tone(0.3))
+        await wire.end_answer()
+        await page.locator("#latency-words").click()
+        assert await page.locator("#latency-stages dt").all_inner_texts() == [
+            "Your last word was heard",
+            "An answer was begun",
+            "First word of the answer",
+            "Your words were clear",
+            "First few words",
+            "Your turn was over",
+            "First sound sent",
+            "First sound from the speaker",
+        ]
+        times = await page.locator("#latency-stages dd").all_inner_texts()
+        assert times[:-1] == ["0.12 s before", *(f"0.{part} s" for part in ("08", "18", "19", "24", "25", "26"))]
 
 
 async def test_the_server_has_the_last_word_on_what_was_heard() -> None:

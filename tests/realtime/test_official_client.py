@@ -15,16 +15,14 @@ from official import calling, loudness
 from serving import Server, serving
 from speech import room, speech
 
+from chinwag.bench.metrics import words
 from chinwag.config import WeightsSettings
+from chinwag.engines.llm.requantize import SUFFIX
 from chinwag.weights.store import Store
 
 pytestmark = pytest.mark.realtime
 
 STORY = "Please tell me a long story about the sea and an old ship."
-
-
-def words(text: str) -> list[str]:
-    return "".join(c for c in text.lower() if c.isalnum() or c == " ").split()
 
 
 async def test_two_turns_are_spoken_and_the_second_knows_the_first(server: Server) -> None:
@@ -146,7 +144,7 @@ time.sleep(600)
 
 def llama_server(port: int) -> subprocess.Popen[str]:
     folder = Store(WeightsSettings()).folder("qwen2.5-coder-0.5b")
-    (model,) = Path(folder).glob("*.gguf")
+    model = next(file for file in Path(folder).glob("*.gguf") if not file.name.endswith(SUFFIX))
     process = subprocess.Popen(
         [sys.executable, "-c", LLAMA, str(model), str(port)],
         stdout=subprocess.PIPE,

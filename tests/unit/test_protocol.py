@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import groupby
 from typing import Any, get_args
 
 import numpy as np
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.unit
 SERVER_EVENTS: dict[str, type[BaseModel]] = {
     get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(get_args(RealtimeServerEvent)[0])
 }
+PAUSE = {"type", "event_id", "item_id", "speech_end_ms", "silence_ms", "finished", "wait_ms", "looks"}
 LONG = " ".join(f"This is sentence number {n} of a long answer." for n in range(1, 12))
 
 
@@ -37,7 +39,7 @@ class Client:
         self.told: list[dict[str, Any]] = []
         self.bytes: list[bytes] = []
         defaults = Defaults(Settings(instructions="Be brief."), "fake-llm", "fake-stt", ("one", "two"))
-        self.connection = Connection(fakes.engines(), defaults, self._take, **flags)
+        self.connection = Connection(fakes.engines(), defaults, self._take, longest_message=15 * 1024 * 1024, **flags)
         self._sent = 0
 
     def _take(self, message: dict[str, Any] | bytes) -> None:
@@ -92,7 +94,7 @@ class Client:
 
     def kinds(self) -> list[str]:
         names = [event["type"] for event in self.told]
-        return [name for number, name in enumerate(names) if number == 0 or names[number - 1] != name]
+        return [name for name, _ in groupby(names)]
 
 
 @asynccontextmanager
@@ -169,24 +171,49 @@ async def test_only_who_asks_gets_events_of_our_own() -> None:
             await client.quiet_until("response.done")
             assert bool(client.all("chinwag.transcript.partial")) is ours
             assert len(client.all("chinwag.trace")) == ours
+            assert bool(client.all("chinwag.pause")) is ours
             assert bool(client.bytes) is binary
             assert bool(client.all("response.output_audio.delta")) is not binary
             if ours:
+                speech = client.all("input_audio_buffer.speech_started")[0]["item_id"]
+                pause = client.all("chinwag.pause")[-1]
+                assert pause.keys() == PAUSE
+                assert pause["item_id"] == speech
+                assert pause["speech_end_ms"] == pytest.approx(1000, abs=10)
+                assert 0.9 < pause["finished"] < 1
+                assert pause["looks"] == {"sense": 0.97, "sure": 1.0}
+                assert 50 <= pause["silence_ms"] <= pause["wait_ms"] < 200
                 stages = client.all("chinwag.trace")[0]["stages_ms"]
-                assert set(stages) == {"turn_decided", "transcript_final", "first_token", "first_clause", "first_audio"}
-                assert 64 <= stages["transcript_final"] <= stages["first_audio"] < 1500
+                assert set(stages) == {
+                    "last_words",
+                    "transcript_final",
+                    "draft_started",
+                    "turn_decided",
+                    "first_token",
+                    "first_clause",
+                    "first_audio",
+                }
+                assert 50 <= stages["transcript_final"] <= stages["turn_decided"] <= stages["first_audio"] < 500
 
 
-async def test_an_interruption_is_told_silence_first() -> None:
-    async with connected(Fakes(llm=FakeChat(answer=LONG))) as client:
+@pytest.mark.parametrize("extended", [False, True])
+async def test_an_interruption_is_told_silence_first(extended: bool) -> None:
+    async with connected(Fakes(llm=FakeChat(answer=LONG)), extended=extended) as client:
         await client.play(loud(0.6))
         await client.quiet_until("response.output_audio.delta", 50)
-        item_id = client.all("response.output_audio.delta")[0]["item_id"]
+        reply = client.all("response.output_audio.delta")[0]
+        item_id = reply["item_id"]
         before = len(client.told)
-        await client.play(loud(0.3))
-        after = [event["type"] for event in client.told[before:] if "audio.delta" not in event["type"]]
-        assert after[0] == "input_audio_buffer.speech_started"
-        assert after[-1] == "response.done"
+        await client.play(loud(1.0))
+        after = [event["type"] for event in client.told[before:] if not event["type"].startswith("response.output_")]
+        assert after[:2] == (["chinwag.duck"] if extended else []) + after[extended:2]
+        assert after[extended] == "input_audio_buffer.speech_started", "once it is known to be an interruption"
+        assert after[-1] != "response.output_audio.delta"
+        ducked = client.all("chinwag.duck")
+        assert [(e["response_id"], e["item_id"]) for e in ducked] == [(reply["response_id"], item_id)] * extended
+        assert not client.all("chinwag.resume")
+        place = next(i for i, event in enumerate(client.told) if i > before and "speech_started" in event["type"])
+        assert not [event for event in client.told[place:] if event["type"] == "response.output_audio.delta"]
         done = client.all("response.done")[0]["response"]
         assert (done["status"], done["status_details"]["reason"]) == ("cancelled", "turn_detected")
         assert done["output"][0]["status"] == "incomplete"
@@ -197,6 +224,86 @@ async def test_an_interruption_is_told_silence_first() -> None:
         item = client.all("conversation.item.retrieved")[0]["item"]
         assert item["content"][0]["transcript"] == "This is"
         await client.quiet_until("response.done", 2)
+
+
+async def test_a_backchannel_is_told_only_to_who_asked_and_nothing_else_comes_of_it() -> None:
+    for extended in (False, True):
+        fakes = Fakes(llm=FakeChat(answer=LONG, sense=lambda words: 0.97 if words.endswith("word2") else 0.0))
+        async with connected(fakes, extended=extended) as client:
+            await client.play(loud(0.6))
+            await client.quiet_until("response.output_audio.delta", 60)
+            fakes.stt.words = ["Mm-hmm."] * 9
+            before = len(client.told)
+            await client.play(loud(0.4))
+            await client.play(silence(1.0, WIRE_RATE))
+            after = {event["type"] for event in client.told[before:] if not event["type"].startswith("response.")}
+            assert after - {"chinwag.pause"} == ({"chinwag.duck", "chinwag.resume"} if extended else set())
+            assert len(client.all("chinwag.duck")) == len(client.all("chinwag.resume")) == extended
+            assert len(client.all("input_audio_buffer.speech_started")) == 1
+            assert (await client.quiet_until("response.done"))["response"]["status"] == "completed"
+
+
+async def test_who_goes_on_before_the_answer_is_heard_has_their_item_taken_back() -> None:
+    async with connected(Fakes(llm=FakeChat(first_token_s=1.0))) as client:
+        await client.play(loud(0.6))
+        await client.quiet_until("response.created")
+        before = len(client.told)
+        await client.play(loud(0.6))
+        kinds = [event["type"] for event in client.told[before:]]
+        assert kinds == ["input_audio_buffer.speech_started", "response.done", "conversation.item.deleted"]
+        first, second = (event["item_id"] for event in client.all("input_audio_buffer.speech_started"))
+        assert client.all("conversation.item.deleted")[0]["item_id"] == first
+        assert client.refused("conversation.item.retrieve", item_id=first)["code"] == "item_not_found"
+        await client.quiet_until("response.done", 2)
+        told = client.all("conversation.item.input_audio_transcription.completed")
+        assert [event["item_id"] for event in told] == [first, second]
+        assert told[1]["transcript"] == "word0 word1 word2 word3 word4 word5"
+
+
+async def test_a_detector_may_be_chosen_for_comparisons() -> None:
+    async with connected(extended=True) as client:
+
+        def detector() -> str:
+            return client.connection.session.settings.hearing.detector
+
+        client.send("chinwag.detector", detector="ear")
+        assert detector() == "ear"
+        client.send("session.update", session={"instructions": "Be kind."})
+        assert detector() == "ear", "an update leaves it as it is"
+        await client.play(loud(0.6))
+        await client.quiet_until("response.created")
+        assert client.all("chinwag.pause")[-1]["wait_ms"] == 200
+        assert client.refused("chinwag.detector", detector="nose")["param"] == "detector"
+        client.send("chinwag.detector", detector="all")
+        assert detector() == "all"
+    fakes = Fakes()
+    fakes.turn.finished = 0.4
+    async with connected(fakes, extended=True) as client:
+        client.send("chinwag.detector", detector="ear")
+        await client.play(loud(0.6))
+        await client.play(silence(2.9, WIRE_RATE))
+        assert not client.all("response.created")
+        await client.play(silence(0.3, WIRE_RATE))
+        assert client.all("response.created")
+
+
+async def test_after_a_long_silence_the_server_speaks_and_says_why() -> None:
+    detection = {"type": "server_vad", "idle_timeout_ms": 5000}
+    async with connected() as client:
+        client.send("session.update", session={"audio": {"input": {"turn_detection": detection}}})
+        assert client.connection.session.settings.idle_s == 5.0
+        assert client.all("session.updated")[0]["session"]["audio"]["input"]["turn_detection"] == detection
+        await client.play(loud(0.6))
+        await client.quiet_until("response.created", 2)
+        told = client.all("input_audio_buffer.timeout_triggered")
+        assert len(told) == 1
+        assert told[0]["audio_end_ms"] - told[0]["audio_start_ms"] == 5000
+        for wrong in (4999, 30_001):
+            error = client.refused(
+                "session.update",
+                session={"audio": {"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": wrong}}}},
+            )
+            assert error["param"] == "session.audio.input.turn_detection.idle_timeout_ms"
 
 
 async def test_playback_reports_decide_what_was_heard() -> None:
@@ -336,8 +443,12 @@ async def test_the_session_object_is_the_official_one_and_follows_updates() -> N
                 lambda s: s.hearing.endpointer.eagerness == "low" and s.hearing.endpointer.fixed_s is None,
             ),
             (
+                {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "interrupt_response": True}}}},
+                lambda s: s.interruption == "words",
+            ),
+            (
                 {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "interrupt_response": False}}}},
-                lambda s: not s.interrupt_response and s.create_response,
+                lambda s: s.interruption == "off" and s.create_response,
             ),
         ]
         for number, (change, holds) in enumerate(changes):

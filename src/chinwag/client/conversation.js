@@ -105,6 +105,9 @@ export class Conversation {
         this.#askedAt = null;
         this.cut();
         return this.#wait(false);
+      case "chinwag.duck": // somebody speaks: an interruption, which will be speech_started, or nothing, which is resume
+      case "chinwag.resume":
+        return this.#speaker.duck(event.item_id, event.type === "chinwag.duck");
       case "input_audio_buffer.speech_stopped":
         this.#hearing = false;
         return this.#wait(true);

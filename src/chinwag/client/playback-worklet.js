@@ -1,11 +1,13 @@
 // Runs on the audio thread: plays PCM16 as it comes, and counts what was played of each item.
 //
-// In:  {audio: ArrayBuffer, item}, {flush: true}
+// In:  {audio: ArrayBuffer, item}, {duck: bool, item}, {flush: true}
 // Out: {item, played} (samples, about every 250 ms), {audible: item, frame}, {drained: true},
 //      {flushed: true, item, played, cut} where cut says that some sound had not been played.
 
 const JITTER = sampleRate * 0.06; // held back before the first sound, against uneven arrival
 const FADE = Math.round(sampleRate * 0.005); // shorter than one render quantum at 24 kHz
+const DUCKED = 0.2; // -14 dB
+const RAMP = (1 - DUCKED) / (sampleRate * 0.01); // of the volume, per sample: 10 ms from one to the other
 const REPORT = sampleRate * 0.25;
 const AUDIBLE = 0.003; // about -50 dB of full scale
 
@@ -19,16 +21,27 @@ class Playback extends AudioWorkletProcessor {
   #played = 0;
   #reported = 0;
   #audible = false;
+  #ducked = null; // the item that is to be heard low; any other is not
+  #volume = 1;
 
   constructor() {
     super();
-    this.port.onmessage = ({ data }) => (data.flush ? this.#flush() : this.#add(data));
+    this.port.onmessage = ({ data }) => {
+      if (data.flush) this.#flush();
+      else if (data.audio) this.#add(data);
+      else this.#duck(data);
+    };
   }
 
   #add({ audio, item }) {
     const samples = Float32Array.from(new Int16Array(audio), (value) => value / 32768);
     this.#queue.push({ samples, item, next: 0 });
     this.#queued += samples.length;
+  }
+
+  #duck({ duck, item }) {
+    if (duck) this.#ducked = item;
+    else if (this.#ducked === item) this.#ducked = null;
   }
 
   // A short fade instead of a hard stop, which would click. Works while the context is suspended, too.
@@ -44,6 +57,8 @@ class Playback extends AudioWorkletProcessor {
     this.port.postMessage({ flushed: true, cut, item, played: this.#item === item ? this.#played : 0 });
     this.#queue = [];
     this.#queued = 0;
+    this.#ducked = null;
+    this.#volume = 1;
     this.#stop();
   }
 
@@ -83,6 +98,7 @@ class Playback extends AudioWorkletProcessor {
       const piece = head.samples.subarray(head.next, head.next + output.length - filled);
       output.set(piece, filled);
       this.#notice(piece, filled);
+      this.#soften(output, filled, filled + piece.length);
       filled += piece.length;
       head.next += piece.length;
       this.#played += piece.length;
@@ -97,6 +113,20 @@ class Playback extends AudioWorkletProcessor {
     this.#item = item;
     this.#played = this.#reported = 0;
     this.#audible = false;
+    this.#volume = this.#wanted;
+  }
+
+  get #wanted() {
+    return this.#item === this.#ducked ? DUCKED : 1;
+  }
+
+  #soften(output, from, to) {
+    const wanted = this.#wanted;
+    if (this.#volume === 1 && wanted === 1) return;
+    for (let i = from; i < to; i++) {
+      this.#volume += Math.max(-RAMP, Math.min(RAMP, wanted - this.#volume));
+      output[i] *= this.#volume;
+    }
   }
 
   #notice(piece, offset) {

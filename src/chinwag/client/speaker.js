@@ -63,6 +63,11 @@ export class Speaker {
     this.#node.port.postMessage({ audio, item }, [audio]);
   }
 
+  /** Plays that item on at a fifth of its volume, or at full volume again. A flush forgets it. */
+  duck(item, low) {
+    this.#node?.port.postMessage({ duck: low, item });
+  }
+
   /** Falls silent at once. Resolves to {item, ms, cut}: how much of which item was heard, and whether any was not. */
   flush() {
     if (!this.#node) return Promise.resolve({ item: null, ms: 0, cut: false });

@@ -15,8 +15,10 @@ const STATES = {
 };
 
 const STAGES = {
-  turn_decided: "Your turn was over",
+  last_words: "Your last word was heard",
+  draft_started: "An answer was begun",
   transcript_final: "Your words were clear",
+  turn_decided: "Your turn was over",
   first_token: "First word of the answer",
   first_clause: "First few words",
   first_audio: "First sound sent",
@@ -112,7 +114,7 @@ export class View {
     this.#toEnd();
   }
 
-  /** How long the answer took, in ms, and what the server says of its parts. */
+  /** How long the answer took, in ms, and when each part of it came, as the server says: in ms after their last sound. */
   latency(id, ms, stages) {
     const words = seconds(ms);
     const turn = this.#turns.get(id);
@@ -120,9 +122,10 @@ export class View {
     find("latency").hidden = false;
     find("latency-words").textContent = `Last answer: ${words}`;
     const rows = Object.entries(STAGES).filter(([name]) => stages[name] != null);
-    const all = [...rows.map(([name, label]) => [label, stages[name]]), ["First sound from the speaker", ms]];
+    rows.sort(([one], [other]) => stages[one] - stages[other]); // an answer may be begun before it is wanted
+    const all = [...rows.map(([name, label]) => [label, moment(stages[name])]), ["First sound from the speaker", words]];
     find("latency-stages").replaceChildren(
-      ...all.flatMap(([label, value]) => [make("dt", "", label), make("dd", "", seconds(value))]),
+      ...all.flatMap(([label, value]) => [make("dt", "", label), make("dd", "", value)]),
     );
   }
 
@@ -262,6 +265,10 @@ function row(label, words, bar = null) {
 
 function seconds(ms) {
   return `${(ms / 1000).toFixed(2)} s`;
+}
+
+function moment(ms) {
+  return ms <= -5 ? `${seconds(-ms)} before` : seconds(Math.max(0, ms));
 }
 
 function megabytes(bytes) {

@@ -17,6 +17,9 @@ SERVER_VAD = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms":
 SLOWEST, FASTEST = 0.25, 1.5
 """OpenAI's limits for `speed`."""
 
+SHORTEST_IDLE_MS, LONGEST_IDLE_MS = 5_000, 30_000
+"""OpenAI's limits for `idle_timeout_ms`."""
+
 PCM = {"type": "audio/pcm", "rate": 24000}
 
 
@@ -36,6 +39,7 @@ class Configuration:
     def __init__(self, session_id: str, defaults: Defaults) -> None:
         settings = defaults.settings
         self._defaults = defaults
+        self.detector: Literal["all", "ear"] = "all"
         self.wire: dict[str, Any] = {
             "id": session_id,
             "object": "realtime.session",
@@ -62,7 +66,7 @@ class Configuration:
                         "type": "semantic_vad",
                         "eagerness": settings.hearing.endpointer.eagerness,
                         "create_response": True,
-                        "interrupt_response": settings.interrupt_response,
+                        "interrupt_response": settings.interruption != "off",
                     },
                 },
                 "output": {
@@ -115,7 +119,7 @@ class Configuration:
         return replace(
             settings,
             instructions=wire["instructions"] if wire["instructions"] is not None else before.instructions,
-            hearing=replace(settings.hearing, language=language),
+            hearing=replace(settings.hearing, language=language, detector=self.detector),
             style=replace(before.style, voice=self._voice(spoken["voice"]), speed=speed),
             audio="audio" in (wire["output_modalities"] or ["audio"]),
             max_tokens=before.max_tokens if limit in (None, "inf") else int(limit),
@@ -141,7 +145,8 @@ class Configuration:
         answering = replace(
             before,
             create_response=detection.get("create_response") is not False,
-            interrupt_response=detection.get("interrupt_response") is not False,
+            interruption=before.interruption if detection.get("interrupt_response") is not False else "off",
+            idle_s=_idle_s(detection.get("idle_timeout_ms")) or before.idle_s,
         )
         if detection["type"] == "server_vad":
             vad = {**SERVER_VAD, **{key: value for key, value in detection.items() if value is not None}}
@@ -164,6 +169,16 @@ class Configuration:
             eagerness = cast(Literal["low", "medium", "high", "auto"], detection.get("eagerness") or "auto")
             hearing = replace(before.hearing, automatic=True, endpointer=Endpointer(eagerness))
         return replace(answering, hearing=hearing)
+
+
+def _idle_s(timeout_ms: int | None) -> float | None:
+    """OpenAI's limits are 5 and 30 seconds."""
+    if timeout_ms is None:
+        return None
+    if not SHORTEST_IDLE_MS <= timeout_ms <= LONGEST_IDLE_MS:
+        message = f"idle_timeout_ms must be between {SHORTEST_IDLE_MS} and {LONGEST_IDLE_MS}."
+        raise Refused("invalid_value", message, param="session.audio.input.turn_detection.idle_timeout_ms")
+    return timeout_ms / 1000
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

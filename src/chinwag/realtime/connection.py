@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from openai.types.realtime import ConversationItemCreateEvent, ResponseCreateEvent
@@ -15,15 +15,15 @@ from chinwag.errors import ChinwagError
 from chinwag.ids import new_id
 from chinwag.realtime import inbound, outbound
 from chinwag.realtime.configuration import Configuration, Defaults
-from chinwag.reply import Reply
+from chinwag.reply import LEAD_S, Reply
 from chinwag.respond.history import Said
 from chinwag.session import Refused, Session
 
+STOCK_LEAD_S = 0.12
+"""A stock client cannot lower what it was sent: that much of a reply still sounds when somebody interrupts it."""
+
 Outgoing: TypeAlias = dict[str, Any] | bytes
 """A server event, or the bytes of PCM16 sound where the client asked for binary frames."""
-
-LONGEST_MESSAGE = 15 * 1024 * 1024
-"""Bytes; OpenAI's limit for one append."""
 
 
 @dataclass
@@ -40,7 +40,8 @@ class Connection:
     """Speaks the protocol for one session.
 
     send: takes each message for the client, in order; it must not block and must not raise.
-    extended: the client asked for `chinwag.*` events. binary: and for sound as binary frames.
+    extended: the client asked for `chinwag.*` events. binary: and for sound as binary frames. longest_message: bytes
+    of a message that are taken.
     """
 
     def __init__(
@@ -51,11 +52,14 @@ class Connection:
         *,
         extended: bool = False,
         binary: bool = False,
-        longest_message: int = LONGEST_MESSAGE,
+        longest_message: int,
     ) -> None:
         self._send, self._extended, self._binary = send, extended or binary, binary
         self._longest = longest_message
-        self.session = Session(engines, defaults.settings, self._told)
+        # a client that was not asked for its own volume is sent little ahead, so that what is lowered is soon heard
+        settings = replace(defaults.settings, lead_s=LEAD_S if self._extended else STOCK_LEAD_S, ducks=self._extended)
+        defaults = replace(defaults, settings=settings)
+        self.session = Session(engines, settings, self._told)
         self._configuration = Configuration(self.session.id, defaults)
         self._conversation = new_id("conv")
         self._responses: dict[str, _Response] = {}
@@ -99,8 +103,8 @@ class Connection:
             raise Refused("message_too_large", message, "Send the sound in smaller pieces.")
 
     def _obey(self, kind: str, event: dict[str, Any]) -> None:
-        if kind == "chinwag.playback":
-            self._playback(event)
+        if own := {"chinwag.playback": self._playback, "chinwag.detector": self._detector}.get(kind):
+            own(event)
             return
         checked = inbound.check(kind, event)
         session = self.session
@@ -115,7 +119,7 @@ class Connection:
                 session.clear()
                 self._tell("input_audio_buffer.cleared")
             case "conversation.item.create":
-                self._create_item(checked, event["item"])
+                self._create_item(checked)
             case "conversation.item.retrieve":
                 entry = session.item(checked.item_id)
                 self._tell("conversation.item.retrieved", item=outbound.item(entry, sound=True))
@@ -143,8 +147,8 @@ class Connection:
         self._configuration.wire = wire
         self._tell("session.updated", session=wire)
 
-    def _create_item(self, checked: ConversationItemCreateEvent, given: dict[str, Any]) -> None:
-        item = inbound.message(given)
+    def _create_item(self, checked: ConversationItemCreateEvent) -> None:
+        item: Any = checked.item
         item_id = item.id or new_id("item")
         said = Said(item_id, item.role, "")
         texts: list[str] = []
@@ -182,6 +186,15 @@ class Connection:
             raise Refused("invalid_type", "chinwag.playback has an item_id and a number of played_ms.")
         self.session.played(item_id, int(played))
 
+    def _detector(self, event: dict[str, Any]) -> None:
+        """For comparisons: have the turns found by the ear's judge alone, or by all there is."""
+        detector = event.get("detector")
+        if detector not in ("all", "ear"):
+            raise Refused("invalid_value", "chinwag.detector has a detector: 'all' or 'ear'.", param="detector")
+        self._configuration.detector = detector
+        settings = self.session.settings
+        self.session.update(replace(settings, hearing=replace(settings.hearing, detector=detector)))
+
     # --- out -------------------------------------------------------------------------------------------------
 
     def _tell(self, kind: str, **fields: Any) -> None:
@@ -189,14 +202,20 @@ class Connection:
 
     def _told(self, event: events.Event) -> None:
         """What the session tells, as server events in the order the official server sends them."""
+        if own := outbound.own(event):
+            if self._extended:
+                self._send(own)
+            return
         match event:
             case events.SpeechStarted():
                 self._tell("input_audio_buffer.speech_started", audio_start_ms=event.at_ms, item_id=event.item_id)
             case events.SpeechStopped():
                 self._tell("input_audio_buffer.speech_stopped", audio_end_ms=event.at_ms, item_id=event.item_id)
-            case events.PartialTranscript():
-                if self._extended:
-                    self._tell("chinwag.transcript.partial", item_id=event.item_id, text=event.text)
+            case events.TurnTakenBack():
+                self._tell("conversation.item.deleted", item_id=event.item_id)
+            case events.SilenceGrewLong():
+                where = {"audio_start_ms": event.start_ms, "audio_end_ms": event.end_ms, "item_id": event.item_id}
+                self._tell("input_audio_buffer.timeout_triggered", **where)
             case events.InputCommitted():
                 self._tell("input_audio_buffer.committed", item_id=event.item_id, previous_item_id=event.previous_id)
             case events.ItemAdded():
@@ -217,28 +236,20 @@ class Connection:
             case events.ReplyStarted():
                 reply = self.session.last_reply
                 if reply is not None:
-                    self._responses[event.reply_id] = _Response(reply, self._metadata)
+                    told = self._responses[event.reply_id] = _Response(reply, self._metadata)
                     self._metadata = None
-                    self._tell("response.created", response=self._response(event.reply_id, []))
+                    response = outbound.response(reply, self._conversation, [], None, told.metadata)
+                    self._tell("response.created", response=response)
             case events.ReplyText():
                 self._reply_text(event)
             case events.ReplyAudio():
                 if self._binary:
                     self._send(event.audio.to_pcm16())
                 else:
-                    self._part("response.output_audio.delta", event.reply_id, delta=outbound.encode(event.audio))
+                    reply = self._responses[event.reply_id].reply
+                    self._part("response.output_audio.delta", reply, delta=outbound.encode(event.audio))
             case events.ReplyEnded():
                 self._reply_ended(event)
-            case events.TurnTraced():
-                if self._extended:
-                    stages = {stage: round(seconds * 1000, 1) for stage, seconds in event.stages.items()}
-                    self._tell(
-                        "chinwag.trace",
-                        response_id=event.reply_id,
-                        item_id=event.item_id,
-                        speech_end_ms=event.speech_end_ms,
-                        stages_ms=stages,
-                    )
             case events.Fault():
                 self._send(outbound.fault(event.code, event.message))
 
@@ -262,10 +273,10 @@ class Connection:
             previous = self.session.history.before(reply.item_id)
             self._tell("conversation.item.added", item=item, previous_item_id=previous)
             part = {"type": "audio", "transcript": ""} if reply.request.audio else {"type": "text", "text": ""}
-            self._part("response.content_part.added", event.reply_id, part=part)
+            self._part("response.content_part.added", reply, part=part)
         told.text.append(event.text)
         kind = "output_audio_transcript" if reply.request.audio else "output_text"
-        self._part(f"response.{kind}.delta", event.reply_id, delta=event.text)
+        self._part(f"response.{kind}.delta", reply, delta=event.text)
 
     def _reply_ended(self, event: events.ReplyEnded) -> None:
         told = self._responses.pop(event.reply_id)
@@ -294,17 +305,7 @@ class Connection:
         done = outbound.response(reply, self._conversation, output, details, told.metadata)
         self._tell("response.done", response=done)
 
-    def _response(self, reply_id: str, output: list[dict[str, Any]]) -> dict[str, Any]:
-        told = self._responses[reply_id]
-        return outbound.response(told.reply, self._conversation, output, None, told.metadata)
-
-    def _part(self, kind: str, reply: Reply | str, **fields: Any) -> None:
+    def _part(self, kind: str, reply: Reply, **fields: Any) -> None:
         """An event about a response's one content part."""
-        reply = self._responses[reply].reply if isinstance(reply, str) else reply
-        where = {
-            "response_id": reply.reply_id,
-            "item_id": reply.item_id,
-            "output_index": 0,
-            "content_index": 0,
-        }
+        where = {"response_id": reply.reply_id, "item_id": reply.item_id, "output_index": 0, "content_index": 0}
         self._tell(kind, **where, **fields)

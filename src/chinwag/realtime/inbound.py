@@ -61,7 +61,10 @@ def check(kind: str, event: dict[str, Any]) -> Any:
             event = {**event, "session": {"type": "realtime", **session}}
             validated(RealtimeSessionCreateRequest, event["session"], "session")
     if kind == "conversation.item.create" and isinstance(event.get("item"), dict):
-        message(event["item"])
+        item = message(event["item"])  # first, as the union of all items would name its fault less clearly
+        checked = validated(model, event)
+        checked.item = item
+        return checked
     return validated(model, event)
 
 

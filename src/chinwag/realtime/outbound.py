@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from chinwag import events
 from chinwag.audio import WIRE_RATE, Audio
 from chinwag.ids import new_id
 from chinwag.reply import Reply
@@ -30,6 +31,35 @@ def fault(code: str, message: str) -> dict[str, Any]:
 def _error(kind: str, code: str, message: str, param: str | None, event_id: str | None) -> dict[str, Any]:
     what = {"type": kind, "code": code, "message": message, "param": param, "event_id": event_id}
     return event("error", error=what)
+
+
+def own(told: events.Event) -> dict[str, Any] | None:
+    """The `chinwag.*` event for what OpenAI's protocol has no word for; None for all else."""
+    match told:
+        case events.PartialTranscript():
+            return event("chinwag.transcript.partial", item_id=told.item_id, text=told.text)
+        case events.SilenceJudged():
+            return event(
+                "chinwag.pause",
+                item_id=told.item_id,
+                speech_end_ms=told.speech_end_ms,
+                silence_ms=round(told.silence_s * 1000),
+                finished=None if told.finished is None else round(told.finished, 4),
+                wait_ms=round(told.wait_s * 1000),
+                looks={name: round(value, 4) for name, value in told.looks.items()},
+            )
+        case events.ReplyDucked() | events.ReplyResumed():
+            kind = "chinwag.duck" if isinstance(told, events.ReplyDucked) else "chinwag.resume"
+            return event(kind, response_id=told.reply_id, item_id=told.item_id)
+        case events.TurnTraced():
+            return event(
+                "chinwag.trace",
+                response_id=told.reply_id,
+                item_id=told.item_id,
+                speech_end_ms=told.speech_end_ms,
+                stages_ms={stage: round(seconds * 1000, 1) for stage, seconds in told.stages.items()},
+            )
+    return None
 
 
 def item(entry: Entry, *, status: str = "completed", empty: bool = False, sound: bool = False) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from chinwag.engines.protocols import (
 )
 from chinwag.errors import ChinwagError, EngineError
 from chinwag.listen.endpoint import Endpointer
-from chinwag.listen.listener import Hearing
+from chinwag.listen.turn import Hearing
 from chinwag.realtime.configuration import Defaults
 from chinwag.respond.instructions import COMPANION
 from chinwag.session import Settings
@@ -53,18 +53,13 @@ class EngineState:
     load_ms: int | None = None
 
 
-async def pull(store: Store, names: list[str], progress: Progress) -> None:
-    """Fetch weights and show nothing; `chinwag serve` puts its bars in this place."""
-    await store.pull(names, progress)
-
-
 class Host:
     """The engines of one server and who uses them.
 
     puller: fetches what is missing, so that a terminal can draw its progress. settled: it is ready, or has failed.
     """
 
-    def __init__(self, config: Config, store: Store | None = None, puller: Puller = pull) -> None:
+    def __init__(self, config: Config, store: Store | None = None, puller: Puller = Store.pull) -> None:
         self.config = config
         self.store = store or Store(config.weights)
         self.progress = Progress()
@@ -123,7 +118,9 @@ class Host:
             ),
             style=Style(config.tts.voice or None, config.tts.speed, config.stt.language),
             max_tokens=config.llm.max_tokens,
-            interrupt_response=config.turn.interruption,
+            interruption=config.turn.interruption,
+            idle_s=config.turn.idle_timeout_ms / 1000 or None,
+            greeting=config.assistant.greeting,
             drafts=config.turn.drafts,
             context_tokens=config.llm.context_tokens,
         )
@@ -158,13 +155,12 @@ class Host:
         began = time.perf_counter()
         settings = getattr(self.config, task)
         try:
-            weights = {name: self.store.folder(name) for name in engine.needs(settings)}
-            loaded = await asyncio.to_thread(engine.load, EngineOptions(settings, weights))
-        except ChinwagError as error:
-            state.state, state.detail = "failed", str(error)
-            raise
+            options = EngineOptions.gathered(engine, settings, self.store.folder)
+            loaded = await asyncio.to_thread(engine.load, options)
         except Exception as error:
             state.state, state.detail = "failed", str(error)
+            if isinstance(error, ChinwagError):
+                raise
             message = f"The {task} engine {state.name} could not be loaded: {error}."
             raise EngineError(message, "Run chinwag doctor to find out why.", state.name) from error
         state.state, state.load_ms = "ready", round((time.perf_counter() - began) * 1000)
