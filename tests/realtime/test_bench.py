@@ -16,7 +16,7 @@ from serving import Server
 
 from chinwag import config
 from chinwag.audio import WIRE_RATE, Audio, silence
-from chinwag.bench import corpus, latency, make_corpus
+from chinwag.bench import corpus, latency, make_corpus, talker
 from chinwag.engines.protocols import EngineOptions
 from chinwag.engines.tts.kokoro import KokoroVoice
 from chinwag.weights import Store
@@ -35,8 +35,8 @@ def recording(pause: float = 0.0) -> corpus.Recording:
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "REST", 0.2)
-    monkeypatch.setattr(latency, "ANSWER_TIMEOUT", 1.5)
+    monkeypatch.setattr(talker, "REST", 0.2)
+    monkeypatch.setattr(talker, "ANSWER_TIMEOUT", 1.5)
 
 
 async def test_voice_to_voice_is_from_the_last_spoken_to_the_first_heard_sample() -> None:
@@ -88,8 +88,8 @@ async def test_a_turn_without_an_answer_or_with_the_call_gone_has_failed_and_the
 
 async def test_the_program_measures_the_real_server(server: Server, tmp_path: Path) -> None:
     store, settings = Store(config.load().weights), config.load().tts
-    weights = {name: store.folder(name) for name in KokoroVoice.needs(settings)}
-    voice = await asyncio.to_thread(KokoroVoice.load, EngineOptions(settings, weights))
+    options = EngineOptions.gathered(KokoroVoice, settings, store.folder)
+    voice = await asyncio.to_thread(KokoroVoice.load, options)
     for name, text in (("a", "What is the capital of France?"), ("b", "Can you tell me, | a short joke?")):
         corpus.save(await make_corpus.record(voice, name, text, "af_heart"), tmp_path)
     await voice.close()

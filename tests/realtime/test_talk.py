@@ -209,10 +209,10 @@ def chinwag(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Co
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A spoken question, at 16 kHz."""
     store, settings = Store(config.load().weights), config.load().tts
-    weights = {name: store.folder(name) for name in KokoroVoice.needs(settings)}
+    options = EngineOptions.gathered(KokoroVoice, settings, store.folder)
 
     async def record() -> corpus.Recording:
-        voice = await asyncio.to_thread(KokoroVoice.load, EngineOptions(settings, weights))
+        voice = await asyncio.to_thread(KokoroVoice.load, options)
         try:
             return await make_corpus.record(voice, "x", "What is the capital of France?", "af_heart")
         finally:

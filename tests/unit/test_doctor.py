@@ -18,19 +18,27 @@ from chinwag.audio import Audio
 from chinwag.cli import doctor
 from chinwag.config import Config, ServerSettings, WeightsSettings
 from chinwag.engines import registry
-from chinwag.engines.fake import FakeChat, FakeTranscriber, FakeTurnJudge, FakeVad, FakeVoice
+from chinwag.engines.fake import FakeChat, FakeTranscriber, FakeTurnJudge, FakeVad, FakeVoice, loud
 from chinwag.engines.protocols import Delta, EngineOptions, Message
 from chinwag.errors import EngineError
 from chinwag.weights import Store
 
 pytestmark = pytest.mark.unit
 
+
+class Audible(FakeVoice):
+    """Is heard at 16 kHz as well."""
+
+    async def speak(self, text: str, **manner: Any) -> AsyncGenerator[Audio, None]:
+        yield loud(len(text) / 20, self.rate)
+
+
 ENGINES: dict[str, Any] = {
     "vad": FakeVad,
     "turn": FakeTurnJudge,
     "stt": FakeTranscriber,
     "llm": FakeChat,
-    "tts": FakeVoice,
+    "tts": Audible,
 }
 
 

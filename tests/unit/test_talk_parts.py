@@ -175,3 +175,29 @@ def test_the_loudspeaker_counts_what_was_heard_of_each_item() -> None:
     assert speaker.idle(0)
     speaker.fill(block)
     assert not block.any()
+
+
+def test_the_loudspeaker_is_lowered_without_a_click_and_comes_back() -> None:
+    speaker = Loudspeaker(rate=24_000, latency=0.01)
+    speaker.receive("a", Audio(np.full(2400, 0.5, np.float32), 24_000), 0)
+    block = np.ones(480, np.float32)
+    speaker.duck(0)
+    speaker.fill(block)
+    assert np.abs(np.diff(block)).max() < 0.001
+    assert (block[0], block[-1]) == pytest.approx((0.5, 0.1))
+    speaker.fill(block)
+    assert block == pytest.approx(0.1)
+    speaker.resume(0)
+    speaker.fill(block)
+    speaker.fill(block)
+    assert block == pytest.approx(0.5)
+    speaker.duck(0)
+    speaker.flush(0)  # what comes next is another reply
+    speaker.receive("b", Audio(np.full(480, 0.5, np.float32), 24_000), 0)
+    speaker.fill(block)
+    assert block[-1] == pytest.approx(0.5)
+
+
+def test_a_stock_client_asks_for_no_events_of_ours() -> None:
+    asked = realtime_url("ws://host:8000/v1/realtime?model=x&chinwag=events", extended=False)
+    assert asked == "ws://host:8000/v1/realtime?model=x"

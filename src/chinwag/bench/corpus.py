@@ -2,12 +2,14 @@
 
 A corpus is a folder of mono WAV files, each with NAME.json: {"text", "speech_end_ms", "pauses_ms": [[start, end], …],
 "backchannels_ms": […], "language"}. Times are milliseconds of the file. So the program under test never times itself.
+For `interrupt`, "kind" may say what a file is: "interruption", "backchannel" or "noise"; without it, a file with
+`backchannels_ms` is a backchannel, and any other an interruption.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
@@ -27,6 +29,9 @@ class CorpusError(ChinwagError):
 Span = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
 
 
+Kind = Literal["turn", "interruption", "backchannel", "noise"]
+
+
 class Truth(BaseModel):
     """What NAME.json says of NAME.wav; what else it says is left alone."""
 
@@ -36,6 +41,7 @@ class Truth(BaseModel):
     pauses_ms: list[Span] = []
     backchannels_ms: list[Span] = []
     language: str = "en"
+    kind: Kind = "turn"
     voice: str = ""
 
 

@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from chinwag.audio import WIRE_RATE
 from chinwag.bench.corpus import Recording
-from chinwag.bench.metrics import percentile, word_errors
-from chinwag.caller.call import Arrived, Call, CallError, call
-from chinwag.caller.ear import Ear
-from chinwag.caller.local_server import fetch_status
+from chinwag.bench.metrics import percentile, spread, word_errors
+from chinwag.bench.talker import TurnLog, converse
+from chinwag.caller.call import Arrived
 
-NOISE_DBFS = -60.0
-"""The room between the turns; as loud as in the made corpus."""
-ANSWER_TIMEOUT = 30.0
-"""Seconds without any sound of the answer, counted from the end of the speech, after which it is given up."""
-REST = 1.0
-"""Seconds of quiet after an answer before the next turn."""
 STAGES = ("turn_decided", "transcript_final", "first_token", "first_clause", "first_audio")
-
-
-@dataclass(slots=True)
-class TurnLog:
-    """One turn as the caller lived it. Moments are seconds of the call's clock.
-
-    begin, end: of the person's speech, from the recording's truth.
-    end_sample: the end's place in the input stream at 24 kHz.
-    onsets: first audible sample of each answer begun in this turn, by item.
-    """
-
-    recording: Recording
-    begin: float
-    end: float
-    end_sample: int
-    events: list[Arrived] = field(default_factory=list)
-    onsets: dict[str, float] = field(default_factory=dict)
-    error: str | None = None
 
 
 async def run(
@@ -57,75 +30,13 @@ async def run(
     `engines` as the server tells them. Raises CallError where no conversation comes about at all.
     """
     measured: list[dict[str, Any]] = []
-    resident: list[float] = []
-    status: dict[str, Any] | None = None
-    while len(measured) < turns:
-        try:
-            # a server that ended the call gets another one for the turns that are left
-            async with call(url, api_key=api_key, noise_dbfs=NOISE_DBFS) as line:
-                await asyncio.sleep(REST)
-                while len(measured) < turns:
-                    log = await hold_turn(line, recordings[len(measured) % len(recordings)])
-                    measured.append(measure(log))
-                    on_turn(measured[-1])
-                    status = await fetch_status(url, api_key) or status
-                    resident += [status["process"]["rss_mb"]] if status else []
-                    if log.error and log.error.startswith(CALL_ENDED):
-                        break
-        except CallError:
-            if not measured:
-                raise
-            missing = recordings[len(measured) % len(recordings)]
-            measured.append(measure(TurnLog(missing, 0, 0, 0, error=f"{CALL_ENDED}; the next was refused")))
-            on_turn(measured[-1])
-    return {
-        **summarise(measured),
-        "server": {
-            "rss_mb": max(resident, default=None),
-            "cpu_seconds": status["process"]["cpu_seconds"] if status else None,
-            "startup_s": status["process"]["startup_s"] if status else None,
-        },
-        "engines": {task: engine["name"] for task, engine in status["engines"].items()} if status else {},
-    }
 
+    def keep(log: TurnLog) -> None:
+        measured.append(measure(log))
+        on_turn(measured[-1])
 
-CALL_ENDED = "the call ended"
-
-
-async def hold_turn(line: Call, recording: Recording) -> TurnLog:
-    """Speak a recording, listen until its answer has ended at the ear, and rest."""
-    ear = line.playback
-    assert isinstance(ear, Ear)
-    earlier = set(ear.onsets())
-    start = line.say(recording.audio)
-    end_sample = start + recording.end
-    log = TurnLog(recording, line.moment(start + recording.start), line.moment(end_sample), end_sample)
-    deadline = log.end + ANSWER_TIMEOUT
-    replying: set[str] = set()
-    finished = False
-    try:
-        while line.now() < deadline and not (finished and ear.idle(line.now())):
-            async for arrived in line.events(0.05):
-                log.events.append(arrived)
-                if arrived.type == "response.created":
-                    replying.add(arrived.event["response"]["id"])
-                elif arrived.type == "response.output_audio.delta":
-                    deadline = max(deadline, arrived.at + ANSWER_TIMEOUT)
-                elif arrived.type == "response.done":
-                    replying.discard(arrived.event["response"]["id"])
-                    # an answer that was taken back, because the speech went on, is not the turn's answer
-                    taken_back = arrived.event["response"].get("status") == "cancelled"
-                    finished = not replying and not taken_back and arrived.at > log.end
-                elif arrived.type == "input_audio_buffer.speech_started":
-                    finished = False
-        if not finished:
-            log.error = f"no complete answer within {ANSWER_TIMEOUT:.0f} s"
-        async for arrived in line.events(REST):
-            log.events.append(arrived)
-    except CallError as error:
-        log.error = f"{CALL_ENDED}: {error.message}"
-    log.onsets = {item: moment for item, moment in ear.onsets().items() if item not in earlier}
-    return log
+    held = await converse(url, recordings, turns, api_key=api_key, on_turn=keep)
+    return {**summarise(measured), "server": held.server(), "engines": held.engines()}
 
 
 def measure(log: TurnLog) -> dict[str, Any]:
@@ -180,9 +91,9 @@ def summarise(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
     said = sum(turn["words"] for turn in turns)
     return {
         "turns": len(turns),
-        "voice_to_voice_ms": {"p50": percentile(heard, 50), "p95": percentile(heard, 95)},
-        "first_partial_ms": {"p50": percentile([turn["first_partial_ms"] for turn in turns], 50)},
-        "partial_period_ms": {"p50": percentile(periods, 50)},
+        "voice_to_voice_ms": spread(heard),
+        "first_partial_ms": spread([turn["first_partial_ms"] for turn in turns]),
+        "partial_period_ms": spread(periods),
         "wer": round(sum(turn["word_errors"] for turn in turns) / max(said, 1), 4),
         "stages_ms": {stage: percentile([turn["stages_ms"].get(stage) for turn in turns], 50) for stage in STAGES},
         "cut_in_rate": round(sum(turn["cut_in"] for turn in turns) / max(len(turns), 1), 4),

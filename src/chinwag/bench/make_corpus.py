@@ -1,4 +1,12 @@
-"""A corpus made with the Kokoro voices, which the server under test does not speak with."""
+"""A corpus made with the Kokoro voices, which the server under test does not speak with.
+
+64 turns of 14 voices at speeds from 0.9 to 1.15: questions, statements and short answers of everyday talk. 27 of
+them (42 %) hold one or two silences, 33 in all, spread evenly from 300 to 1200 ms: 16 inside a clause or at a
+conjunction, 7 after "um", "so" or "well", 6 in dictated digits, addresses and spelled names, and 4 after a whole
+sentence, where only the speaker knows that more will come. What stands before an unfinished silence is spoken as a part
+of its own that ends in a comma. Silences of 200 ms and more that a voice makes by itself are in the truth too. It is
+read speech: no breath, no stumbling, one level. Give --corpus for recorded people.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +14,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import cast
@@ -14,114 +22,179 @@ from typing import cast
 import numpy as np
 from platformdirs import user_cache_path
 
-from chinwag.audio import WIRE_RATE, Audio, join, silence
-from chinwag.bench.corpus import CorpusError, Recording, Truth, load, save, spoken
+from chinwag.audio import WIRE_RATE, Audio, Samples, join, silence
+from chinwag.bench.corpus import SPEECH, CorpusError, Kind, Recording, Truth, load, save, spoken
+from chinwag.bench.noises import NOISES
+from chinwag.bench.sentences import BACKCHANNELS, INTERRUPTIONS, INTO, PAUSE, SCRIPT, SENTENCES
 from chinwag.caller.call import room_noise
 from chinwag.config import TtsSettings
 from chinwag.engines import registry
 from chinwag.engines.protocols import EngineOptions, Voice
 from chinwag.weights import Progress, Store
 
-VERSION = 2
-"""Part of the cache's name: raise it whenever what is made changes."""
+VERSION = 3
+"""Part of the caches' names: raise it whenever what is made changes."""
 
 NOISE_DBFS = -60.0
 LEVEL_DBFS = -23.0
 """Root mean square of the speech."""
 
-PAUSE = "|"
-SENTENCES = (
-    "What is the capital of France?",
-    "Can you tell me a short joke?",
-    "How do I boil an egg so that the yolk stays soft?",
-    "What should I wear when it rains?",
-    "I would like to book a table for, | four people on Friday evening.",
-    "Why is the sky blue?",
-    "Please remind me what a prime number is.",
-    "How long does it take to fly from London to New York?",
-    "I was thinking about, | going for a walk in the park this afternoon.",
-    "Who wrote the play Romeo and Juliet?",
-    "What is the difference between a frog and a toad?",
-    "Could you explain how a bicycle stays upright?",
-    "My friend is coming over tonight, and, | I have no idea what to cook.",
-    "How many days are there in a leap year?",
-    "What is a good way to fall asleep faster?",
-    "Tell me something interesting about the moon.",
-    "If I mix blue and yellow paint, | what colour do I get?",
-    "Is it better to run in the morning or in the evening?",
-    "Give me one tip for learning to play the guitar.",
-    "How do bees make honey?",
-    "I need to write a birthday card for my sister, | who just turned thirty.",
-    "What is the tallest mountain in the world?",
-    "Do you think that I should get a cat or a dog?",
-    "Where does chocolate come from?",
-)
 # voices that end in silence: bm_fable, say, hisses at -43 dBFS for half a second after its last word
-VOICES = ("af_heart", "am_michael", "bf_emma", "bm_george", "af_bella", "am_fenrir", "bf_isabella", "bm_daniel")
-PAUSES = (0.5, 0.8, 0.6, 1.0, 0.7)
-"""Seconds of silence where a speaker stops to think; one of them for each recording."""
+VOICES = (
+    "af_heart", "am_michael", "bf_emma", "bm_george", "af_bella", "am_fenrir", "bf_isabella",
+    "bm_daniel", "af_sarah", "am_puck", "bf_alice", "bm_lewis", "af_nova", "am_eric",
+)  # fmt: skip
+SCRIPT_VOICE = "am_michael"
+SPEEDS = (1.0, 0.92, 1.08, 0.95, 1.15, 0.9, 1.03, 0.98, 1.1)
+SHORTEST_PAUSE, USUAL_PAUSE, LONGEST_PAUSE = 0.3, 0.7, 1.2
+"""Seconds of silence where a speaker stops to think."""
+NOTICED = 0.2
+"""Seconds of silence that a voice makes by itself, from which on it counts as a pause."""
 SILENT = 1e-4
 LEAD = 0.2
 """Seconds of the room before and after the speech."""
 
 
 async def default_corpus(store: Store, tell: Callable[[str], None]) -> list[Recording]:
-    """The made corpus, from the cache or made now (a minute or two on two cores).
+    """The made turns, from the cache or made now (a few minutes on two cores).
 
     tell: is given a line on what is happening. Raises WeightsError or EngineError where the voice cannot be had.
     """
-    folder = user_cache_path("chinwag") / f"bench-corpus-{VERSION}"
+
+    async def make(voice: Voice) -> AsyncGenerator[Recording, None]:
+        lengths = iter(pause_lengths())
+        for place, text in enumerate(SENTENCES):
+            speaker, speed = VOICES[place % len(VOICES)], SPEEDS[place % len(SPEEDS)]
+            pauses = [next(lengths) for _ in range(text.count(PAUSE))]
+            yield await record(voice, f"{place:02d}-{speaker}", text, speaker, pauses=pauses, speed=speed)
+
+    return await _made("bench-corpus", "a corpus of spoken turns", make, store, tell)
+
+
+async def interruptions(store: Store, tell: Callable[[str], None]) -> list[Recording]:
+    """What is said and heard into a reply: 24 interruptions, 16 backchannels and 6 noises. As `default_corpus`.
+
+    The interruptions and all backchannels but "mm-hmm" and "uh-huh" are spoken by the Kokoro voices; those two, the
+    coughs, knocks and hums are synthesised (`bench/noises.py`).
+    """
+
+    async def make(voice: Voice) -> AsyncGenerator[Recording, None]:
+        for place, text in enumerate((*INTERRUPTIONS, *INTERRUPTIONS)):
+            speaker = VOICES[(place * 5 + place // len(INTERRUPTIONS)) % len(VOICES)]
+            yield await record(voice, f"interruption-{place:02d}-{speaker}", text, speaker, kind="interruption")
+        for place, text in enumerate((*BACKCHANNELS, *BACKCHANNELS)):
+            speaker = VOICES[(place * 3 + place // len(BACKCHANNELS)) % len(VOICES)]
+            yield await record(voice, f"backchannel-{place:02d}-{speaker}", text, speaker, kind="backchannel")
+        for name, kind, text, sound in NOISES:
+            yield in_room(name, text, kind, [Audio(sound, WIRE_RATE)])
+
+    return await _made("bench-interruptions", "a corpus of interruptions", make, store, tell)
+
+
+async def script(store: Store, tell: Callable[[str], None]) -> list[Recording]:
+    """What one person says in the scripted conversation: line-0 and so on, and what they put into the answers."""
+
+    async def make(voice: Voice) -> AsyncGenerator[Recording, None]:
+        for place, line in enumerate(SCRIPT):
+            yield await record(voice, f"line-{place}", line.text, SCRIPT_VOICE, pauses=line.pauses)
+        for name, text in INTO.items():
+            yield await record(voice, name, text, SCRIPT_VOICE, kind="interruption")
+        for name, source in (("mm-hmm", "backchannel-mm-hmm-low"), ("cough", "noise-cough-1")):
+            noise = next(noise for noise in NOISES if noise.name == source)
+            yield in_room(name, noise.text, noise.kind, [Audio(noise.pcm, WIRE_RATE)])
+
+    return await _made("bench-script", "the person of the scripted conversation", make, store, tell)
+
+
+def pause_lengths() -> list[float]:
+    """Seconds of each `|` of the sentences in turn: evenly spread, short and long ones mixed, always the same."""
+    count = sum(text.count(PAUSE) for text in SENTENCES)
+    even = np.linspace(SHORTEST_PAUSE, LONGEST_PAUSE, count)
+    return [round(float(length), 3) for length in np.random.default_rng(3).permutation(even)]
+
+
+async def _made(
+    name: str,
+    what: str,
+    make: Callable[[Voice], AsyncGenerator[Recording, None]],
+    store: Store,
+    tell: Callable[[str], None],
+) -> list[Recording]:
+    folder = user_cache_path("chinwag") / f"{name}-{VERSION}"
     with contextlib.suppress(CorpusError):
         return load(folder)
-    tell("making a corpus of spoken questions with the Kokoro voices, once")
+    tell(f"making {what} with the Kokoro voices, once")
     settings = TtsSettings(engine="kokoro", voice="", speed=1.0)
     engine = registry.find("tts", settings.engine)
     needs = engine.needs(settings)
     if missing := store.missing(needs):
         tell(f"fetching {', '.join(missing)} ({store.size(missing) // 10**6} MB)")
         await store.pull(missing, Progress(tell))
-    options = EngineOptions(settings, {name: store.folder(name) for name in needs})
+    options = EngineOptions.gathered(engine, settings, store.folder)
     voice = cast("Voice", await asyncio.to_thread(engine.load, options))
     try:
         recordings = []
-        for place, text in enumerate(SENTENCES):
-            speaker = VOICES[place % len(VOICES)]
-            tell(f"  {place + 1} of {len(SENTENCES)}: {text.replace(PAUSE, '…')}")
-            recordings.append(await record(voice, f"{place:02d}-{speaker}", text, speaker))
+        async with aclosing(make(voice)) as stream:
+            async for recording in stream:
+                recordings.append(recording)
+                tell(f"  {len(recordings)}: {recording.truth.text}")
     finally:
         await voice.close()
     _publish(recordings, folder)
     return load(folder)
 
 
-async def record(voice: Voice, name: str, text: str, speaker: str) -> Recording:
-    """Let a voice say the text, silent for a while at each `|`, in a quiet room (noise at -60 dBFS)."""
-    pause = PAUSES[sum(map(ord, name)) % len(PAUSES)]
+async def record(
+    voice: Voice,
+    name: str,
+    text: str,
+    speaker: str,
+    *,
+    pauses: Sequence[float] | None = None,
+    speed: float = 1.0,
+    kind: Kind = "turn",
+) -> Recording:
+    """Let a voice say the text in a quiet room (noise at -60 dBFS).
+
+    pauses: seconds of silence at each `|`; without them, `USUAL_PAUSE` at each.
+    """
     language = "en-GB" if speaker.startswith("b") else "en-US"
-    sounds: list[Audio] = []
-    gaps: list[tuple[int, int]] = []
-    for part in text.split(PAUSE):
-        spoken_part = await _say(voice, part.strip(), speaker, language)
-        if sounds:
-            begin = sum(len(sound.pcm) for sound in sounds)
-            sounds.append(silence(pause, WIRE_RATE))
-            gaps.append((begin, begin + len(sounds[-1].pcm)))
-        sounds.append(spoken_part)
-    pcm = np.concatenate([silence(LEAD, WIRE_RATE).pcm, join(sounds).pcm, silence(LEAD, WIRE_RATE).pcm])
-    lead = round(LEAD * WIRE_RATE)
+    parts = [part.strip() for part in text.split(PAUSE)]
+    sounds = [await _say(voice, parts[0], speaker, language, speed)]
+    lengths = [USUAL_PAUSE] * (len(parts) - 1) if pauses is None else pauses
+    for part, pause in zip(parts[1:], lengths, strict=True):
+        sounds += [silence(pause, WIRE_RATE), await _say(voice, part, speaker, language, speed)]
+    return in_room(name, " ".join(text.replace(PAUSE, " ").split()), kind, sounds, speaker)
+
+
+def in_room(name: str, text: str, kind: Kind, sounds: list[Audio], speaker: str = "") -> Recording:
+    """The sounds end to end between two short stretches of the room, with the truth about them."""
+    edge = silence(LEAD, WIRE_RATE)
+    speech = join(sounds).pcm
+    pcm = np.concatenate([edge.pcm, speech, edge.pcm])
+    lead = len(edge.pcm)
     truth = Truth(
-        text=" ".join(text.replace(PAUSE, " ").split()),
+        text=text,
         speech_start_ms=_ms(lead),
-        speech_end_ms=_ms(len(pcm) - lead),
-        pauses_ms=[(_ms(lead + begin), _ms(lead + end)) for begin, end in gaps],
+        speech_end_ms=_ms(lead + len(speech)),
+        pauses_ms=[(_ms(lead + begin), _ms(lead + end)) for begin, end in _silences(speech)],
+        backchannels_ms=[(_ms(lead), _ms(lead + len(speech)))] if kind == "backchannel" else [],
+        kind=kind,
         voice=speaker,
     )
     return Recording(name=name, audio=Audio(pcm + room_noise(len(pcm), NOISE_DBFS), WIRE_RATE), truth=truth)
 
 
-async def _say(voice: Voice, text: str, speaker: str, language: str) -> Audio:
+def _silences(pcm: Samples) -> list[tuple[int, int]]:
+    """Stretches inside of at least `NOTICED` seconds below -45 dBFS, as (first sample, the one after the last)."""
+    loud = np.flatnonzero(np.abs(pcm) > SPEECH)
+    wide = np.flatnonzero(np.diff(loud) > NOTICED * WIRE_RATE)
+    return [(int(loud[place]) + 1, int(loud[place + 1])) for place in wide]
+
+
+async def _say(voice: Voice, text: str, speaker: str, language: str, speed: float) -> Audio:
     """The text from its first to its last sample beyond -45 dBFS, at one level for every voice."""
-    async with aclosing(voice.speak(text, voice=speaker, language=language)) as stream:
+    async with aclosing(voice.speak(text, voice=speaker, language=language, speed=speed)) as stream:
         pieces = [piece async for piece in stream]
     pcm = join(pieces).resampled(WIRE_RATE).pcm
     if not np.abs(pcm).max(initial=0.0) > SILENT:

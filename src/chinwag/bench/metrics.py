@@ -20,6 +20,16 @@ def percentile(values: Sequence[float | None], q: float) -> float | None:
     return round(float(np.percentile(there, q)), 1) if there else None
 
 
+def spread(values: Sequence[float | None]) -> dict[str, float | None]:
+    """The median and the 95th percentile."""
+    return {"p50": percentile(values, 50), "p95": percentile(values, 95)}
+
+
+def share(part: int, whole: int) -> float | None:
+    """part / whole to four places; None of nothing."""
+    return round(part / whole, 4) if whole else None
+
+
 def words(text: str) -> list[str]:
     """A text's words as they are compared: lower case, no punctuation, numbers below a million as words."""
     text = text.lower().replace("’", "'").replace("%", " percent ").replace("$", " dollars ")

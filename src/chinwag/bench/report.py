@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from chinwag.bench.goals import Goal
 from chinwag.errors import ChinwagError
 
 
@@ -27,24 +29,112 @@ def turn_line(turn: dict[str, Any]) -> str:
     return f"{turn['name']}: {what}{cut}{wrong}  “{turn['transcript']}” → “{turn['reply']}”"
 
 
+def trial_line(trial: dict[str, Any]) -> str:
+    """One trial of `interrupt` in one line."""
+    heard = f"  “{trial['transcript']}”" if trial["transcript"] else ""
+    if trial["error"]:
+        return f"{trial['name']}: failed: {trial['error']}"
+    if trial["void"]:
+        return f"{trial['name']}: void, the reply was over{heard}"
+    if trial["yielded"] is not None:
+        stopped = f"silent after {trial['stopped_ms']:.0f} ms"
+        what = f"yielded after {trial['yield_ms']:.0f} ms, {stopped}" if trial["yielded"] else f"went on, {stopped}"
+    else:
+        what = trial["why"] or "went on as it should"
+    return f"{trial['name']}: {what}{heard}"
+
+
+def show_goals(result: dict[str, Any], goals: Sequence[Goal], console: Console, title: str) -> None:
+    """Print each goal, what was measured, and whether it was met."""
+    table = Table(title=title, title_justify="left", show_edge=False)
+    table.add_column("")
+    for column in ("goal", "measured", ""):
+        table.add_column(column, justify="right")
+    for goal in goals:
+        value, met = goal.value(result), goal.met(result)
+        sign = "≤" if goal.sense == "<=" else "≥"
+        measured = "–" if value is None else _unit(value, goal.unit)
+        word = {True: "met", False: "missed", None: "not measured"}[met]
+        style = {True: "green", False: "red", None: "dim"}[met]
+        table.add_row(goal.what, f"{sign} {_unit(goal.limit, goal.unit)}", measured, f"[{style}]{word}[/]")
+    console.print(table)
+
+
+def show_turns(result: dict[str, Any], console: Console) -> None:
+    """Print the three detectors side by side."""
+    table = Table(title=f"Turns, {result['turns']} with each detector", title_justify="left", show_edge=False)
+    table.add_column("")
+    names = {"chinwag": "Chinwag", "smart_turn": "Smart Turn alone", "silence_800": "800 ms of silence"}
+    for name in names.values():
+        table.add_column(name, justify="right")
+
+    def row(what: str, unit: str, *path: str) -> None:
+        values = [Goal(what, (name, *path), "<=", 0, "ms").value(result) for name in names]
+        table.add_row(what, *["–" if value is None else _unit(value, unit) for value in values])
+
+    row("cut in", "%", "cut_in_rate")
+    row("voice to voice, p50", "ms", "voice_to_voice_ms", "p50")
+    row("voice to voice, p95", "ms", "voice_to_voice_ms", "p95")
+    row("turns cut off at a mean delay of 300 ms", "%", "cutoff_at_300ms")
+    row("mean delay with 5 % of turns cut off", "ms", "delay_at_5pct_ms")
+    row("  the same, its times tuned on these turns: at 300 ms", "%", "tuned", "cutoff_at_300ms")
+    row("  … with 5 %", "ms", "tuned", "delay_at_5pct_ms")
+    row("failed", "", "failed")
+    console.print(table)
+    for name, title in names.items():
+        if "error" in result[name]:
+            console.print(f"{title}: {result[name]['error']}", style="red", markup=False)
+
+
+def show_interrupt(result: dict[str, Any], console: Console) -> None:
+    """Print both kinds of client side by side."""
+    table = Table(title=f"Interruptions, {result['trials']} trials with each", title_justify="left", show_edge=False)
+    table.add_column("")
+    table.add_column("client with chinwag events", justify="right")
+    table.add_column("stock client", justify="right")
+
+    def row(what: str, unit: str, *path: str) -> None:
+        values = [Goal(what, path, "<=", 0, "ms").value(one) for one in (result, result["stock"])]
+        table.add_row(what, *["–" if value is None else _unit(value, unit) for value in values])
+
+    row("yields after, p50", "ms", "yield_ms", "p50")
+    row("yields after, p95", "ms", "yield_ms", "p95")
+    row("silent after, p50", "ms", "stopped_ms", "p50")
+    row("silent after, p95", "ms", "stopped_ms", "p95")
+    row("yields", "%", "yield_rate")
+    row("backchannels ignored", "%", "backchannel_ignored_rate")
+    row("coughs, knocks, hums ignored", "%", "noise_ignored_rate")
+    row("goes on as it should after them", "%", "resumed_correctly_rate")
+    row("its own echo ignored", "%", "echo_ignored_rate")
+    row("yields while it hears its echo", "%", "yield_with_echo_rate")
+    row("words wrong of the interruptions", "%", "interruption_wer")
+    row("void", "", "void")
+    row("failed", "", "failed")
+    console.print(table)
+
+
 def show(result: dict[str, Any], console: Console) -> None:
-    """Print the figures as a table."""
+    """Print the figures of `latency` as a table."""
     table = Table(title=f"Latency over {result['turns']} turns", title_justify="left", show_edge=False)
     table.add_column("measured at the client's ear")
     table.add_column("p50", justify="right")
     table.add_column("p95", justify="right")
     heard = result["voice_to_voice_ms"]
     table.add_row("voice to voice", _ms(heard["p50"]), _ms(heard["p95"]), style="bold")
-    table.add_row("first partial, from the first sound", _ms(result["first_partial_ms"]["p50"]), "")
-    table.add_row("between partials", _ms(result["partial_period_ms"]["p50"]), "", end_section=True)
+    table.add_row("first partial, from the first sound", *_both(result["first_partial_ms"]))
+    table.add_row("between partials", *_both(result["partial_period_ms"]), end_section=True)
     for stage, at in result["stages_ms"].items():
         table.add_row(f"  {stage.replace('_', ' ')}, from the end of speech", _ms(at), "")
     console.print(table)
-    server, machine = result["server"], result["machine"]
-    memory = f"{machine['memory'] / 2**30:.0f} GiB"
     console.print(
         f"words wrong {result['wer']:.1%}, cut in on {result['cut_in_rate']:.0%} of turns, {result['failed']} failed"
     )
+
+
+def show_machine(result: dict[str, Any], console: Console) -> None:
+    """Print what it was measured on."""
+    server, machine = result["server"], result["machine"]
+    memory = f"{machine['memory'] / 2**30:.0f} GiB"
     console.print(
         f"server: {_or(server['rss_mb'], '.0f')} MB, {_or(server['cpu_seconds'], '.1f')} s of CPU,"
         f" ready after {_or(server['startup_s'], '.1f')} s"
@@ -67,6 +157,14 @@ def write(result: dict[str, Any], path: Path) -> None:
         raise ReportError(
             f"{path} cannot be written: {error.strerror}.", "Name a file in a folder you may write to."
         ) from None
+
+
+def _both(values: dict[str, float | None]) -> tuple[str, str]:
+    return _ms(values["p50"]), _ms(values["p95"])
+
+
+def _unit(value: float, unit: str) -> str:
+    return f"{100 * value:.1f} %" if unit == "%" else f"{value:.0f} {unit}".strip()
 
 
 def _ms(value: float | None) -> str:

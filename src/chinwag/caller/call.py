@@ -55,8 +55,16 @@ class Arrived:
         return str(self.event.get("type", ""))
 
 
-def realtime_url(url: str) -> str:
-    """The address of the wire: the usual path where there is none, and Chinwag's own events asked for.
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """A loudspeaker that the microphone hears. level: factor of amplitude. delay: seconds."""
+
+    level: float
+    delay: float
+
+
+def realtime_url(url: str, *, extended: bool = True) -> str:
+    """The address of the wire: the usual path where there is none, and Chinwag's own events asked for or not.
 
     Raises CallError where it is no address of a server.
     """
@@ -65,8 +73,9 @@ def realtime_url(url: str) -> str:
     if scheme not in ("ws", "wss") or not parts.hostname:
         raise CallError(f"{url} is not the address of a server.", f"Write it like {DEFAULT_URL}.")
     path = parts.path if parts.path.strip("/") else "/v1/realtime"
-    query = urlencode([*[pair for pair in parse_qsl(parts.query) if pair[0] != "chinwag"], ("chinwag", "events")])
-    return urlunsplit((scheme, parts.netloc, path, query, ""))
+    query = [pair for pair in parse_qsl(parts.query) if pair[0] != "chinwag"]
+    query += [("chinwag", "events")] if extended else []
+    return urlunsplit((scheme, parts.netloc, path, urlencode(query), ""))
 
 
 @contextlib.asynccontextmanager
@@ -77,14 +86,17 @@ async def call(
     playback: Playback | None = None,
     noise_dbfs: float | None = None,
     session: dict[str, Any] | None = None,
+    extended: bool = True,
 ) -> AsyncGenerator[Call, None]:
     """Connect, wait for the session, and hang up at the end.
 
     noise_dbfs: level of the noise that the microphone hears when nobody speaks; None for digital silence.
     session: sent as a session.update first.
+    extended: ask for Chinwag's own events, obey its duck and resume, and report what was played; else be a stock client
+    of the Realtime API, which only drops its sound at `speech_started`.
     Raises CallError.
     """
-    address = realtime_url(url)
+    address = realtime_url(url, extended=extended)
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     # a proxy set for the web does not lead to this machine
     proxy: Literal[True] | None = None if urlsplit(address).hostname in LOOPBACK else True
@@ -104,7 +116,7 @@ async def call(
         why = "no answer within 10 s" if isinstance(error, TimeoutError) else error.strerror or str(error)
         raise NobodyThere(f"Nothing answers at {url} ({why}).", "Start the server there with: chinwag serve") from None
     async with socket:
-        one = Call(socket, playback or Ear(), noise_dbfs)
+        one = Call(socket, playback or Ear(), noise_dbfs, extended)
         tasks = [asyncio.create_task(one._read())]
         try:
             await one._welcome()
@@ -121,8 +133,12 @@ async def call(
 class Call:
     """A conversation under way; made by `call`."""
 
-    def __init__(self, socket: ClientConnection, playback: Playback, noise_dbfs: float | None) -> None:
+    def __init__(
+        self, socket: ClientConnection, playback: Playback, noise_dbfs: float | None, extended: bool = True
+    ) -> None:
         self.playback = playback
+        self.echo: Echo | None = None
+        """Set to mix what an `Ear` hears into the microphone."""
         self.live: asyncio.Queue[Audio] | None = None
         """Set to a queue of 24 kHz sound to send that, as it comes, in place of what `say` was given."""
         self._socket = socket
@@ -134,6 +150,7 @@ class Call:
         self._item = ""
         self._reported: tuple[str, int] | None = None
         self._noise = None if noise_dbfs is None else _Noise(noise_dbfs)
+        self._extended = extended
 
     def now(self) -> float:
         """Seconds of the call's clock (`time.perf_counter`)."""
@@ -203,6 +220,10 @@ class Call:
             self.playback.receive(self._item, audio, arrived.at)
         elif arrived.type == "input_audio_buffer.speech_started":
             self.playback.flush(arrived.at)
+        elif arrived.type == "chinwag.duck" and self._extended:
+            self.playback.duck(arrived.at)
+        elif arrived.type == "chinwag.resume" and self._extended:
+            self.playback.resume(arrived.at)
         self._arrived.put_nowait(arrived)
 
     async def _speak(self) -> None:
@@ -222,7 +243,7 @@ class Call:
                 await self.send({"type": "input_audio_buffer.append", "audio": sound})
                 played = self.playback.last_played(self.now())
                 due = self.now() - told >= PLAYBACK_EVERY or self.playback.idle(self.now())
-                if played and played != self._reported and due:
+                if self._extended and played and played != self._reported and due:
                     self._reported, told = played, self.now()
                     await self.send({"type": "chinwag.playback", "item_id": played[0], "played_ms": played[1]})
             except CallError:
@@ -239,6 +260,9 @@ class Call:
             self._queued -= len(taken)
             if len(taken) < len(part):
                 self._to_say.appendleft(part[len(taken) :])
+        if self.echo is not None and isinstance(self.playback, Ear):
+            # a chunk is made when its last sample is captured, so what the ear heard by then is known
+            chunk += np.float32(self.echo.level) * self.playback.heard(self.moment(self._sent) - self.echo.delay, CHUNK)
         return chunk
 
 

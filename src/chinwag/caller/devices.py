@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from chinwag.audio import WIRE_RATE, Audio, Resampler, Samples
+from chinwag.caller.ear import DUCKED
 from chinwag.errors import ChinwagError
 
 BLOCK_S = 0.02
@@ -30,6 +31,7 @@ class Loudspeaker:
         self._resampler = Resampler(WIRE_RATE, rate)
         self._waiting: deque[tuple[str, Samples]] = deque()
         self._played: tuple[str, int] | None = None
+        self._volume = self._wanted_volume = 1.0
         self._lock = threading.Lock()
 
     def receive(self, item_id: str, audio: Audio, now: float) -> None:
@@ -44,6 +46,17 @@ class Loudspeaker:
         del now
         with self._lock:
             self._waiting.clear()
+            self._wanted_volume = 1.0
+
+    def duck(self, now: float) -> None:
+        """See `Playback.duck`."""
+        del now
+        self._wanted_volume = DUCKED
+
+    def resume(self, now: float) -> None:
+        """See `Playback.resume`."""
+        del now
+        self._wanted_volume = 1.0
 
     def last_played(self, now: float) -> tuple[str, int] | None:
         """See `Playback.last_played`. What the sound card still holds is not counted as heard."""
@@ -74,6 +87,9 @@ class Loudspeaker:
                 self._played = (item_id, before + len(taken))
                 if len(taken) < len(pcm):
                     self._waiting.appendleft((item_id, pcm[len(taken) :]))
+        # a ramp over the block, so that a change of the volume does not click
+        block *= np.linspace(self._volume, self._wanted_volume, len(block), dtype=np.float32)
+        self._volume = self._wanted_volume
 
 
 @dataclass(frozen=True)

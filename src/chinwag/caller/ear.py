@@ -14,6 +14,8 @@ from chinwag.audio import WIRE_RATE, Audio, Samples, join, silence
 
 AUDIBLE = 10 ** (-50 / 20)
 """Amplitude of -50 dBFS: a sample beyond it is heard."""
+DUCKED = 0.2
+"""Volume (-14 dB) while somebody may be interrupting."""
 
 
 class Playback(Protocol):
@@ -24,7 +26,15 @@ class Playback(Protocol):
         ...
 
     def flush(self, now: float) -> None:
-        """Drop what was not played yet."""
+        """Drop what was not played yet; what comes next is played at full volume."""
+        ...
+
+    def duck(self, now: float) -> None:
+        """Play on, but at the volume `DUCKED`."""
+        ...
+
+    def resume(self, now: float) -> None:
+        """Play at full volume again."""
         ...
 
     def last_played(self, now: float) -> tuple[str, int] | None:
@@ -55,10 +65,16 @@ class Piece:
 
 
 class Ear:
-    """A player with no delay of its own: sound is heard when it arrives, or right after what is playing."""
+    """A player with no delay of its own: sound is heard when it arrives, or right after what is playing.
+
+    volumes: (moment, factor of amplitude) of each change of the volume. dropped: (moment, samples) of each flush that
+    dropped sound.
+    """
 
     def __init__(self) -> None:
         self.pieces: list[Piece] = []
+        self.volumes: list[tuple[float, float]] = []
+        self.dropped: list[tuple[float, int]] = []
 
     def receive(self, item_id: str, audio: Audio, now: float) -> None:
         """See `Playback.receive`. A piece that comes after the last one has ended is heard at once."""
@@ -67,9 +83,47 @@ class Ear:
 
     def flush(self, now: float) -> None:
         """See `Playback.flush`."""
+        received = sum(len(piece.pcm) for piece in self.pieces)
         for piece in self.pieces:
             piece.pcm = piece.pcm[: piece.played(now)]
         self.pieces = [piece for piece in self.pieces if len(piece.pcm)]
+        if lost := received - sum(len(piece.pcm) for piece in self.pieces):
+            self.dropped.append((now, lost))
+        self.resume(now)
+
+    def duck(self, now: float) -> None:
+        """See `Playback.duck`."""
+        self._turn_to(now, DUCKED)
+
+    def resume(self, now: float) -> None:
+        """See `Playback.resume`."""
+        self._turn_to(now, 1.0)
+
+    def volume(self, now: float) -> float:
+        """Factor of amplitude at that moment."""
+        return next((factor for moment, factor in reversed(self.volumes) if moment <= now), 1.0)
+
+    def _turn_to(self, now: float, factor: float) -> None:
+        if self.volume(now) != factor:
+            self.volumes.append((now, factor))
+
+    def heard(self, start: float, count: int, item_id: str | None = None) -> Samples:
+        """What reached the ear in `count` samples (24 kHz) from that moment on, of one item or of all."""
+        pcm = np.zeros(count, np.float32)
+        end = start + count / WIRE_RATE
+        for piece in reversed(self.pieces):
+            if piece.end <= start:
+                break
+            if piece.start >= end or item_id not in (None, piece.item_id):
+                continue
+            at = round((piece.start - start) * WIRE_RATE)
+            part = piece.pcm[max(-at, 0) : max(count - at, 0)]
+            pcm[max(at, 0) : max(at, 0) + len(part)] = part
+        for place, (moment, factor) in enumerate(self.volumes):
+            until = self.volumes[place + 1][0] if place + 1 < len(self.volumes) else end
+            first, last = (min(max(round((at - start) * WIRE_RATE), 0), count) for at in (moment, until))
+            pcm[first:last] *= np.float32(factor)
+        return pcm
 
     def last_played(self, now: float) -> tuple[str, int] | None:
         """See `Playback.last_played`."""

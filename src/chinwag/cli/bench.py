@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +12,29 @@ import typer
 from rich.console import Console
 
 from chinwag import config
-from chinwag.bench import corpus, latency, make_corpus, report
+from chinwag.bench import conversation, corpus, goals, interrupt, latency, make_corpus, plots, report, turns
+from chinwag.bench.corpus import Recording
 from chinwag.bench.machine import machine
 from chinwag.caller.local_server import local_server
 from chinwag.weights import Store
 
 app = typer.Typer(no_args_is_help=True, help="Measure a server as a caller lives it.")
+
+Url = Annotated[
+    str | None,
+    typer.Option(help="A running server, like ws://127.0.0.1:8000/v1/realtime; without it, one is started."),
+]
+Json = Annotated[Path | None, typer.Option(help="Write the figures here.")]
+Plot = Annotated[Path | None, typer.Option(help="Draw them here, as .png, .svg or .pdf; needs chinwag[bench].")]
+Corpus = Annotated[
+    Path | None,
+    typer.Option("--corpus", help="Mono WAVs, each with NAME.json; without it, one is made with the Kokoro voices."),
+]
+Key = Annotated[str | None, typer.Option(help="The server's key, where it wants one.")]
+
+Tell = Callable[[str], None]
+Made = Callable[[Store, Tell], Awaitable[list[Recording]]]
+Measure = Callable[[str, Sequence[Recording]], Awaitable[dict[str, Any]]]
 
 
 @app.callback()
@@ -26,48 +44,137 @@ def bench() -> None:
 
 @app.command("latency")
 def latency_command(
-    url: Annotated[
-        str | None,
-        typer.Option(help="A running server, like ws://127.0.0.1:8000/v1/realtime; without it, one is started."),
-    ] = None,
-    turns: Annotated[int, typer.Option(min=1, help="How many turns of one conversation to hold.")] = 20,
-    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--corpus", help="Mono WAVs, each with NAME.json; without it, one is made with the Kokoro voices."
-        ),
-    ] = None,
-    api_key: Annotated[str | None, typer.Option(help="The server's key, where it wants one.")] = None,
+    url: Url = None,
+    turns: Annotated[int, typer.Option(min=1, help="How many turns of one conversation to hold.")] = 60,
+    json: Json = None,
+    plot: Plot = None,
+    folder: Corpus = None,
+    api_key: Key = None,
 ) -> None:
     """Time from the last sound of a question to the first sound of its answer."""
-    out, err = Console(), Console(stderr=True)
-    if json is not None:
-        report.check(json)
-    result = asyncio.run(_latency(url, turns, folder, api_key, err))
+    out, tell = Console(), _teller()
+    _check(json, plot)
+
+    async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
+        return await latency.run(
+            at, recordings, turns, api_key=api_key, on_turn=lambda turn: tell(report.turn_line(turn))
+        )
+
+    result = asyncio.run(_measured(url, folder, make_corpus.default_corpus, measure, tell))
+    result["goals"] = goals.verdicts(result, goals.LATENCY)
     report.show(result, out)
-    if json is not None:
-        report.write(result, json)
+    report.show_goals(result, goals.LATENCY, out, "Goals, embedded engines on two cores")
+    report.show_machine(result, out)
+    _write(result, json, plot, plots.latency)
 
 
-async def _latency(
-    url: str | None, turns: int, folder: Path | None, api_key: str | None, err: Console
-) -> dict[str, Any]:
-    def tell(line: str) -> None:
-        err.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
+@app.command("turns")
+def turns_command(
+    url: Url = None,
+    turns_: Annotated[int, typer.Option("--turns", min=1, help="How many turns to hold with each detector.")] = 60,
+    json: Json = None,
+    plot: Plot = None,
+    folder: Corpus = None,
+    api_key: Key = None,
+) -> None:
+    """How often it answers into a pause, beside fixed silence and Smart Turn alone: three conversations."""
+    out, tell = Console(), _teller()
+    _check(json, plot)
 
-    if folder is not None:
-        recordings = corpus.load(folder)
-    else:
-        recordings = await make_corpus.default_corpus(Store(config.load().weights), tell)
+    async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
+        def on_turn(detector: str, turn: dict[str, Any]) -> None:
+            tell(f"{detector}: {report.turn_line(turn)}")
+
+        return await turns.run(at, recordings, turns_, api_key=api_key, on_turn=on_turn)
+
+    result = asyncio.run(_measured(url, folder, make_corpus.default_corpus, measure, tell))
+    wanted = goals.turns(result)
+    result["goals"] = goals.verdicts(result, wanted)
+    report.show_turns(result, out)
+    report.show_goals(result, wanted, out, "Goals")
+    report.show_machine(result, out)
+    _write(result, json, plot, plots.turns)
+
+
+@app.command("interrupt")
+def interrupt_command(
+    url: Url = None,
+    turns: Annotated[int, typer.Option(min=1, help="How many trials to hold with each kind of client.")] = 60,
+    json: Json = None,
+    plot: Plot = None,
+    folder: Corpus = None,
+    api_key: Key = None,
+) -> None:
+    """Whether it stops when interrupted and goes on when it was none, for the page and for a stock client."""
+    out, tell = Console(), _teller()
+    _check(json, plot)
+
+    async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
+        def on_trial(client: str, trial: dict[str, Any]) -> None:
+            tell(f"{client}: {report.trial_line(trial)}")
+
+        return await interrupt.run(at, recordings, turns, api_key=api_key, on_trial=on_trial)
+
+    result = asyncio.run(_measured(url, folder, make_corpus.interruptions, measure, tell))
+    both = (*goals.INTERRUPT_PAGE, *goals.INTERRUPT_STOCK)
+    result["goals"] = goals.verdicts(result, both)
+    report.show_interrupt(result, out)
+    report.show_goals(result, goals.INTERRUPT_PAGE, out, "Goals, client with chinwag events")
+    report.show_goals(result, goals.INTERRUPT_STOCK, out, "Goals, stock client")
+    report.show_machine(result, out)
+    _write(result, json, plot, plots.interrupt)
+
+
+@app.command("conversation")
+def conversation_command(
+    output: Annotated[Path, typer.Option(help="Write OUTPUT.wav, OUTPUT.svg and OUTPUT.json.")],
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    """Record a scripted conversation of about two minutes, both sides, with its timeline."""
+    out, tell = Console(), _teller()
+    files = {kind: output.with_name(f"{output.name}.{kind}") for kind in ("wav", "svg", "json")}
+    _check(files["json"], files["svg"])
+
+    async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
+        return await conversation.run(at, recordings, files["wav"], api_key=api_key, tell=tell)
+
+    result = asyncio.run(_measured(url, None, make_corpus.script, measure, tell))
+    conversation.show(result, out)
+    _write(result, files["json"], files["svg"], plots.timeline)
+    out.print(f"Written: {', '.join(str(file) for file in files.values())}", highlight=False)
+
+
+async def _measured(url: str | None, folder: Path | None, made: Made, measure: Measure, tell: Tell) -> dict[str, Any]:
+    """Measure the server at the address, or one that is started for it, with the folder's recordings or made ones."""
+    recordings = corpus.load(folder) if folder is not None else await made(Store(config.load().weights), tell)
     startup = None
     async with contextlib.AsyncExitStack() as stack:
         if url is None:
             server = await stack.enter_async_context(local_server(tell))
             url, startup = server.url, server.startup_s
-        result = await latency.run(
-            url, recordings, turns, api_key=api_key, on_turn=lambda turn: tell(report.turn_line(turn))
-        )
+        result = await measure(url, recordings)
     if startup is not None:
         result["server"]["startup_s"] = round(startup, 2)
-    return {**result, "machine": machine()}
+    return {**result, "corpus": str(folder or "made"), "machine": machine()}
+
+
+def _teller() -> Tell:
+    console = Console(stderr=True)
+    return lambda line: console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
+
+
+def _check(json: Path | None, plot: Path | None) -> None:
+    if json is not None:
+        report.check(json)
+    if plot is not None:
+        plots.check(plot)
+
+
+def _write(
+    result: dict[str, Any], json: Path | None, plot: Path | None, draw: Callable[[dict[str, Any], Path], None]
+) -> None:
+    if json is not None:
+        report.write(result, json)
+    if plot is not None:
+        draw(result, plot)

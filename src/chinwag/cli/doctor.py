@@ -177,7 +177,7 @@ async def engines(config: Config, store: Store) -> AsyncIterator[Check]:
                     f"chinwag serve fetches them; or now: chinwag models pull {' '.join(missing)}",
                 )
                 continue
-            options = EngineOptions(settings, {weight: store.folder(weight) for weight in needs})
+            options = EngineOptions.gathered(kind, settings, store.folder)
             async with _loaded(kind, options) as (engine, load_ms):
                 detail, sound = await _try(task, engine, heard)
                 heard = sound or heard
