@@ -34,7 +34,7 @@ serve: setup  ## start Chinwag at http://localhost:8000 (ARGS="--port 9000" for 
 
 test: setup-dev  ## every test, a real browser's among them (ARGS="-m unit" for some)
 	@$(BIN)/chinwag models pull $(TEST_WEIGHTS)
-	@CHINWAG_BROWSER="$$($(BIN)/python scripts/browser.py)" && export CHINWAG_BROWSER && $(BIN)/python -m pytest $(ARGS)
+	@CHINWAG_BROWSER="$$($(BIN)/python scripts/fetch_browser.py)" && export CHINWAG_BROWSER && $(BIN)/python -m pytest $(ARGS)
 
 check: setup-dev  ## lint, format, types, import rule
 	@$(BIN)/ruff check --no-cache
