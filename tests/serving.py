@@ -78,8 +78,12 @@ def serving(*flags: str, env: dict[str, str] | None = None, cwd: Path | None = N
 
 
 def start(*flags: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.Popen[str]:
-    """The bare process, its two outputs as one. LLM "auto" must not find a developer's own Ollama."""
-    environment = {**os.environ, "OLLAMA_HOST": "http://127.0.0.1:9", "COLUMNS": "200", **(env or {})}
+    """The bare process, its two outputs as one. LLM "auto" must not find a developer's own Ollama.
+
+    The model writes what it thinks likeliest: at its usual temperature it now and then refuses what a test asks for.
+    """
+    usual = {"OLLAMA_HOST": "http://127.0.0.1:9", "CHINWAG_LLM__TEMPERATURE": "0", "COLUMNS": "200"}
+    environment = {**os.environ, **usual, **(env or {})}
     command = [sys.executable, "-m", "chinwag", "serve", *flags]
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
