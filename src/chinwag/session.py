@@ -315,9 +315,6 @@ class Session:
             return
         self._answers.draft(text, settings.manner)
 
-    def went_on(self) -> None:
-        """They had not; the draft is dropped as soon as there are other words."""
-
     def judged(self, judgement: Judgement) -> None:
         """What is thought of a silence."""
         known = (judgement.silence_s, judgement.finished, judgement.wait_s, judgement.looks)

@@ -265,7 +265,6 @@ class Listener:
         if silent_s >= HESITATION_S:
             self.rhythm.hesitated(silent_s)
         so_far.pause = Pause()
-        self._hearer.went_on()
 
     # --- have they finished? ---------------------------------------------------------------------------------
 

@@ -102,9 +102,6 @@ class Hearer(Protocol):
     def likely_end(self, text: str) -> None:
         """These may be all the words."""
 
-    def went_on(self) -> None:
-        """After a silence there is sound again."""
-
     def judged(self, judgement: Judgement) -> None:
         """What is thought of the silence."""
 
