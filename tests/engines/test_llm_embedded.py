@@ -60,7 +60,7 @@ async def busy_slots(chat: EmbeddedChat) -> int:
 
 
 async def test_it_answers_and_finds_its_prompt_again() -> None:
-    async with watched("embedded, loading"), loaded(EmbeddedChat, LlmSettings(slots=2)) as chat:
+    async with watched("embedded, loading"), loaded(EmbeddedChat, LlmSettings(temperature=0, slots=2)) as chat:
         assert chat.model == "qwen2.5-coder-0.5b"
         child = psutil.Process(chat._server.pid)
         async with watched("embedded"):
@@ -80,7 +80,7 @@ async def test_it_answers_and_finds_its_prompt_again() -> None:
 
 
 async def test_closing_frees_the_slot_and_conversations_do_not_mix() -> None:
-    async with loaded(EmbeddedChat, LlmSettings(slots=2)) as chat:
+    async with loaded(EmbeddedChat, LlmSettings(temperature=0, slots=2)) as chat:
         async with aclosing(chat.chat(STORY, cache_key="a", max_tokens=400)) as deltas:
             for _ in range(5):
                 await anext(deltas)
@@ -106,7 +106,7 @@ async def test_closing_frees_the_slot_and_conversations_do_not_mix() -> None:
 
 
 async def test_a_chat_takes_over_from_a_prefill() -> None:
-    async with loaded(EmbeddedChat, LlmSettings(slots=2)) as chat:
+    async with loaded(EmbeddedChat, LlmSettings(temperature=0, slots=2)) as chat:
         long = [asks("The river ran past the old mill and the children played there. " * 60)]
         prefill = asyncio.create_task(chat.prefill(long, cache_key="a"))
         await asyncio.sleep(0.5)
@@ -125,7 +125,7 @@ async def test_a_chat_takes_over_from_a_prefill() -> None:
 
 
 async def test_a_server_that_dies_fails_one_reply_and_is_started_again() -> None:
-    async with loaded(EmbeddedChat, LlmSettings(slots=1)) as chat:
+    async with loaded(EmbeddedChat, LlmSettings(temperature=0, slots=1)) as chat:
         async with aclosing(chat.chat(STORY, cache_key="a", max_tokens=400)) as deltas:
             await anext(deltas)
             psutil.Process(chat._server.pid).kill()
@@ -137,7 +137,7 @@ async def test_a_server_that_dies_fails_one_reply_and_is_started_again() -> None
 
 
 async def test_only_this_program_may_ask_and_too_long_a_prompt_is_told() -> None:
-    async with loaded(EmbeddedChat, LlmSettings(slots=1, context_tokens=512)) as chat:
+    async with loaded(EmbeddedChat, LlmSettings(temperature=0, slots=1, context_tokens=512)) as chat:
         async with httpx.AsyncClient(base_url=chat._server.address, trust_env=False) as stranger:
             assert (await stranger.get("/v1/chat/completions")).status_code in (401, 404)
             assert (await stranger.post("/completion", json={"prompt": "Hi"})).status_code == 401
