@@ -66,7 +66,8 @@ async def _turn(
             before = np.concatenate([said, spoken[:cut]])
             yield Sound(Point("cut", name, False, None, asked), before, room(LISTEN_RATE // 2))
         said = np.concatenate([said, spoken])
-        yield Sound(Point("made", name, last, None, asked), said, room(LISTEN_RATE // 2))
+        source = "two" if not last and parts[number][-1] in ".?!" else "made"
+        yield Sound(Point(source, name, last, None, asked), said, room(LISTEN_RATE // 2))
         said = np.concatenate([said, room(round(rng.uniform(0.3, 1.2) * LISTEN_RATE))])
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from chinwag.audio import LISTEN_RATE, Audio, Samples
 from chinwag.config import LlmSettings, SttSettings, TurnSettings, WeightsSettings
 from chinwag.engines.llm.embedded import EmbeddedChat
-from chinwag.engines.protocols import Engine, EngineOptions, Message
+from chinwag.engines.protocols import Ending, Engine, EngineOptions, Message
 from chinwag.engines.stt.moonshine import Moonshine
 from chinwag.engines.turn.smart_turn import SmartTurn
 from chinwag.listen.form import bare_words
@@ -35,7 +35,8 @@ E = TypeVar("E", bound=Engine)
 class Point:
     """Somebody fell silent.
 
-    source: "made", "cut" (made, and cut off in mid-clause) or "recorded". group: the recording it is from.
+    source: "made", "two" (made, between two whole sentences), "cut" (made, and cut off in mid-clause) or "recorded".
+    group: the recording it is from.
     finished: they had nothing to add. pause_s: where they went on, after how long, as far as that is real.
     asked: what had been said to them.
     """
@@ -48,6 +49,7 @@ class Point:
     text: str = ""
     sure: float = 1.0
     sense: float | None = None
+    whole: float | None = None
     ear: float | None = None
     language: str = "en"
 
@@ -81,11 +83,12 @@ class Judges:
         utterance.push(Audio(_followed(sound, WORDS_AT_S), LISTEN_RATE))
         words = await utterance.finish()
         ear = await self._ear.judge(Audio(_followed(sound, rng.uniform(*EAR_AT_S)), LISTEN_RATE), "", [])
-        sense = await self.sense(words.text, sound.point.asked)
-        return replace(sound.point, text=words.text, sure=words.confidence, sense=sense, ear=ear)
+        end = await self.expected(words.text, sound.point.asked)
+        sense, whole = (end.sentence, end.turn) if end else (None, None)
+        return replace(sound.point, text=words.text, sure=words.confidence, sense=sense, whole=whole, ear=ear)
 
-    async def sense(self, text: str, asked: str = "") -> float | None:
-        """P(the sentence ends here) of the answering model, for words without the transcriber's closing mark."""
+    async def expected(self, text: str, asked: str = "") -> Ending | None:
+        """What the answering model expects, for words without the transcriber's closing mark."""
         bare = bare_words(text)
         if not bare:
             return None

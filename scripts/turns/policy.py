@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 EAR_ASKED_S, EAR_KNOWN_S = 0.2, 0.3
 """Silence at which the ear is asked, and at which its answer is there (75 to 150 ms on two cores)."""
 
-EAR_COSTS_S = 0.075
+EAR_COSTS_S = 0.15
 """By this much a draft comes later for an ear that is asked meanwhile, measured on two cores."""
 
 MADE_PAUSES_S = (0.3, 0.525, 0.75, 0.975, 1.2)
@@ -30,7 +30,7 @@ HESITATION_S = 0.2
 
 PENALTIES_S = tuple(float(round(value, 3)) for value in np.geomspace(0.2, 40.0, 90))
 SOFTEN_S = (0.03, 0.05, 0.08)
-TARGETS: dict[Eagerness, float] = {"high": 0.15, "auto": 0.10, "medium": 0.05, "low": 0.02}
+TARGETS: dict[Eagerness, float] = {"high": 0.2, "auto": 0.15, "medium": 0.05, "low": 0.02}
 """Cut-offs for each turn that there may be, with a speaker who is not known yet. eot-bench compares delays at 5 %;
 "auto" begins brisker, since one cut-off is enough for the rhythm to make it wait."""
 
@@ -65,9 +65,9 @@ class Heard:
     first: Array
     second: Array
 
-    def only(self, source: str) -> Heard:
-        """Those of one source."""
-        keep = [place for place, point in enumerate(self.points) if point.source == source]
+    def only(self, *sources: str) -> Heard:
+        """Those of these sources."""
+        keep = [place for place, point in enumerate(self.points) if point.source in sources]
         return Heard([self.points[place] for place in keep], self.first[keep], self.second[keep])
 
 

@@ -16,7 +16,7 @@ FOLDS = 10
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
 
 
-RISING = frozenset({"sense", "sense_trusted", "no_sense", "ear", "ear_doubted"})
+RISING = frozenset({"sense", "sense_trusted", "no_sense", "whole", "ear", "ear_doubted"})
 """Features that can only speak for an end: where so few points say otherwise, it is chance."""
 
 

@@ -22,9 +22,9 @@ from turns.policy import (
     waits,
     waits_as_it_learns,
 )
-from turns.weigh import Result
+from turns.weigh import MADE, Result
 
-SOURCES = ("made", "recorded")
+SOURCES = {"made": MADE, "recorded": ("recorded",)}
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 880, 380, 58, 44, 20, 52
 LONGEST_S, MOST = 1.6, 0.6
 COLOURS = {"Chinwag": "#1f6feb", "Smart Turn alone": "#d97706", "silence alone": "#7d8590"}
@@ -36,8 +36,8 @@ def tables(result: Result) -> str:
     lines += [
         f"| {name} | " + " | ".join(f"{v:.2f}" for v in found.values()) + " |" for name, found in result.aucs.items()
     ]
-    for source in SOURCES:
-        heard = result.heard.only(source)
+    for source, kinds in SOURCES.items():
+        heard = result.heard.only(*kinds)
         ends = sum(point.finished for point in heard.points)
         lines += ["", f"{source}: {ends} ends, {len(heard.points) - ends} pauses", ""]
         lines += [
@@ -78,7 +78,7 @@ def _row(name: str, found: Cost) -> str:
 
 def curves(result: Result, source: str) -> dict[str, list[Cost]]:
     """Every way of deciding, over all its settings."""
-    heard = result.heard.only(source)
+    heard = result.heard.only(*SOURCES[source])
     return {
         "Chinwag": sweep(heard, result.numbers.waiting, result.numbers.pauses),
         "Smart Turn alone": ear_alone(heard.points),

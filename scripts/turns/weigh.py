@@ -15,10 +15,12 @@ from turns.points import Point
 from turns.policy import HESITATION_S, Heard, best_waiting
 from turns.regression import Array, auc, fit, unseen
 
-SHARES = {"made": 0.85, "cut": 0.05, "recorded": 0.1}
+SHARES = {"made": 0.7, "two": 0.15, "cut": 0.05, "recorded": 0.1}
 """What each source's points weigh together: recorded people are few, and a cut in fluent speech is nobody's pause."""
 
-OF_LOOK = {"sense": ("sense", "sense_trusted", "no_sense", "trust"), "ear": ("ear",), "form": FEATURES}
+MADE = ("made", "two")
+
+OF_LOOK = {"sense": ("sense", "sense_trusted", "no_sense", "whole", "trust"), "ear": ("ear",), "form": FEATURES}
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def fit_all(points: Sequence[Point]) -> Result:
     finished = np.array([float(point.finished) for point in points])
     weights = _weights(points)
     groups = [point.group for point in points]
-    rows = [features(Looks(p.text, p.sure, p.sense, p.ear, p.language)) for p in points]
+    rows = [features(Looks(p.text, p.sure, p.sense, _melody(p, points), p.language, p.whole)) for p in points]
     models: dict[str, Weights] = {}
     chances: dict[str, Array] = {}
     for looks in LOOKS:
@@ -51,10 +53,17 @@ def fit_all(points: Sequence[Point]) -> Result:
     ear = np.array([log_odds(point.ear if point.ear is not None else 0.5) for point in points])
     scores = {"sense": sense, "ear": ear, "sum of log-odds": sense + ear}
     scores |= {f"fitted: {looks}": chance for looks, chance in chances.items()}
-    waiting = best_waiting(heard.only("made"), people)
+    waiting = best_waiting(heard.only(*MADE), people)
     kinds = Counter(f"{point.source} {'ends' if point.finished else 'pauses'}" for point in points)
     numbers = Fitted(fitted_on=dict(sorted(kinds.items())), looks=models, pauses=people, waiting=waiting)
     return Result(numbers, heard, {name: _aucs(points, score, finished) for name, score in scores.items()})
+
+
+def _melody(point: Point, points: Sequence[Point]) -> float | None:
+    """What the ear said of it, save between two sentences: a made voice says each as if no other followed."""
+    if point.source != "two":
+        return point.ear
+    return float(np.median([other.ear for other in points if other.source == "made" and other.ear is not None]))
 
 
 def _weights(points: Sequence[Point]) -> Array:
@@ -70,7 +79,7 @@ def _weights(points: Sequence[Point]) -> Array:
 
 def _aucs(points: Sequence[Point], score: Array, finished: Array) -> dict[str, float]:
     found = {}
-    for name, sources in (("made", ("made",)), ("made, cuts too", ("made", "cut")), ("recorded", ("recorded",))):
+    for name, sources in (("made", MADE), ("made, cuts too", (*MADE, "cut")), ("recorded", ("recorded",))):
         those = np.array([point.source in sources for point in points])
         found[name] = auc(score[those], finished[those])
     return found

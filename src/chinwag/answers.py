@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from chinwag.audio import LISTEN_RATE
-from chinwag.engines.protocols import Engines, Message
+from chinwag.engines.protocols import Ending, Engines, Message
 from chinwag.events import Event, ReplyAudio, TurnTraced
 from chinwag.ids import new_id
 from chinwag.listen.form import bare_words, word_key
@@ -46,7 +46,7 @@ class _Draft:
 class Answers:
     """At most one is being given, and one drafted.
 
-    emit: is told of all that happens. sensed: is told P(the words end there) for each text that was read ahead.
+    emit: is told of all that happens. sensed: is told what the model expects behind each text that was read ahead.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Answers:
         history: History,
         key: str,
         emit: Callable[[Event], None],
-        sensed: Callable[[str, float | None], None],
+        sensed: Callable[[str, Ending | None], None],
     ) -> None:
         self._engines, self._history, self._key = engines, history, key
         self._emit, self._sensed = emit, sensed
@@ -106,10 +106,10 @@ class Answers:
             messages = self._history.prompt(instructions, said=bare_words(said))
             if not messages:
                 continue
-            sense = await self._engines.llm.prefill(messages, cache_key=self._key)
+            expected = await self._engines.llm.prefill(messages, cache_key=self._key)
             self._read = said
             if said:
-                self._sensed(said, sense)
+                self._sensed(said, expected)
 
     def forget_reading(self) -> None:
         """The conversation has changed before its end: what was read of it no longer counts."""

@@ -48,11 +48,12 @@ async def test_ends_are_told_from_pauses_before_and_after_the_ear_is_asked() -> 
                 {"role": "system", "content": COMPANION},
                 {"role": "user", "content": bare_words(words.text)},
             ]
-            sense = await chat.prefill(prompt, cache_key="test")
-            assert sense is not None
+            expected = await chat.prefill(prompt, cache_key="test")
+            assert expected is not None
+            sense, whole = expected.sentence, expected.turn
             ear = await judge.judge(Audio(then_silence(said, 0.2).pcm, said.rate), words.text, [])
-            first = Looks(words.text, words.confidence, sense)
-            return first, Looks(words.text, words.confidence, sense, ear)
+            first = Looks(words.text, words.confidence, sense, whole=whole)
+            return first, Looks(words.text, words.confidence, sense, ear, whole=whole)
 
         ends = [await looked_at(text) for text in ENDS]
         pauses = [await looked_at(text) for text in PAUSES]

@@ -15,7 +15,7 @@ from gguf import GGUFReader, GGUFWriter
 from gguf.quants import dequantize, quantize
 
 from chinwag.engines.llm import requantize
-from chinwag.engines.llm.embedded import ending
+from chinwag.engines.llm.embedded import sentence_end, turn_end
 from chinwag.engines.llm.requantize import SUFFIX, fast_file
 
 pytestmark = pytest.mark.unit
@@ -26,19 +26,29 @@ def likeliest(*pairs: tuple[str, float]) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize(
-    ("pairs", "chance"),
+    ("pairs", "chance", "mark"),
     [
-        ([(".", 0.5), ("?", 0.25), ("!", 0.125), (" and", 0.125)], 0.875),
-        ([("", 0.9), (" to", 0.1)], 0.9),  # the end of the turn has no text
-        ([(" ?", 0.5), ("?\n", 0.25), ("...", 0.125)], 0.875),
-        ([(" to", 0.6), (",", 0.3), (" .5", 0.0001)], 0.0001),
-        ([("a.", 0.9), ("'?", 0.1)], 0.0),
-        ([(".", 0.7), ("", 0.7)], 1.0),  # rounding never makes it more than certain
-        ([], 0.0),
+        ([(".", 0.5), ("?", 0.25), ("!", 0.125), (" and", 0.125)], 0.875, "."),
+        ([("", 0.9), (" to", 0.1)], 0.9, ""),  # the end of the turn has no text
+        ([("", 0.6), ("?", 0.2)], 0.8, "?"),
+        ([(" .", 0.25), ("?\n", 0.5), ("...", 0.125)], 0.875, "?"),
+        ([(" to", 0.6), (",", 0.3), (" .5", 0.0001)], 0.0001, "."),
+        ([("a.", 0.9), ("'?", 0.1)], 0.0, ""),
+        ([(".", 0.7), ("", 0.7)], 1.0, "."),  # rounding never makes it more than certain
+        ([], 0.0, ""),
     ],
 )
-def test_the_sense_is_what_is_given_to_the_end_of_the_sentence(pairs: list[tuple[str, float]], chance: float) -> None:
-    assert ending(likeliest(*pairs)) == pytest.approx(chance)
+def test_the_sense_is_what_is_given_to_the_end_of_the_sentence(
+    pairs: list[tuple[str, float]], chance: float, mark: str
+) -> None:
+    found, end = sentence_end(likeliest(*pairs))
+    assert found == pytest.approx(chance)
+    assert end == mark
+
+
+def test_the_turn_ends_where_no_text_follows_the_sentence() -> None:
+    assert turn_end(likeliest(("", 0.25), (" What", 0.5), ("\n", 0.125), ("", 0.125))) == pytest.approx(0.5)
+    assert turn_end(likeliest((" What", 1.0))) == 0.0
 
 
 # --- a faster file ------------------------------------------------------------------------------------------------

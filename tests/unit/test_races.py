@@ -34,7 +34,7 @@ from chinwag.engines.fake import (
     FakeVoice,
     loud,
 )
-from chinwag.engines.protocols import Delta, Transcript
+from chinwag.engines.protocols import Delta, Ending, Transcript
 from chinwag.errors import EngineError
 from chinwag.events import Event
 from chinwag.listen.endpoint import Endpointer
@@ -128,7 +128,7 @@ class Chat(FakeChat):
         finally:
             self.calls -= 1
 
-    async def prefill(self, messages: Any, *, cache_key: str = "") -> float | None:
+    async def prefill(self, messages: Any, *, cache_key: str = "") -> Ending | None:
         with contextlib.suppress(EngineError):  # it is a hint, and never raises
             await self.trouble()
             return await super().prefill(messages, cache_key=cache_key)

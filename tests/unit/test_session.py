@@ -98,8 +98,8 @@ async def test_live_words_come_often_and_seldomer_while_an_answer_is_begun(sense
     ("sense", "ear", "shortest", "longest"),
     [
         (0.97, 0.0, 0.1, 0.2),  # the words are enough: the ear is not even asked
-        (0.02, 1.0, 0.8, 1.2),
-        (0.02, 0.0, 1.5, 2.0),
+        (0.05, 1.0, 0.8, 1.2),
+        (0.05, 0.0, 1.3, 1.7),
         (0.0, 1.0, 2.0, 3.0),
         (None, 1.0, 0.6, 1.0),  # a model that cannot tell: by the words alone
     ],
@@ -114,7 +114,7 @@ async def test_a_sure_end_is_answered_sooner_than_a_doubtful_one(
         assert shortest <= talker.when(SpeechStopped) - 1.0 <= longest
         judged = talker.all(SilenceJudged)[-1]
         assert judged.looks.get("sense") == sense
-        assert ("ear" in judged.looks) is (sense == 0.02), "it is asked where the words leave it open"
+        assert ("ear" in judged.looks) is (sense == 0.05), "it is asked where the words leave it open"
         assert judged.wait_s == pytest.approx(talker.when(SpeechStopped) - 1.0, abs=0.06)
         assert judged.speech_end_ms == pytest.approx(1000, abs=10)
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio
-from chinwag.engines.protocols import Delta, EngineOptions, Engines, Message, Transcript, Usage
+from chinwag.engines.protocols import Delta, Ending, EngineOptions, Engines, Message, Transcript, Usage
 
 
 class _Fake:
@@ -120,6 +120,7 @@ class FakeChat(_Fake):
     prefilled: list[list[Message]] = field(default_factory=list)
     prefill_s: float = 0.02
     sense: Callable[[str], float | None] = lambda words: 0.97
+    whole: Callable[[str], float | None] = lambda words: None
     closed: int = 0
     _answer: str = ""
 
@@ -144,11 +145,12 @@ class FakeChat(_Fake):
         finally:
             self.closed += 1
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> float | None:
-        """Note it in `prefilled`, and tell what `sense` says of the last message's words."""
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> Ending | None:
+        """Note it in `prefilled`, and tell what `sense` and `whole` say of the last message's words."""
         self.prefilled.append(list(messages))
         await asyncio.sleep(self.prefill_s)
-        return self.sense(messages[-1]["content"]) if messages else None
+        sense = self.sense(messages[-1]["content"]) if messages else None
+        return None if sense is None else Ending(sense, self.whole(messages[-1]["content"]))
 
 
 @dataclass

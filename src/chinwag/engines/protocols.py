@@ -61,6 +61,18 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """What a model expects behind the last word of a prompt.
+
+    sentence: P(the sentence ends there), 0 to 1. turn: P(nothing follows that sentence), given that it ends; None where
+    that was not asked for.
+    """
+
+    sentence: float
+    turn: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """A piece of a chat model's answer: some text, or how it ended with what it cost."""
 
@@ -182,11 +194,11 @@ class ChatModel(Engine, Protocol):
         """
         ...
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> float | None:
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> Ending | None:
         """Read the prompt into the cache ahead of `chat`; a hint that may do nothing, and never raises.
 
-        Returns P(the last message ends right behind its last word), 0 to 1, as the model expects it to go on; None
-        where it cannot tell.
+        Returns whether the last message ends right behind its last word, as the model expects it to go on; None where
+        it cannot tell.
         """
         ...
 

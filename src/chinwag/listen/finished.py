@@ -54,13 +54,18 @@ SENSELESS = -3.0
 """Log-odds below which the model is sure that the sentence goes on. What follows a whole one is never that sure."""
 
 
+SELDOM_WHOLE = 0.3
+"""P(no other sentence follows) where the model was not asked: what it gives to most ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Looks:
     """What is known at a silence.
 
     text: the words so far. sure: the transcriber's mean probability of its tokens.
-    sense: the answering model's P(the sentence ends here), None where it cannot tell. ear: the turn judge's
-    P(finished), None until it has been asked. language: BCP 47, None where it is not known.
+    sense: the answering model's P(the sentence ends here), None where it cannot tell. whole: its P(no other sentence
+    follows that one), None where it was not asked. ear: the turn judge's P(finished), None until it has been asked.
+    language: BCP 47, None where it is not known.
     """
 
     text: str
@@ -68,6 +73,7 @@ class Looks:
     sense: float | None = None
     ear: float | None = None
     language: str | None = "en"
+    whole: float | None = None
 
     @property
     def named(self) -> str:
@@ -106,6 +112,7 @@ def features(looks: Looks) -> dict[str, float]:
         "sense": sense,
         "sense_trusted": sense * trust,
         "no_sense": min(sense - SENSELESS, 0.0) * trust,
+        "whole": log_odds(looks.whole if looks.whole is not None else SELDOM_WHOLE),
         "ear": ear,
         "ear_doubted": ear * (1.0 - trust),
         "trust": trust,

@@ -16,7 +16,7 @@ FITTED = Path(__file__).with_name("fitted.json")
 LOOKS = ("form", "sense+form", "ear+form", "sense+ear+form", "ear")
 """Sets of looks that can be there; the last is for a language of whose words nothing is known."""
 
-FEATURES = ("sense", "sense_trusted", "no_sense", "ear", "ear_doubted", "trust", *form.FEATURES)
+FEATURES = ("sense", "sense_trusted", "no_sense", "whole", "ear", "ear_doubted", "trust", *form.FEATURES)
 """What a model may weigh."""
 
 Eagerness = Literal["low", "medium", "high", "auto"]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Audio
-from chinwag.engines.protocols import Transcriber, Transcript, TurnJudge, Utterance, Vad, VadStream
+from chinwag.engines.protocols import Ending, Transcriber, Transcript, TurnJudge, Utterance, Vad, VadStream
 from chinwag.listen.asking import Asking
 from chinwag.listen.echo import EchoGate
 from chinwag.listen.finished import Looks, finished
@@ -120,9 +120,9 @@ class Listener:
         """A manual buffer has come to its limit."""
         return not self._hearing.automatic and self.buffered_s > LONGEST_BUFFER_S
 
-    def sensed(self, text: str, sense: float | None) -> None:
-        """What the answering model thinks of these words: P(they end here), None where it cannot tell."""
-        self._so_far.sense = word_key(text), sense
+    def sensed(self, text: str, expected: Ending | None) -> None:
+        """What the answering model expects behind these words, None where it cannot tell."""
+        self._so_far.sense = word_key(text), expected
         self._consider()
 
     def dismiss(self) -> None:
@@ -300,7 +300,7 @@ class Listener:
         wait_s = self._wait(chance, looks)
         if wait_s != pause.wait_s:
             pause.wait_s = wait_s
-            known = {"sense": looks.sense, "ear": looks.ear, "sure": looks.sure}
+            known = {"sense": looks.sense, "whole": looks.whole, "ear": looks.ear, "sure": looks.sure}
             shown = {name: value for name, value in known.items() if value is not None}
             end = so_far.speech.voice_end
             self._hearer.judged(Judgement(end, self._silence, chance, wait_s, shown))

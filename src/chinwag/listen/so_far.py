@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Audio, Samples
-from chinwag.engines.protocols import Transcript, Utterance
+from chinwag.engines.protocols import Ending, Transcript, Utterance
 from chinwag.listen.finished import Looks
 from chinwag.listen.form import word_key
 from chinwag.listen.speech import SpeechTracker
@@ -55,7 +55,7 @@ class SoFar:
     wording: asyncio.Task[None] | None = None
     words: Transcript | None = None
     worded_at: float = 0.0
-    sense: tuple[str, float | None] = "", None
+    sense: tuple[str, Ending | None] = "", None
     drafted: str = ""
     pause: Pause = field(default_factory=Pause)
     closed: bool = False
@@ -92,10 +92,12 @@ class SoFar:
     def looks(self, language: str | None, *, ear: bool = True) -> Looks:
         """All that is known of the words and of the silence behind them."""
         words = self.newest or FAILED
+        expected = self.sense[1] if self.sensed else None
         return Looks(
             text=words.text,
             sure=words.confidence,
-            sense=self.sense[1] if self.sensed else None,
+            sense=expected.sentence if expected else None,
+            whole=expected.turn if expected else None,
             ear=self.pause.ear if ear else None,
             language=language,
         )

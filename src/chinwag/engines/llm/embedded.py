@@ -9,7 +9,7 @@ import logging
 import math
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from chinwag.engines.llm.openai_compatible import OpenAIChat, connect
 from chinwag.engines.llm.prefills import Prefills
 from chinwag.engines.llm.requantize import SUFFIX, fast_file
 from chinwag.engines.onnx import weights_folder
-from chinwag.engines.protocols import Delta, EngineOptions, Message
+from chinwag.engines.protocols import Delta, Ending, EngineOptions, Message
 from chinwag.errors import EngineError
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
@@ -28,8 +28,11 @@ DEFAULT_MODEL = "qwen2.5-coder-0.5b"
 LIKELIEST = 40
 """Tokens whose probabilities are looked at for the end of a sentence; all others together have next to none."""
 
-ENDS = ("", ".", "?", "!")
-"""First characters of what ends a sentence; an end-of-turn token has none."""
+MARKS = frozenset(".?!")
+"""First characters of what ends a sentence."""
+
+WORTH_ASKING = 0.1
+"""P(the sentence ends) from which it is asked whether another follows: a further token, 25 ms of two cores."""
 
 PLACE = "\x1a"
 """Stands for words that are still to come when a prompt is rendered."""
@@ -114,11 +117,11 @@ class EmbeddedChat:
             if not self._chats[cache_key]:
                 del self._chats[cache_key]
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> float | None:
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> Ending | None:
         """Read the prompt up to the last word of the last message; a newer one, or a chat, takes its place.
 
-        Returns P(that message ends there): what the model gives to a full stop, a question or an exclamation mark or
-        the end of the turn as the next token. None where something took its place.
+        Returns what the model gives to a full stop, a question or an exclamation mark or the end of the turn as the
+        next token, and then to the end of the turn behind the likeliest mark. None where something took its place.
         """
         if not cache_key or not messages or cache_key in self._chats:
             return None
@@ -146,7 +149,7 @@ class EmbeddedChat:
             self._server = await asyncio.to_thread(self._start)
             self._connect()
 
-    async def _read(self, messages: Sequence[Message], cache_key: str) -> float | None:
+    async def _read(self, messages: Sequence[Message], cache_key: str) -> Ending | None:
         import httpx
 
         # A hint: whatever goes wrong here shows, with its reason, when the chat itself is asked for.
@@ -154,17 +157,25 @@ class EmbeddedChat:
             if slot < 0:
                 return None
             prompt = await self._before(messages[:-1], messages[-1]["role"]) + messages[-1]["content"].strip()
-            body = {
-                "prompt": prompt,
-                "n_predict": 1,
-                "n_probs": LIKELIEST,
-                "temperature": 0,
-                "id_slot": slot,
-                "cache_prompt": True,
-            }
-            answer = (await self._http.post("/completion", json=body)).json()
-            return ending(answer["completion_probabilities"][0]["top_logprobs"])
+            sentence, mark = sentence_end(await self._next(prompt, slot))
+            if sentence < WORTH_ASKING:
+                return Ending(sentence)
+            return Ending(sentence, turn_end(await self._next(prompt + mark, slot)) if mark else 1.0)
         return None
+
+    async def _next(self, prompt: str, slot: int) -> Sequence[Mapping[str, Any]]:
+        """The likeliest next tokens."""
+        body = {
+            "prompt": prompt,
+            "n_predict": 1,
+            "n_probs": LIKELIEST,
+            "temperature": 0,
+            "id_slot": slot,
+            "cache_prompt": True,
+        }
+        answer = (await self._http.post("/completion", json=body)).json()
+        likeliest: list[Mapping[str, Any]] = answer["completion_probabilities"][0]["top_logprobs"]
+        return likeliest
 
     async def _before(self, earlier: Sequence[Message], role: str) -> str:
         """The prompt up to where the words of one more message begin."""
@@ -176,10 +187,20 @@ class EmbeddedChat:
         return self._rendered[1]
 
 
-def ending(likeliest: Sequence[Mapping[str, Any]]) -> float:
-    """The sum of the probabilities of the tokens that end a sentence or, having no text, the turn."""
-    ends = (math.exp(token["logprob"]) for token in likeliest if token["token"].lstrip()[:1] in ENDS)
-    return min(1.0, sum(ends))
+def sentence_end(likeliest: Sequence[Mapping[str, Any]]) -> tuple[float, str]:
+    """P(the sentence or the turn ends), by what its tokens are given together, and the mark that ends it likeliest."""
+    marks = [token for token in likeliest if token["token"].lstrip()[:1] in MARKS]
+    mark = max(marks, key=lambda token: float(token["logprob"]))["token"].lstrip()[0] if marks else ""
+    return min(1.0, _together(marks) + turn_end(likeliest)), mark
+
+
+def turn_end(likeliest: Sequence[Mapping[str, Any]]) -> float:
+    """P(the turn ends), by what the tokens without text are given together."""
+    return min(1.0, _together(token for token in likeliest if not token["token"].strip()))
+
+
+def _together(tokens: Iterable[Mapping[str, Any]]) -> float:
+    return sum(math.exp(token["logprob"]) for token in tokens)
 
 
 async def _warm_up(base_url: str, key: str, settings: Any) -> None:

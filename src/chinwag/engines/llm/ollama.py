@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from chinwag.engines.llm.openai_compatible import LOOPBACK
 from chinwag.engines.llm.prefills import Prefills
 from chinwag.engines.llm.reasoning import ThinkFilter
-from chinwag.engines.protocols import Delta, EngineOptions, Message, Usage
+from chinwag.engines.protocols import Delta, Ending, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class OllamaChat:
         usage = Usage(last.prompt_eval_count or 0, 0, last.eval_count or 0)
         yield Delta(finish_reason="length" if last.done_reason == "length" else "stop", usage=usage)
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> float | None:
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> Ending | None:
         """Have Ollama read the prompt: an answer of one token, thrown away. It gives no probabilities: None."""
         if messages:
             await self._prefills.run(cache_key, self._read(messages))

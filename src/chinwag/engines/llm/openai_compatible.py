@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from chinwag.engines.llm.reasoning import ThinkFilter
-from chinwag.engines.protocols import Delta, EngineOptions, Message, Usage
+from chinwag.engines.protocols import Delta, Ending, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class OpenAIChat:
             yield Delta(rest)
         yield Delta(finish_reason="length" if finish == "length" else "stop", usage=usage)
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> float | None:
+    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> Ending | None:
         """Nothing: there is no way to ask a server of an unknown kind for it that costs nothing."""
         return None
 

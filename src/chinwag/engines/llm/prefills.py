@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from chinwag.engines.protocols import Ending
+
 
 class Prefills:
     """Runs each conversation's prefill and stops it when something newer comes."""
 
     def __init__(self) -> None:
-        self._tasks: dict[str, asyncio.Task[float | None]] = {}
+        self._tasks: dict[str, asyncio.Task[Ending | None]] = {}
 
-    async def run(self, key: str, work: Coroutine[Any, Any, float | None]) -> float | None:
+    async def run(self, key: str, work: Coroutine[Any, Any, Ending | None]) -> Ending | None:
         """Do the work in place of what this conversation's last prefill still does; None where it is stopped."""
         await self.stop(key)
         task = asyncio.create_task(work, name=f"prefill {key}")
