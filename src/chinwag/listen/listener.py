@@ -55,8 +55,8 @@ EAR_ALONE = 0.5, 0.2, 3.0
 """P(finished) from which the ear alone ends a turn, after which silence, and after which otherwise: as Pipecat's
 LocalSmartTurnAnalyzerV3 has them (stop_secs = 3, the VAD's 0.2)."""
 
-GOES_ON_S = 1.5
-"""Speech so soon after a turn's end may still belong to it."""
+GOES_ON_S, AFTER_S = 1.5, 0.5
+"""Speech so soon after a turn's last sound, or after it was taken for finished, may still belong to it."""
 
 HESITATION_S = 0.2
 """A shorter silence is between two words, not a pause."""
@@ -210,7 +210,7 @@ class Listener:
             so_far.sound.popleft()
         so_far.started = so_far.sound[0].start
         gap = (so_far.speech.started - last.speech.voice_end) / LISTEN_RATE if last else math.inf
-        goes_on = gap <= GOES_ON_S
+        goes_on = last is not None and gap <= max(GOES_ON_S, (last.pause.wait_s or 0.0) + AFTER_S)
         answered_at = self._hearer.quiet_since()
         if goes_on and answered_at is None:
             self.rhythm.cut_off(gap)
