@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,9 @@ import psutil
 import pytest
 from engines.contract import loaded, watched
 
+from chinwag.bench.metrics import words
 from chinwag.config import LlmSettings
+from chinwag.engines.llm import embedded
 from chinwag.engines.llm.embedded import EmbeddedChat
 from chinwag.engines.protocols import Delta, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
@@ -31,7 +34,7 @@ def asks(text: str) -> Message:
 
 
 PARIS = [SYSTEM, asks("What is the capital of France?")]
-STORY = [SYSTEM, asks("Count from one to two hundred, in words.")]
+STORY = [asks("Tell me a long story about the sea and an old ship.")]
 
 
 async def answer(chat: EmbeddedChat, messages: Sequence[Message], key: str = "", limit: int = 40) -> tuple[str, Usage]:
@@ -96,12 +99,12 @@ async def test_closing_frees_the_slot_and_conversations_do_not_mix() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         # More conversations at once than slots: the third waits its turn, and each gets its own answer.
-        questions = ["What is the capital of France?", "What is the capital of Italy?", "What is the capital of Japan?"]
+        questions = ["What is the capital of France?", "What is the capital of Italy?", "What is the capital of Spain?"]
         texts = await asyncio.gather(
             *(answer(chat, [SYSTEM, asks(question)], question) for question in questions),
             answer(chat, [SYSTEM, asks(questions[0])], questions[0]),
         )
-        for (text, _), city in zip(texts, ["Paris", "Rome", "Tokyo", "Paris"], strict=True):
+        for (text, _), city in zip(texts, ["Paris", "Rome", "Madrid", "Paris"], strict=True):
             assert city in text
 
 
@@ -163,3 +166,32 @@ def test_a_model_file_that_is_missing_or_damaged_is_named(tmp_path: Path) -> Non
     broken.write_bytes(b"GGUF" + b"\0" * 100)
     with pytest.raises(EngineError, match=r"cannot be loaded.*models verify"):
         EmbeddedChat.load(EngineOptions(LlmSettings(model=str(broken))))
+
+
+SAID = (
+    "I left my keys in the kitchen, I think, or maybe in the car.",
+    "My address is sixteen, Maple Street.",
+    "We wanted to go to the beach, but then it started to rain.",
+    "My friend is coming over tonight, and I have no idea what to cook.",
+    "I had a terrible day at work.",
+)
+
+
+@pytest.mark.parametrize("as_it_comes", [True, False])
+async def test_it_does_not_repeat_what_is_said_to_it(as_it_comes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if as_it_comes:
+        monkeypatch.setattr(embedded, "NO_ECHO", {})
+    repeated: list[int] = []
+    messages = [SYSTEM]
+    async with loaded(EmbeddedChat, LlmSettings(temperature=0, slots=1)) as chat:
+        for said in SAID:
+            text, _ = await answer(chat, [*messages, asks(said)], "talk")
+            messages += [asks(said), {"role": "assistant", "content": text}]
+            repeated.append(longest_run(words(said), words(text)))
+    print(repeated)
+    assert (max(repeated) >= 6) is as_it_comes
+
+
+def longest_run(one: list[str], other: list[str]) -> int:
+    """Words that both have in a row."""
+    return SequenceMatcher(None, one, other, autojunk=False).find_longest_match().size
