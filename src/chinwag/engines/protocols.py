@@ -61,10 +61,24 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class CallDelta:
+    """A piece of a function call that the model makes.
+
+    index: which of the answer's calls. call_id, name: told with its first piece. arguments: more of their JSON.
+    """
+
+    index: int
+    call_id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of a chat model's answer: some text, or how it ended with what it cost."""
+    """A piece of a chat model's answer: some text, some of a call, or how it ended with what it cost."""
 
     text: str = ""
+    call: CallDelta | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
 
@@ -174,9 +188,12 @@ class ChatModel(Engine, Protocol):
         *,
         cache_key: str = "",
         max_tokens: int | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: str | Mapping[str, Any] = "auto",
     ) -> AsyncGenerator[Delta, None]:
-        """Stream the answer; the last Delta has a finish_reason ("stop" or "length") and the usage.
+        """Stream the answer; the last Delta has a finish_reason ("stop", "length" or "tool_calls") and the usage.
 
+        tools, tool_choice: as OpenAI's chat completions take them.
         cache_key: names the conversation, so that its prompt is found in the model's cache again.
         Closing the generator stops the model within a token. Use it under `contextlib.aclosing`.
         """
