@@ -193,13 +193,15 @@ class ChatModel(Engine, Protocol):
     ) -> AsyncGenerator[Delta, None]:
         """Stream the answer; the last Delta has a finish_reason ("stop", "length" or "tool_calls") and the usage.
 
-        tools, tool_choice: as OpenAI's chat completions take them.
+        tools, tool_choice: as OpenAI's chat completions take them; a model that cannot is an EngineError.
         cache_key: names the conversation, so that its prompt is found in the model's cache again.
         Closing the generator stops the model within a token. Use it under `contextlib.aclosing`.
         """
         ...
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> float | None:
+    async def prefill(
+        self, messages: Sequence[Message], *, cache_key: str = "", tools: Sequence[Mapping[str, Any]] = ()
+    ) -> float | None:
         """Read the prompt into the cache ahead of `chat`; a hint that may do nothing, and never raises.
 
         Returns P(the last message ends right behind its last word), 0 to 1, as the model expects it to go on; None
