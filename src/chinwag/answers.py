@@ -223,7 +223,9 @@ class Answers:
     def _begin(self, request: Request) -> Reply:
         engines, before = self._engines, self._working
         reply = Reply(new_id("resp"), new_id("item"), request, engines.llm, engines.tts, self._told, before)
-        self._working = self._tasks.keep(reply.task)
+        task = self._tasks.keep(reply.task)
+        if request.asks:
+            self._working = task
         return reply
 
     def _plain(self, messages: Sequence[Message], manner: Manner) -> Request:

@@ -501,8 +501,10 @@ class Session:
             return
         self._results_due = False
         self._rounds += 1
+        if self._rounds > MOST_ROUNDS:
+            return
         manner = self._manner(self._answered)  # a call that was asked for has been made
-        self._answers.give(replace(manner, tool_choice="none" if self._rounds >= MOST_ROUNDS else "auto"))
+        self._answers.give(replace(manner, tool_choice="none" if self._rounds == MOST_ROUNDS else "auto"))
 
     def fill(self, words: str, *, for_client: bool) -> bool:
         """Say that while a result is awaited; False where somebody speaks, or a client speaks only when it says so."""

@@ -160,6 +160,7 @@ async def test_a_response_may_have_tools_of_its_own() -> None:
     fakes = calling("Fine.", "Fine.", "Fine.")
     async with connected(fakes) as client:
         offer(client, WEATHER)
+        response: dict[str, Any]
         for response in ({"tools": [CLOCK], "tool_choice": "required"}, {"tools": []}, {}):
             client.send("conversation.item.create", item=user("Hello"))
             client.send("response.create", response=response)
