@@ -258,7 +258,7 @@ class Answers:
     def wants(self, said: str) -> Act | None:
         """What the words ask of the conversation itself."""
         last = self.last
-        interrupted = last is not None and last.status == "cancelled" and bool(last.words)
+        interrupted = last is not None and last.status == "cancelled" and bool(last.words) and not last.passing
         return act(said, interrupted=interrupted, spoken=last is not None and bool(last.words))
 
     def _told(self, event: Event) -> None:

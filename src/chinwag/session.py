@@ -274,7 +274,7 @@ class Session:
     def cancel(self, reason: CancelReason = "client_cancelled") -> bool:
         """Stop the reply that is being given, or is to follow what the server runs; False where there is none."""
         self._unanswered = self._results_due = False
-        was_coming = self._answers.coming is not None or self._toolwork.let_go()
+        was_running, was_coming = self._toolwork.let_go(), self._answers.coming is not None
         self._answers.drop_next()
         if self._awaiting:
             self._awaiting.cancel()
@@ -283,7 +283,7 @@ class Session:
         if reply := self.reply:
             reply.stop(reason)
             return True
-        return was_coming
+        return was_running or was_coming
 
     def update(self, settings: Settings) -> None:
         """Go on with other settings. Raises EngineError where an engine cannot do what they ask."""
@@ -496,8 +496,7 @@ class Session:
 
     def _go_on(self) -> None:
         """Have the model answer with what came of its calls, as soon as nobody else speaks."""
-        unfit = self._answers.coming or self._awaiting or self._speech_id or self._toolwork.busy
-        if not self._results_due or unfit:
+        if not self._results_due or self._answers.coming or self._awaiting or self._speech_id:
             return
         self._results_due = False
         self._rounds += 1
@@ -510,7 +509,7 @@ class Session:
         """Say that while a result is awaited; False where somebody speaks, or a client speaks only when it says so."""
         settings = self._answered
         unasked = self.settings.create_response and self.settings.hearing.automatic
-        if self._speech_id or self._awaiting or self._answers.sounding or not settings.audio:
+        if self._speech_id or self._answers.sounding or not settings.audio:
             return False
         if for_client and not unasked:
             return False

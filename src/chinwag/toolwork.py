@@ -25,6 +25,9 @@ from chinwag.tools.tool import Choice, Tool, ToolError, distinct
 AGAIN_S = 8.0
 """Silence after which another filler is said, while a call still runs."""
 
+MOST_FILLERS = 3
+"""Said for one call; who still waits then has understood."""
+
 NO_SUCH_TOOL = -32602
 """JSON-RPC's "invalid params", which MCP servers answer where they do not know a tool."""
 
@@ -49,11 +52,11 @@ class Toolwork:
         self._offer = Offer()
         self._servers: dict[McpSpec, McpServer] = {}
         self._known: dict[tuple[str, str], Tool] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, tuple[Call, asyncio.Task[None]]] = {}
         self._asking: dict[str, Call] = {}
-        self._awaited: set[str] = set()
+        self._awaited: dict[str, Call] = {}
         self._unheeded: set[str] = set()
-        self._said = 0
+        self._said = self._left = 0
         self._timer: asyncio.TimerHandle | None = None
         self._tasks = Tasks()
 
@@ -106,8 +109,8 @@ class Toolwork:
 
     @property
     def busy(self) -> bool:
-        """Some result is still to come."""
-        return bool(self._running or self._asking or self._awaited)
+        """Somebody works on a call."""
+        return self.running or bool(self._awaited)
 
     @property
     def running(self) -> bool:
@@ -117,7 +120,7 @@ class Toolwork:
     async def over(self) -> None:
         """Wait until the calls that run now have ended."""
         if self._running:
-            await asyncio.wait(list(self._running.values()))
+            await asyncio.wait([task for _, task in self._running.values()])
 
     def told(self, event: Event) -> None:
         """What a reply tells: a call that is whole is taken up."""
@@ -139,7 +142,7 @@ class Toolwork:
 
     def taken(self, result: Result) -> None:
         """It is in the history."""
-        self._awaited.discard(result.call_id)
+        self._awaited.pop(result.call_id, None)
         if not self.busy:
             self._disarm()
 
@@ -158,18 +161,18 @@ class Toolwork:
                 self._run(call)
             else:
                 call.result = f"The user did not allow this call. {reason or ''}".strip()
-                self._ended()
+                self._ended(call)
 
         return act
 
     def forget(self, item_id: str) -> None:
         """The client deleted that item: nothing of it is awaited any more."""
-        if task := self._running.get(item_id):
-            task.cancel()
+        if item_id in self._running:
+            self._running[item_id][1].cancel()
         self._asking.pop(item_id, None)
         entry = self._history.find(item_id)
         if isinstance(entry, Call):
-            self._awaited.discard(entry.call_id)
+            self._awaited.pop(entry.call_id, None)
 
     def let_go(self) -> bool:
         """Nobody wants to be told of what runs now. False where nothing does."""
@@ -185,13 +188,13 @@ class Toolwork:
         elif call.server:
             self._run(call)
         else:
-            self._awaited.add(call.call_id)
-            self._arm(self._offer.filler.after_s)
+            self._awaited[call.call_id] = call
+            self._cover()
 
     def _run(self, call: Call) -> None:
         self._emit(CallRuns(call.item_id, "in_progress"))
-        self._running[call.item_id] = self._tasks.start(self._work(call))
-        self._arm(self._offer.filler.after_s)
+        self._running[call.item_id] = call, self._tasks.start(self._work(call))
+        self._cover()
 
     async def _work(self, call: Call) -> None:
         try:
@@ -212,7 +215,7 @@ class Toolwork:
         self._emit(CallRuns(call.item_id, "failed" if call.failure else "completed"))
         self._emit(ItemDone(call.item_id))
         if heeded:
-            self._ended()
+            self._ended(call)
 
     async def _result(self, call: Call) -> str:
         tool = self._known.get((call.server, call.name))
@@ -230,12 +233,20 @@ class Toolwork:
             raise ToolError("The arguments are no JSON object.", "Call it again with one.")
         return await tool.run(arguments)
 
-    def _ended(self) -> None:
+    def _ended(self, call: Call) -> None:
+        """The model goes on once all that it called together is there; where the client answers too, when that asks."""
         if not self.busy:
             self._disarm()
+        running = (other for other, _ in self._running.values())
+        others = (*running, *self._asking.values(), *self._awaited.values())
+        if not any(other.reply_id == call.reply_id for other in others):
             self._speaker.results_came()
 
     # --- no dead air -----------------------------------------------------------------------------------------
+
+    def _cover(self) -> None:
+        self._left = MOST_FILLERS
+        self._arm(self._offer.filler.after_s)
 
     def _arm(self, after_s: float) -> None:
         if self._timer is None and self._offer.filler.phrases:
@@ -249,10 +260,10 @@ class Toolwork:
     def _long(self) -> None:
         self._timer = None
         filler, for_client = self._offer.filler, not self.running
-        if for_client and not (self._awaited and filler.for_clients):
+        if not self._left or (for_client and not (self._awaited and filler.for_clients)):
             return
         said = self._speaker.fill(filler.phrases[self._said % len(filler.phrases)], for_client=for_client)
-        self._said += said
+        self._said, self._left = self._said + said, self._left - said
         self._arm(AGAIN_S if said else filler.after_s)
 
 

@@ -44,9 +44,10 @@ class Own:
 
 
 def serving(own: Own, *answers: str | FakeCalls, filler: Filler = FILLER) -> tuple[Fakes, Any]:
-    return Fakes(llm=FakeChat(turns=list(answers))), lambda s: replace(
-        s, offer=replace(s.offer, own=own, filler=filler)
-    )
+    def setup(usual: Settings) -> Settings:
+        return replace(usual, offer=replace(usual.offer, own=own, filler=filler))
+
+    return Fakes(llm=FakeChat(turns=list(answers))), setup
 
 
 async def ask(client: Client) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from chinwag.errors import Refused
 from chinwag.tools.mcp_server import McpSpec
@@ -17,6 +17,9 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 CHOICES = ("auto", "none", "required")
 
+MOST = 128
+"""OpenAI's limit."""
+
 
 def offer(tools: Sequence[Mapping[str, Any]], choice: Any, before: Offer, allowed: Sequence[str], where: str) -> Offer:
     """What is offered from now on. Raises Refused for what cannot be.
@@ -26,6 +29,9 @@ def offer(tools: Sequence[Mapping[str, Any]], choice: Any, before: Offer, allowe
     """
     functions: list[Tool] = []
     servers: list[McpSpec] = []
+    if len(tools) > MOST:
+        message = f"There are {len(tools)} tools; at most {MOST} are taken."
+        raise Refused("invalid_value", message, "Leave some out.", f"{where}.tools")
     for number, tool in enumerate(tools):
         param = f"{where}.tools.{number}"
         if tool.get("type") == "mcp":
@@ -68,7 +74,7 @@ def _server(tool: Mapping[str, Any], allowed: Sequence[str], param: str) -> McpS
     if not _NAME.fullmatch(label):
         message = f"A server_label has 1 to 64 letters, digits, _ or -, not {label!r}."
         raise Refused("invalid_value", message, param=f"{param}.server_label")
-    if not url or urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+    if not url or not _is_http(url):
         message = "An MCP server needs a server_url that begins with http:// or https://."
         raise Refused("invalid_value", message, param=f"{param}.server_url")
     if not any(_covers(one, url) for one in allowed):
@@ -87,6 +93,14 @@ def _server(tool: Mapping[str, Any], allowed: Sequence[str], param: str) -> McpS
     return replace(spec, ask=always, never_ask=never)
 
 
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _filter(value: Any) -> tuple[frozenset[str] | None, bool]:
     """Names, None for all; and whether only tools that change nothing are meant."""
     if not isinstance(value, Mapping):
@@ -101,15 +115,13 @@ def _covers(allowed: str, url: str) -> bool:
         return True
     one, other = urlsplit(allowed), urlsplit(url)
     same = (one.scheme, one.hostname, _port(one)) == (other.scheme, other.hostname, _port(other))
-    beneath = (other.path.rstrip("/") + "/").startswith(one.path.rstrip("/") + "/") and ".." not in other.path
+    path = unquote(other.path).replace("\\", "/")
+    beneath = (path.rstrip("/") + "/").startswith(one.path.rstrip("/") + "/") and ".." not in path.split("/")
     return same and beneath and other.username is None
 
 
-def _port(parts: Any) -> int | None:
-    try:
-        return parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return None
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _choice(choice: Any, names: set[str], labels: set[str], where: str) -> Choice:

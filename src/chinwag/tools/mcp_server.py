@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -206,8 +207,6 @@ def _text(result: Any) -> str:
     texts = [part.text for part in result.content if getattr(part, "type", "") == "text"]
     if texts or result.structured_content is None:
         return "\n".join(texts) or "Done."
-    import json
-
     return json.dumps(result.structured_content, ensure_ascii=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from chinwag.errors import ChinwagError
@@ -82,5 +82,5 @@ def distinct(tools: list[Tool]) -> tuple[Tool, ...]:
         if name in found and tool.server:
             name = f"{tool.server}_{tool.name}"
         if name not in found:
-            found[name] = tool if name == tool.name else Tool(**{**vars(tool), "name": name})
+            found[name] = replace(tool, name=name)
     return tuple(found.values())

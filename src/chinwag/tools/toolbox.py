@@ -33,17 +33,9 @@ class Toolbox:
         """Those that can be called now."""
         return distinct([*self._functions, *(tool for server in self._servers for tool in server.tools())])
 
-    def labels(self) -> frozenset[str]:
-        """Of the configured MCP servers."""
-        return frozenset(server.spec.label for server in self._servers)
-
     def open(self) -> None:
         """Begin to ask the MCP servers for their tools."""
         self._listing = [asyncio.create_task(self._list(server)) for server in self._servers]
-
-    async def listed(self) -> None:
-        """Once each configured server has answered, or been found missing, for the first time."""
-        await asyncio.gather(*(asyncio.wait({task}, timeout=TRIED_AGAIN_S) for task in self._listing))
 
     async def close(self) -> None:
         """Let the MCP servers go."""
