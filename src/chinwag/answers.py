@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from chinwag.audio import LISTEN_RATE
 from chinwag.engines.protocols import Ending, Engines, Message
-from chinwag.events import Event, ReplyAudio, TurnTraced
+from chinwag.events import CallStarted, Event, ReplyAudio, TurnTraced
 from chinwag.ids import new_id
 from chinwag.listen.form import bare_words, word_key
 from chinwag.listen.turn import Turn
@@ -17,6 +19,7 @@ from chinwag.respond.dialogue import Act, act
 from chinwag.respond.history import History
 from chinwag.speak.voicing import Style
 from chinwag.tasks import Tasks
+from chinwag.tools.tool import Choice, Tool
 
 DRAFTS = 6
 """Answers begun ahead in one turn; who pauses more often is answered when the turn has ended."""
@@ -35,6 +38,18 @@ class Manner:
     max_tokens: int | None = None
     lead_s: float = LEAD_S
     ducks: bool = False
+    tools: tuple[Tool, ...] = ()
+    tool_choice: Choice = "auto"
+
+    @property
+    def offers(self) -> list[dict[str, Any]]:
+        """The tools as the model is told of them."""
+        return [tool.offer for tool in self.tools]
+
+    @property
+    def besides(self) -> int:
+        """Bytes that the tools take of what the model can read."""
+        return len(json.dumps(self.offers).encode()) if self.tools else 0
 
 
 @dataclass
@@ -61,10 +76,11 @@ class Answers:
         self._emit, self._sensed = emit, sensed
         self.last: Reply | None = None
         self._draft: _Draft | None = None
+        self._next: Reply | None = None
         self._drafts = 0
         self._working: asyncio.Task[None] | None = None
         self._trace: tuple[str, Turn, Reply] | None = None
-        self._to_read: tuple[str, str] | None = None
+        self._to_read: tuple[str, Manner] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._read: str | None = None
         self._tasks = Tasks()
@@ -73,6 +89,11 @@ class Answers:
     def active(self) -> Reply | None:
         """The reply that is being given."""
         return self.last if self.last and self.last.active else None
+
+    @property
+    def coming(self) -> Reply | None:
+        """The reply that is being given, or will be as soon as what is said in passing ends."""
+        return self._next or (self.active if self.active and not self.active.passing else None)
 
     @property
     def sounding(self) -> Reply | None:
@@ -90,7 +111,7 @@ class Answers:
 
         The newest words count: those that came meanwhile are read when it is free.
         """
-        self._to_read = said, manner.instructions
+        self._to_read = said, manner
         if self._draft and word_key(self._draft.said) != word_key(said):
             self.drop()
         if self._reading is None or self._reading.done():
@@ -98,15 +119,15 @@ class Answers:
 
     async def _read_on(self) -> None:
         while self._to_read is not None:
-            (said, instructions), self._to_read = self._to_read, None
+            (said, manner), self._to_read = self._to_read, None
             if self._read is not None and word_key(said) == word_key(self._read):
                 continue
             if self._working and not self._working.done() and not self.active:
                 await asyncio.wait({self._working}, timeout=RELEASED_WITHIN_S)
-            messages = self._history.prompt(instructions, said=bare_words(said))
+            messages = self._prompt(manner, bare_words(said))
             if not messages:
                 continue
-            expected = await self._engines.llm.prefill(messages, cache_key=self._key)
+            expected = await self._engines.llm.prefill(messages, cache_key=self._key, tools=manner.offers)
             self._read = said
             if said:
                 self._sensed(said, expected)
@@ -122,7 +143,7 @@ class Answers:
         self.drop()
         if self._drafts < DRAFTS:
             self._drafts += 1
-            request = self._request(self._history.prompt(manner.instructions, said=said.strip()), manner, said)
+            request = self._request(self._prompt(manner, said.strip()), manner, said)
             self._draft = _Draft(said, self._begin(request))
             self._draft.reply.mark("draft_started")
 
@@ -141,8 +162,9 @@ class Answers:
 
     def answer(self, item_id: str, turn: Turn, manner: Manner) -> None:
         """Give the answer to a turn that is in the history: the draft, where it was asked the same."""
+        self.drop_next()
         draft, self._draft, self._drafts = self._draft, None, 0
-        request = self._request(self._history.prompt(manner.instructions), manner, turn.text)
+        request = self._request(self._prompt(manner), manner, turn.text)
         if draft and (not _same(draft.reply.request, request) or draft.reply.failure or draft.reply.spent):
             draft.reply.discard()
             draft = None
@@ -151,13 +173,49 @@ class Answers:
         self._give(reply)
 
     def give(self, manner: Manner, *, opening: str = "", asks: bool = True, hint: str = "") -> None:
-        """Answer the conversation as it stands. opening: said first. hint: what only this answer is told."""
-        messages = self._history.prompt(manner.instructions)
+        """Answer the conversation as it stands. opening: said first. hint: what only this answer is told.
+
+        What is being said in passing is cut off when the answer is ready.
+        """
+        self.drop_next()
+        messages = self._prompt(manner)
         if hint:
             messages.append({"role": "system", "content": hint})
-        self._give(self._begin(replace(self._plain(messages, manner), opening=opening, asks=asks)))
+        reply = self._begin(replace(self._plain(messages, manner), opening=opening, asks=asks))
+        if self.active and self.active.passing:
+            self._next = reply
+            self._tasks.start(self._follow(self.active, reply))
+        else:
+            self._give(reply)
+
+    def fill(self, words: str, manner: Manner) -> None:
+        """Say that in passing, while something is awaited."""
+        self._give(self._begin(replace(self._plain((), manner), opening=words, asks=False, passing=True, tools=())))
+
+    def drop_next(self) -> None:
+        """What was to follow is not wanted any more."""
+        if self._next:
+            self._next.discard()
+            self._next = None
+
+    async def _follow(self, passing: Reply, reply: Reply) -> None:
+        """Give the answer as soon as it can be heard, or what is said before it is over."""
+        ready = asyncio.ensure_future(reply.ready.wait())
+        try:
+            await asyncio.wait({ready, passing.task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+        await passing.cut()
+        if self._next is reply:
+            self._next = None
+            self._give(reply)
+
+    def _prompt(self, manner: Manner, said: str = "") -> list[Message]:
+        return self._history.prompt(manner.instructions, said, besides=manner.besides)
 
     def _give(self, reply: Reply) -> None:
+        if self.last:
+            reply.playout.behind(self.last.playout)
         self.last = reply
         self._history.add(reply)
         reply.open()
@@ -165,7 +223,9 @@ class Answers:
     def _begin(self, request: Request) -> Reply:
         engines, before = self._engines, self._working
         reply = Reply(new_id("resp"), new_id("item"), request, engines.llm, engines.tts, self._told, before)
-        self._working = self._tasks.keep(reply.task)
+        task = self._tasks.keep(reply.task)
+        if request.asks:
+            self._working = task
         return reply
 
     def _plain(self, messages: Sequence[Message], manner: Manner) -> Request:
@@ -177,32 +237,48 @@ class Answers:
             cache_key=self._key,
             lead_s=manner.lead_s,
             ducks=manner.ducks,
+            tools=manner.tools,
+            tool_choice=manner.tool_choice,
         )
 
     def _request(self, messages: Sequence[Message], manner: Manner, said: str) -> Request:
         """What to ask for these words: usually the model; what was said before, where they want that."""
         request = self._plain(messages, manner)
         wanted, last = self.wants(said), self.last
-        if wanted == "again" and last:
+        if wanted == "again" and last and not last.passing:
             return replace(request, opening=last.text, asks=False)
         if wanted == "go_on" and last and (last.unsaid or self._engines.llm.continues):
             before = self._history.prompt(manner.instructions, until=last.item_id)
             asks = not last.whole and self._engines.llm.continues
             if last.unsaid or asks:
-                return replace(request, messages=before, already=last.words, opening=last.unsaid, asks=asks)
+                rest = replace(request, already=last.words, opening=last.unsaid, asks=asks)
+                return replace(rest, messages=before, tools=(), tool_choice="auto")
         return request
 
     def wants(self, said: str) -> Act | None:
         """What the words ask of the conversation itself."""
         last = self.last
-        interrupted = last is not None and last.status == "cancelled" and bool(last.words)
+        interrupted = last is not None and last.status == "cancelled" and bool(last.words) and not last.passing
         return act(said, interrupted=interrupted, spoken=last is not None and bool(last.words))
 
     def _told(self, event: Event) -> None:
+        if isinstance(event, CallStarted) and self.last:
+            self._keep(self.last, event.item_id)
         if isinstance(event, ReplyAudio) and self._trace and self._trace[2].reply_id == event.reply_id:
             self._emit(_traced(*self._trace))
             self._trace = None
         self._emit(event)
+
+    def _keep(self, reply: Reply, item_id: str) -> None:
+        """A call takes its place behind the words it goes with, under an id that no other call has."""
+        made = [call.item_id for call in reply.calls]
+        number = made.index(item_id)
+        call = reply.calls[number]
+        if self._history.call(call.call_id):  # some servers count anew in each answer
+            call.call_id = new_id("call")
+        after = made[number - 1] if number else reply.item_id
+        self._history.add(call, after if self._history.find(after) else None)
+        call.shown = not call.asked_by
 
 
 def _same(draft: Request, fresh: Request) -> bool:

@@ -94,6 +94,38 @@ class AssistantSettings(Section):
     greeting: str = Field("", description="said at the beginning of each conversation; empty: nothing")
 
 
+class McpSettings(Section):
+    """An MCP server whose tools every conversation may use: a program on this machine, or an address."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    command: str = ""
+    args: list[str] = []
+    env: dict[str, str] = Field(default_factory=dict, repr=False)
+    url: str = ""
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    allowed_tools: list[str] | None = Field(None, description="names; none given: all")
+    require_approval: Literal["always", "never"] | list[str] = Field(
+        "never", description="whether the client is asked before a call, or for which tools"
+    )
+
+
+class ToolsSettings(Section):
+    """What the model may call."""
+
+    enabled: list[str] = Field([], description="entry points of chinwag.tools: time, notes, and those you install")
+    mcp: list[McpSettings] = []
+    client_mcp: list[str] = Field(
+        [], description="addresses of MCP servers that clients may have this server call; '*' for any"
+    )
+    timeout_s: float = Field(30, gt=0, description="after which a call has failed")
+    filler: list[str] = Field(
+        ["One moment.", "Let me see.", "Just a second."],
+        description="said in turn while a tool takes long; []: nothing",
+    )
+    filler_after_ms: int = Field(700, ge=100)
+    filler_for_clients: bool = Field(True, description="also while a client works out a result")
+
+
 class WeightsSettings(Section):
     """Where the models' files are kept."""
 
@@ -119,6 +151,7 @@ class Config(BaseSettings):
     llm: LlmSettings = Field(default_factory=LlmSettings)
     tts: TtsSettings = Field(default_factory=TtsSettings)
     assistant: AssistantSettings = Field(default_factory=AssistantSettings)
+    tools: ToolsSettings = Field(default_factory=ToolsSettings)
     weights: WeightsSettings = Field(default_factory=WeightsSettings)
 
     @classmethod

@@ -32,3 +32,11 @@ class EngineError(ChinwagError):
     def __init__(self, message: str, fix: str = "", engine: str = "") -> None:
         super().__init__(message, fix)
         self.engine = engine
+
+
+class Refused(ChinwagError):
+    """The client asked for what cannot be done now. code, param: as an error on the wire names them."""
+
+    def __init__(self, code: str, message: str, fix: str = "", param: str | None = None) -> None:
+        super().__init__(message, fix)
+        self.code, self.param = code, param

@@ -78,6 +78,56 @@ class ItemAdded:
 
     item_id: str
     previous_id: str | None
+    done: bool = True
+    """Nothing of it but its text is still to come; else `ItemDone` follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDone:
+    """An item that was added unfinished is now whole."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsListed:
+    """How far an MCP server is with telling its tools; the item holds them."""
+
+    item_id: str
+    state: Literal["in_progress", "completed", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """The model begins to call a tool; the item, which is in the history, says which."""
+
+    reply_id: str
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallArguments:
+    """More of a call's arguments, as JSON text."""
+
+    reply_id: str
+    item_id: str
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallWritten:
+    """Nothing more of a call will come; the item says whether it is whole."""
+
+    reply_id: str
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallRuns:
+    """The server runs a call: it begins, or it has succeeded or failed, and the item says how."""
+
+    item_id: str
+    state: Literal["in_progress", "completed", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +226,12 @@ Event: TypeAlias = (
     | SilenceGrewLong
     | InputCommitted
     | ItemAdded
+    | ItemDone
+    | ToolsListed
+    | CallStarted
+    | CallArguments
+    | CallWritten
+    | CallRuns
     | Transcribed
     | TranscriptionFailed
     | ReplyStarted

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from chinwag.audio import WIRE_RATE, Audio, Samples
+from chinwag.calling import Calling
 from chinwag.engines.protocols import ChatModel, Message, Usage, Voice
 from chinwag.errors import ChinwagError, EngineError
 from chinwag.events import (
@@ -29,10 +30,12 @@ from chinwag.events import (
     ReplyStatus,
     ReplyText,
 )
+from chinwag.respond.calls import Call
 from chinwag.respond.clauses import ClauseSplitter
 from chinwag.respond.speakable import Speakable
 from chinwag.speak.playout import Playout, Spoken
 from chinwag.speak.voicing import CHARACTERS_PER_SECOND, Style, frames
+from chinwag.tools.tool import Choice, Tool
 
 LEAD_S = 0.4
 """Sound is sent this far ahead of the ear: enough for a network's jitter, little enough that a cut is exact."""
@@ -60,12 +63,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Request:
-    """What a reply is asked for. `messages` alone decides whether a draft may be adopted.
+    """What a reply is asked for.
 
     audio: spoken, else written. cache_key: the conversation's name in the model's cache.
     already: words of this answer that were heard before; the model goes on behind them. opening: said before the
     model's words. asks: the model is to go on from there.
     lead_s: sound is sent so far ahead of the ear. ducks: the client lowers the reply itself when it is told to.
+    tools, tool_choice: what the model may call. passing: said while a result is awaited; the model is not told of it.
     """
 
     messages: Sequence[Message]
@@ -78,6 +82,9 @@ class Request:
     asks: bool = True
     lead_s: float = LEAD_S
     ducks: bool = False
+    tools: tuple[Tool, ...] = ()
+    tool_choice: Choice = "auto"
+    passing: bool = False
 
 
 class Reply:
@@ -113,6 +120,10 @@ class Reply:
         self._gain = self._wanted = 1.0
         self.spent = False
         """It was too long to be drafted to its end, and its model cannot go on where it was stopped."""
+        self._calling = Calling(reply_id, request.tools, emit)
+        self._cut = self._began_in_words = False
+        self.ready = asyncio.Event()
+        """The first of it is made, or it has come to its end without."""
         self.playout = Playout(WIRE_RATE, self._loop.time)
         self.task = self._loop.create_task(self._run(), name=f"reply {reply_id}")
 
@@ -120,6 +131,26 @@ class Reply:
     def active(self) -> bool:
         """Adopted, and more of it is to come."""
         return self._gate.is_set() and self.status == "in_progress"
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """The calls of tools that it makes."""
+        return self._calling.calls
+
+    @property
+    def began_in_words(self) -> bool:
+        """It wrote something to say before its first call."""
+        return self._began_in_words
+
+    @property
+    def shown(self) -> bool:
+        """The client knows of its words."""
+        return bool(self._spoken)
+
+    @property
+    def passing(self) -> bool:
+        """The model is not told of it."""
+        return self.request.passing
 
     @property
     def text(self) -> str:
@@ -142,7 +173,7 @@ class Reply:
     @property
     def whole(self) -> bool:
         """All of it was written."""
-        return self._finish_reason == "stop" or not self.request.asks
+        return self._finish_reason in ("stop", "tool_calls") or not self.request.asks
 
     @property
     def sounding(self) -> bool:
@@ -166,6 +197,7 @@ class Reply:
         if not self._gate.is_set():
             self._gate.set()
             self._emit(ReplyStarted(self.reply_id))
+            self._calling.open()
 
     def stop(self, reason: CancelReason) -> None:
         """Fall silent at once. What was heard stays in the history; the work ends behind the scenes."""
@@ -173,6 +205,11 @@ class Reply:
         if self.status == "in_progress":
             self._end("cancelled", reason)
             self.task.cancel()
+
+    async def cut(self) -> None:
+        """Say no more than the frame that is due, faded out, and come to an end."""
+        self._cut = True
+        await asyncio.wait({self.task}, timeout=LETTING_GO_S)
 
     def discard(self) -> None:
         """Drop a draft nobody heard of."""
@@ -188,6 +225,7 @@ class Reply:
         if self.status != "in_progress":
             return
         self.status = status
+        self._calling.end(whole=False)  # what is not whole by now never will be
         if self._gate.is_set():
             self._emit(ReplyEnded(self.reply_id, self.item_id, status, reason, error))
 
@@ -220,6 +258,7 @@ class Reply:
         except Exception as error:
             log.exception("a reply failed")
             self.failure = EngineError(f"The answer failed unexpectedly: {error}.", "The server's log says more.")
+        self.ready.set()
         await self._made.put(None)
 
     async def _make_text(self) -> None:
@@ -251,7 +290,8 @@ class Reply:
     async def _written_by_model(self) -> AsyncGenerator[str, None]:
         """What the model writes; a draft stops at DRAFT_TOKENS and goes on once it is adopted."""
         request, drafted, count = self.request, not self._gate.is_set(), 0
-        async with aclosing(self._deltas(DRAFT_TOKENS if drafted and self._llm.continues else None)) as deltas:
+        continues = self._llm.continues and not request.tools  # in the middle of a call none goes on
+        async with aclosing(self._deltas(DRAFT_TOKENS if drafted and continues else None)) as deltas:
             async for delta in deltas:
                 count += 1
                 if drafted and count > DRAFT_TOKENS and not self._gate.is_set():
@@ -259,7 +299,7 @@ class Reply:
                     return
                 yield delta
         limit = request.max_tokens
-        if not drafted or self._finish_reason != "length" or (limit is not None and count >= limit):
+        if not (drafted and continues) or self._finish_reason != "length" or (limit is not None and count >= limit):
             return
         await self._gate.wait()
         async with aclosing(self._deltas(None if limit is None else limit - count)) as deltas:
@@ -273,13 +313,23 @@ class Reply:
         messages = list(request.messages)
         if begun := f"{request.already} {self._written}".strip():
             messages.append({"role": "assistant", "content": begun})
-        chat = self._llm.chat(messages, cache_key=request.cache_key, max_tokens=min(limits, default=None))
+        chat = self._llm.chat(
+            messages,
+            cache_key=request.cache_key,
+            max_tokens=min(limits, default=None),
+            tools=[tool.offer for tool in request.tools],
+            tool_choice=request.tool_choice,
+        )
         async with aclosing(chat) as deltas:
             async for delta in deltas:
+                if delta.call:
+                    self._began_in_words = self._began_in_words or (not self.calls and bool(self._written.strip()))
+                    self._calling.take(delta.call)
                 if delta.usage:
                     self.usage = self.usage + delta.usage
                 if delta.finish_reason:
                     self._finish_reason = delta.finish_reason
+                    self._calling.end(whole=delta.finish_reason != "length")
                 if delta.text:
                     yield delta.text
 
@@ -294,6 +344,7 @@ class Reply:
                 if frame is None:
                     break
                 spoken.samples += len(frame.pcm)
+                self.ready.set()
                 await self._made.put((spoken, frame))
         spoken.whole = True
 
@@ -317,6 +368,8 @@ class Reply:
             placed = Audio(self._at_volume(frame), frame.rate, self.playout.sent)
             self.playout.send(len(frame.pcm))
             self._emit(ReplyAudio(self.reply_id, self.item_id, placed))
+            if self._cut:
+                break
         if self.failure:
             self._end("failed", error=str(self.failure))
         elif self._finish_reason == "length":
@@ -327,6 +380,8 @@ class Reply:
     def _at_volume(self, frame: Audio) -> Samples:
         """For a client that cannot lower the reply itself, it is sent low."""
         before, self._gain = self._gain, 1.0 if self.request.ducks else self._wanted
+        if self._cut:
+            self._gain = 0.0
         if before == self._gain == 1.0:
             return frame.pcm
         gains = np.full(len(frame.pcm), self._gain, np.float32)

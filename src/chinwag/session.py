@@ -8,14 +8,13 @@ socket, and runs at virtual time in tests.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chinwag.answers import Answers, Manner
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, ToListenRate
 from chinwag.engines.protocols import Engines, Message
-from chinwag.errors import ChinwagError
+from chinwag.errors import Refused
 from chinwag.events import (
     CancelReason,
     Event,
@@ -39,11 +38,16 @@ from chinwag.listen.interruption import InterruptionMode
 from chinwag.listen.listener import LONGEST_BUFFER_S, Listener
 from chinwag.listen.turn import Hearing, Judgement, Speech, Turn
 from chinwag.reply import DUCKED, LEAD_S, Reply
+from chinwag.respond.calls import Aside, Call, Result
 from chinwag.respond.history import Entry, History, Said
 from chinwag.respond.instructions import COMPANION, STILL_THERE
 from chinwag.speak.voicing import Style
 from chinwag.tasks import Tasks
+from chinwag.tools.offer import Offer
+from chinwag.toolwork import Toolwork
 from chinwag.wording import Wording
+
+__all__ = ["Refused", "Session", "Settings"]
 
 SILENT_ACTS = ("stop", "wait")
 """What is obeyed without a word."""
@@ -51,15 +55,8 @@ SILENT_ACTS = ("stop", "wait")
 SHORTEST_COMMIT_S = 0.1
 """OpenAI's server refuses to commit less sound than this."""
 
-log = logging.getLogger(__name__)
-
-
-class Refused(ChinwagError):
-    """The client asked for what cannot be done now. code, param: as an error on the wire names them."""
-
-    def __init__(self, code: str, message: str, fix: str = "", param: str | None = None) -> None:
-        super().__init__(message, fix)
-        self.code, self.param = code, param
+MOST_ROUNDS = 8
+"""Answers in a row that may end in calls which the server runs; then the model is to say what it has."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Settings:
     create_response: the end of a turn asks for a reply. interruption: what of speech during a reply stops it.
     drafts: begin the reply at a likely end. context_tokens: what the model can read at once. lead_s: the reply's
     sound is sent so far ahead of the ear. ducks: the client lowers it itself when told to. idle_s: silence after
-    which the server speaks first; None for never. greeting: what it says at the beginning.
+    which the server speaks first; None for never. greeting: what it says at the beginning. offer: the tools.
     """
 
     instructions: str = COMPANION
@@ -85,11 +82,7 @@ class Settings:
     ducks: bool = False
     idle_s: float | None = None
     greeting: str = ""
-
-    @property
-    def manner(self) -> Manner:
-        """How it is answered."""
-        return Manner(self.instructions, self.style, self.audio, self.max_tokens, self.lead_s, self.ducks)
+    offer: Offer = field(default_factory=Offer)
 
 
 @dataclass(frozen=True)
@@ -123,18 +116,24 @@ class Session:
         self._reminded = False
         self._wording = Wording(engines.stt, self.history, emit)
         self._awaiting: asyncio.Task[None] | None = None
+        self._toolwork = Toolwork(self.history, emit, self)
+        self._answered = settings
+        self._results_due = False
+        self._rounds = 0
         self._tasks = Tasks()
 
     async def run(self) -> None:
         """Hold the conversation until cancelled; whatever it had under way ends with it."""
-        self._answers.read("", self.settings.manner)
+        self._toolwork.open(self.settings.offer)
+        self._answers.read("", self._manner())
         if self.settings.greeting:
-            self._answers.give(self.settings.manner, opening=self.settings.greeting, asks=False)
+            self._answers.give(self._manner(), opening=self.settings.greeting, asks=False)
         try:
             await self._listener.run()
         finally:
             self._floor.end()
             await self._answers.close()
+            await self._toolwork.close()
             await self._tasks.close()
 
     # --- what the client asks --------------------------------------------------------------------------------
@@ -191,8 +190,31 @@ class Session:
         self._listener.hear(self._to_listen_rate.flush())
         self._listener.clear()
 
-    def add(self, entry: Said, after: str | None = None) -> None:
-        """Put words into the history, or sound whose words are then found. Raises Refused for an unknown place."""
+    def add(self, entry: Said | Call | Result, after: str | None = None) -> None:
+        """Put words into the history, or sound whose words are then found, or a call or its result.
+
+        Raises Refused for an unknown place, or a result whose call is not there.
+        """
+        if isinstance(entry, Result):
+            self._toolwork.take(entry)
+        elif isinstance(entry, Call) and self.history.call(entry.call_id):
+            message = f"There is a call {entry.call_id} already."
+            raise Refused("item_already_exists", message, param="item.call_id")
+        self._put(entry, after)
+        if isinstance(entry, Result):
+            self._toolwork.taken(entry)
+        if isinstance(entry, Said) and entry.audio is not None and not entry.words:
+            self._wording.expect(entry.item_id)
+            self._tasks.start(self._wording.find(entry, entry.audio, self.settings.hearing.language))
+
+    def approve(self, entry: Aside, after: str | None = None) -> None:
+        """The client's answer to being asked for leave. Raises Refused where it was not asked."""
+        answer = entry.fields
+        act = self._toolwork.approve(answer["approval_request_id"], answer["approve"], answer.get("reason"))
+        self._put(entry, after)
+        act()
+
+    def _put(self, entry: Entry, after: str | None) -> None:
         if self.history.find(entry.item_id):
             raise Refused("item_already_exists", f"There is an item {entry.item_id} already.", param="item.id")
         try:
@@ -200,9 +222,6 @@ class Session:
         except KeyError:
             raise _no_item(str(after), "previous_item_id") from None
         self._emit(ItemAdded(entry.item_id, previous))
-        if entry.audio is not None and not entry.words:
-            self._wording.expect(entry.item_id)
-            self._tasks.start(self._wording.find(entry, entry.audio, self.settings.hearing.language))
 
     def item(self, item_id: str) -> Entry:
         """The item of that id. Raises Refused where there is none."""
@@ -213,6 +232,7 @@ class Session:
 
     def delete(self, item_id: str) -> None:
         """Take an item out of the conversation. Raises Refused where there is none."""
+        self._toolwork.forget(item_id)
         if not self.history.remove(item_id):
             raise _no_item(item_id)
         self._answers.forget_reading()
@@ -237,21 +257,25 @@ class Session:
 
     def respond(self, settings: Settings | None = None) -> None:
         """Answer now. settings: of this one reply. Raises Refused while another is being given."""
-        if self.reply or self._awaiting:
+        coming = self._answers.coming
+        if coming or self._awaiting:
             raise Refused(
                 "conversation_already_has_active_response",
-                f"Conversation already has an active response in progress: {self.reply and self.reply.reply_id}.",
+                f"Conversation already has an active response in progress: {coming and coming.reply_id}.",
                 "Wait until the response is finished before creating a new one, or cancel it.",
             )
         settings = settings or self.settings
-        if self._wording.missing:
+        self._rounds = 0
+        if self._wording.missing or self._toolwork.running:
             self._awaiting = self._tasks.start(self._respond_once_known(settings))
         else:
-            self._answers.give(settings.manner)
+            self._give(settings)
 
     def cancel(self, reason: CancelReason = "client_cancelled") -> bool:
-        """Stop the reply that is being given; False where there is none."""
-        self._unanswered = False
+        """Stop the reply that is being given, or is to follow what the server runs; False where there is none."""
+        self._unanswered = self._results_due = False
+        was_running, was_coming = self._toolwork.let_go(), self._answers.coming is not None
+        self._answers.drop_next()
         if self._awaiting:
             self._awaiting.cancel()
             self._awaiting = None
@@ -259,7 +283,7 @@ class Session:
         if reply := self.reply:
             reply.stop(reason)
             return True
-        return False
+        return was_running or was_coming
 
     def update(self, settings: Settings) -> None:
         """Go on with other settings. Raises EngineError where an engine cannot do what they ask."""
@@ -270,10 +294,12 @@ class Session:
             if settings.hearing.restarts(before.hearing):
                 self._floor.close(speech_ended=False)
             self._listener.change(settings.hearing)
-        if settings.instructions != before.instructions:
+        if settings.offer != before.offer:
+            self._toolwork.open(settings.offer)
+        if (settings.instructions, settings.offer) != (before.instructions, before.offer):
             self._answers.drop()
             self._answers.forget_reading()
-            self._answers.read("", settings.manner)
+            self._answers.read("", self._manner())
 
     # --- what the listener tells -----------------------------------------------------------------------------
 
@@ -285,7 +311,8 @@ class Session:
         self._floor.speech_came()
         self._speech_id, self._speech_at = new_id("item"), at
         last, reply = self._last_turn, self._answers.sounding
-        if goes_on and last and last.reply is self._answers.last and not (last.reply and last.reply.words):
+        undone = last is None or last.reply is None or not (last.reply.words or last.reply.calls)
+        if goes_on and last and last.reply is self._answers.last and undone:
             self._take_back(last)
             return True
         begun_too_early = goes_on and last is not None and reply is last.reply
@@ -313,7 +340,7 @@ class Session:
             return
         if self.reply or self._wording.missing or self._floor.doubtful or self._answers.wants(text) in SILENT_ACTS:
             return
-        self._answers.draft(text, settings.manner)
+        self._answers.draft(text, self._manner())
 
     def judged(self, judgement: Judgement) -> None:
         """What is thought of a silence."""
@@ -338,8 +365,12 @@ class Session:
         else:
             self._answers.pass_over()
             self._last_turn = _LastTurn(item_id, self._answers.last)
-            if not turn.text:  # a cough is no answer to a silence
+            if wanted in SILENT_ACTS:
+                self._toolwork.let_go()
+                self._results_due = False
+            elif not turn.text:  # a cough is no answer to a silence
                 self._rest_after(self._answers.last)
+                self._go_on()
 
     def hearing_failed(self, message: str) -> None:
         """An engine of the ear failed; the conversation lives."""
@@ -363,7 +394,7 @@ class Session:
 
     def _read(self, text: str) -> None:
         if not self.reply:
-            self._answers.read(text, self.settings.manner)
+            self._answers.read(text, self._manner())
 
     # --- who has the floor -----------------------------------------------------------------------------------
 
@@ -372,6 +403,7 @@ class Session:
         self._emit(SpeechStarted(self._speech_id, _ms(self._speech_at)))
         if stop and self._answers.last:
             self._unanswered = False  # what they say now is answered, and with it what was said before
+            self._answers.drop_next()
             self._answers.last.stop("turn_detected")
             self._listener.echo.silenced(asyncio.get_running_loop().time())
 
@@ -383,6 +415,7 @@ class Session:
             self._speech_id = ""
             self._listener.dismiss()
             self._rest_after(self._answers.last)
+            self._go_on()
 
     def _take_back(self, last: _LastTurn) -> None:
         """They go on before anything of the answer was heard: it is gone, and the turn with it."""
@@ -399,13 +432,13 @@ class Session:
             self._floor.wait_for_speech(reply.playout.ahead + idle_s, self._remind)
 
     def _remind(self) -> None:
-        if self.reply or self._awaiting or self._speech_id:
+        if self.reply or self._awaiting or self._speech_id or self._toolwork.busy:
             return
         self._reminded = True
         now = self._received * 1000 // WIRE_RATE
         idle_ms = round((self.settings.idle_s or 0) * 1000)
         self._emit(SilenceGrewLong(new_id("item"), max(0, now - idle_ms), now))
-        self._answers.give(self.settings.manner, hint=STILL_THERE)
+        self._answers.give(replace(self._manner(), tools=(), tool_choice="auto"), hint=STILL_THERE)
 
     # --- replies ---------------------------------------------------------------------------------------------
 
@@ -415,7 +448,8 @@ class Session:
             self._answers.pass_over()
             self._last_turn = None
             return
-        self._answers.answer(item_id, turn, self.settings.manner)
+        self._rounds, self._results_due, self._answered = 0, False, self.settings
+        self._answers.answer(item_id, turn, self._manner())
         self._last_turn = _LastTurn(item_id, self._answers.last)
 
     def _from_reply(self, event: Event) -> None:
@@ -426,18 +460,61 @@ class Session:
             gain = DUCKED if isinstance(event, ReplyDucked) else 1.0
             self._listener.echo.ducked(gain, asyncio.get_running_loop().time())
         self._emit(event)
+        self._toolwork.told(event)
         if not isinstance(event, ReplyEnded):
             return
         if self._unanswered:
             self._unanswered = False
-            self._answers.give(self.settings.manner)
+            self._give(self.settings)
+        elif self._results_due:
+            self._go_on()
         elif (reply := self._answers.last) and reply.reply_id == event.reply_id:
             self._rest_after(reply)
 
     async def _respond_once_known(self, settings: Settings) -> None:
-        await self._wording.all_known()
+        if self._wording.missing:
+            await self._wording.all_known()
+        await self._toolwork.over()
         self._awaiting, self._unanswered = None, False
-        self._answers.give(settings.manner)
+        self._give(settings)
+
+    def _give(self, settings: Settings) -> None:
+        self._results_due, self._answered = False, settings
+        self._answers.give(self._manner(settings))
+
+    def _manner(self, settings: Settings | None = None) -> Manner:
+        one = settings or self.settings
+        tools, choice = self._toolwork.offered(one.offer)
+        return Manner(one.instructions, one.style, one.audio, one.max_tokens, one.lead_s, one.ducks, tools, choice)
+
+    # --- what comes of calls ---------------------------------------------------------------------------------
+
+    def results_came(self) -> None:
+        """All that the server ran for the model has ended."""
+        self._results_due = True
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Have the model answer with what came of its calls, as soon as nobody else speaks."""
+        if not self._results_due or self._answers.coming or self._awaiting or self._speech_id:
+            return
+        self._results_due = False
+        self._rounds += 1
+        if self._rounds > MOST_ROUNDS:
+            return
+        manner = self._manner(self._answered)  # a call that was asked for has been made
+        self._answers.give(replace(manner, tool_choice="none" if self._rounds == MOST_ROUNDS else "auto"))
+
+    def fill(self, words: str, *, for_client: bool) -> bool:
+        """Say that while a result is awaited; False where somebody speaks, or a client speaks only when it says so."""
+        settings = self._answered
+        unasked = self.settings.create_response and self.settings.hearing.automatic
+        if self._speech_id or self._answers.sounding or not settings.audio:
+            return False
+        if for_client and not unasked:
+            return False
+        self._answers.fill(words, self._manner(settings))
+        return True
 
 
 def _ms(sample: int) -> int:

@@ -84,9 +84,7 @@ class Crashing(FakeTurnJudge):
 
 
 class Dumb(FakeChat):
-    async def chat(
-        self, messages: Sequence[Message], *, cache_key: str = "", max_tokens: int | None = None
-    ) -> AsyncGenerator[Delta, None]:
+    async def chat(self, messages: Sequence[Message], **more: Any) -> AsyncGenerator[Delta, None]:
         yield Delta(finish_reason="stop")
 
 

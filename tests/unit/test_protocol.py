@@ -35,10 +35,10 @@ LONG = " ".join(f"This is sentence number {n} of a long answer." for n in range(
 class Client:
     """Keeps what it is told, each event checked against its official type."""
 
-    def __init__(self, fakes: Fakes, **flags: Any) -> None:
+    def __init__(self, fakes: Fakes, setup: Callable[[Settings], Settings] = lambda usual: usual, **flags: Any) -> None:
         self.told: list[dict[str, Any]] = []
         self.bytes: list[bytes] = []
-        defaults = Defaults(Settings(instructions="Be brief."), "fake-llm", "fake-stt", ("one", "two"))
+        defaults = Defaults(setup(Settings(instructions="Be brief.")), "fake-llm", "fake-stt", ("one", "two"))
         self.connection = Connection(fakes.engines(), defaults, self._take, longest_message=15 * 1024 * 1024, **flags)
         self._sent = 0
 
@@ -98,7 +98,7 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(fakes: Fakes | None = None, **flags: bool) -> AsyncIterator[Client]:
+async def connected(fakes: Fakes | None = None, **flags: Any) -> AsyncIterator[Client]:
     client = Client(fakes or Fakes(), **flags)
     running = asyncio.create_task(client.connection.run())
     await asyncio.sleep(0)
@@ -520,9 +520,8 @@ async def test_a_misspelt_event_is_met_with_the_right_one() -> None:
             {"session": {"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 7}}}}},
             "session.audio.input.turn_detection.threshold",
         ),
-        ("session.update", {"session": {"tools": [{"type": "function", "name": "f"}]}}, "session.tools"),
         ("conversation.item.create", {}, "item"),
-        ("conversation.item.create", {"item": {"type": "function_call_output"}}, "item.type"),
+        ("conversation.item.create", {"item": {"type": "mcp_call"}}, "item.type"),
         ("conversation.item.create", {"item": {"type": "message", "role": "king", "content": []}}, "item.role"),
         ("conversation.item.create", {"item": user("")}, "item.content"),
         ("conversation.item.create", {"item": user("x"), "previous_item_id": "none"}, "previous_item_id"),

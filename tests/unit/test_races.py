@@ -114,13 +114,11 @@ class Chat(FakeChat):
     trouble: Trouble = field(default_factory=lambda: Trouble(slow_s=0.8))
     calls: int = 0
 
-    async def chat(
-        self, messages: Any, *, cache_key: str = "", max_tokens: int | None = None
-    ) -> AsyncGenerator[Delta, None]:
+    async def chat(self, messages: Any, **more: Any) -> AsyncGenerator[Delta, None]:
         self.calls += 1
         try:
             await self.trouble(hang_s=30)  # as every engine's own timeout_s ends it
-            async with aclosing(super().chat(messages, cache_key=cache_key, max_tokens=max_tokens)) as deltas:
+            async with aclosing(super().chat(messages, **more)) as deltas:
                 async for delta in deltas:
                     yield delta
                     if self.trouble.how == "fails":
@@ -128,10 +126,10 @@ class Chat(FakeChat):
         finally:
             self.calls -= 1
 
-    async def prefill(self, messages: Any, *, cache_key: str = "") -> Ending | None:
+    async def prefill(self, messages: Any, **more: Any) -> Ending | None:
         with contextlib.suppress(EngineError):  # it is a hint, and never raises
             await self.trouble()
-            return await super().prefill(messages, cache_key=cache_key)
+            return await super().prefill(messages, **more)
         return None
 
 

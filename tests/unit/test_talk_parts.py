@@ -132,6 +132,18 @@ def test_an_interrupted_answer_leaves_the_next_one_owed() -> None:
     assert not told(owed, "response.done", response={"id": "r2", "status": "completed"})
 
 
+def test_an_answer_is_owed_while_the_server_runs_a_tool_whatever_it_says_meanwhile() -> None:
+    owed = Owed()
+    told(owed, "response.created", response={"id": "call"})
+    told(owed, "response.mcp_call.in_progress", item_id="c")
+    assert told(owed, "response.done", response={"id": "call", "status": "completed"})
+    told(owed, "response.created", response={"id": "filler"})
+    assert told(owed, "response.done", response={"id": "filler", "status": "completed"})
+    assert told(owed, "response.mcp_call.completed", item_id="c")
+    told(owed, "response.created", response={"id": "answer"})
+    assert not told(owed, "response.done", response={"id": "answer", "status": "completed"})
+
+
 @pytest.mark.parametrize(
     ("kind", "fields"),
     [

@@ -131,7 +131,7 @@ async def converse(line: Call, spoken: Audio, screen: Screen) -> None:
 
 
 class Owed:
-    """What the server has still to do, from its events: end a turn, begin an answer, or finish one."""
+    """What the server has still to do, from its events: end a turn, begin an answer or finish one, run a tool."""
 
     def __init__(self) -> None:
         self.turns = 0
@@ -140,11 +140,12 @@ class Owed:
         self._speaking = False
         self._unanswered: set[str] = set()
         self._replying: set[str] = set()
+        self._running: set[str] = set()
 
     @property
     def anything(self) -> bool:
         """Whether there is more to wait for."""
-        return self._speaking or bool(self._unanswered) or bool(self._replying)
+        return self._speaking or bool(self._unanswered or self._replying or self._running)
 
     def take(self, arrived: Arrived) -> None:
         """Follow one event."""
@@ -166,6 +167,11 @@ class Owed:
             case "response.created":
                 self._unanswered.clear()
                 self._replying.add(event["response"]["id"])
+            case "response.mcp_call.in_progress":
+                self._running.add(event["item_id"])
+            case "response.mcp_call.completed" | "response.mcp_call.failed":  # and then it is answered
+                self._running.discard(event["item_id"])
+                self._unanswered.add(event["item_id"])
             case "response.done":
                 self._replying.discard(event["response"]["id"])
                 if event["response"].get("status") == "failed":

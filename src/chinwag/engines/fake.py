@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio
-from chinwag.engines.protocols import Delta, Ending, EngineOptions, Engines, Message, Transcript, Usage
+from chinwag.engines.protocols import (
+    CallDelta,
+    Delta,
+    Ending,
+    EngineOptions,
+    Engines,
+    Message,
+    Transcript,
+    Usage,
+)
 
 
 class _Fake:
@@ -104,36 +113,67 @@ class FakeUtterance:
         return Transcript(" ".join(self._engine.words[:count]), final, self._until)
 
 
+@dataclass(frozen=True)
+class FakeCalls:
+    """An answer that calls tools: each a name and the text of its arguments, behind some words or none."""
+
+    calls: tuple[tuple[str, str], ...]
+    text: str = ""
+
+
 @dataclass
 class FakeChat(_Fake):
-    """Writes `answer`, or the next of `answers`, token by token; `asked` holds the messages of every call."""
+    """Writes `answer`, or the next of `answers`, token by token; `asked` holds the messages of every call.
+
+    turns: instead, by how many answers the prompt holds already, whatever was drafted meanwhile.
+    offered, choices: the tools and the tool_choice of every call.
+    """
 
     continues: ClassVar[bool] = True
     model: str = "fake"
     answer: str = "This is the answer. It has two sentences."
-    answers: list[str] = field(default_factory=list)
+    answers: list[str | FakeCalls] = field(default_factory=list)
+    turns: list[str | FakeCalls] = field(default_factory=list)
     first_token_s: float = 0.1
     token_s: float = 0.03
     failure: Exception | None = None
     fails_after: int = 0
     asked: list[list[Message]] = field(default_factory=list)
+    offered: list[list[str]] = field(default_factory=list)
+    choices: list[str | Mapping[str, Any]] = field(default_factory=list)
     prefilled: list[list[Message]] = field(default_factory=list)
     prefill_s: float = 0.02
     sense: Callable[[str], float | None] = lambda words: 0.97
     whole: Callable[[str], float | None] = lambda words: None
     closed: int = 0
-    _answer: str = ""
+    called: int = 0
+    _answer: str | FakeCalls = ""
 
     async def chat(
-        self, messages: Sequence[Message], *, cache_key: str = "", max_tokens: int | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        cache_key: str = "",
+        max_tokens: int | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: str | Mapping[str, Any] = "auto",
     ) -> AsyncGenerator[Delta, None]:
         """The next answer, word by word."""
         begun = messages[-1]["content"] if messages and messages[-1]["role"] == "assistant" else ""
         if not begun:
             self.asked.append(list(messages))
+            self.offered.append([tool["function"]["name"] for tool in tools])
+            self.choices.append(tool_choice)
             self._answer = self.answers.pop(0) if self.answers else self.answer
+            given = sum(message["role"] == "assistant" for message in messages)
+            if given < len(self.turns):
+                self._answer = self.turns[given]
         try:
             await asyncio.sleep(self.first_token_s)
+            if isinstance(self._answer, FakeCalls):
+                async for delta in self._calls(self._answer):
+                    yield delta
+                return
             tokens = self._answer.removeprefix(begun).split(" ")
             for number, token in enumerate(tokens[:max_tokens]):
                 if self.failure and number >= self.fails_after:
@@ -145,7 +185,22 @@ class FakeChat(_Fake):
         finally:
             self.closed += 1
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> Ending | None:
+    async def _calls(self, answer: FakeCalls) -> AsyncGenerator[Delta, None]:
+        for number, token in enumerate(answer.text.split()):
+            yield Delta(token if number == 0 else f" {token}")
+            await asyncio.sleep(self.token_s)
+        for index, (name, arguments) in enumerate(answer.calls):
+            self.called += 1
+            yield Delta(call=CallDelta(index, f"call_{self.called}", name))
+            half = len(arguments) // 2
+            for piece in (arguments[:half], arguments[half:]):
+                await asyncio.sleep(self.token_s)
+                yield Delta(call=CallDelta(index, arguments=piece))
+        yield Delta(finish_reason="tool_calls", usage=Usage(1, 0, 1))
+
+    async def prefill(
+        self, messages: Sequence[Message], *, cache_key: str = "", tools: Sequence[Mapping[str, Any]] = ()
+    ) -> Ending | None:
         """Note it in `prefilled`, and tell what `sense` and `whole` say of the last message's words."""
         self.prefilled.append(list(messages))
         await asyncio.sleep(self.prefill_s)

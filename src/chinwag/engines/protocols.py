@@ -73,10 +73,24 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class CallDelta:
+    """A piece of a function call that the model makes.
+
+    index: which of the answer's calls. call_id, name: told with its first piece. arguments: more of their JSON.
+    """
+
+    index: int
+    call_id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of a chat model's answer: some text, or how it ended with what it cost."""
+    """A piece of a chat model's answer: some text, some of a call, or how it ended with what it cost."""
 
     text: str = ""
+    call: CallDelta | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
 
@@ -186,15 +200,20 @@ class ChatModel(Engine, Protocol):
         *,
         cache_key: str = "",
         max_tokens: int | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: str | Mapping[str, Any] = "auto",
     ) -> AsyncGenerator[Delta, None]:
-        """Stream the answer; the last Delta has a finish_reason ("stop" or "length") and the usage.
+        """Stream the answer; the last Delta has a finish_reason ("stop", "length" or "tool_calls") and the usage.
 
+        tools, tool_choice: as OpenAI's chat completions take them; a model that cannot is an EngineError.
         cache_key: names the conversation, so that its prompt is found in the model's cache again.
         Closing the generator stops the model within a token. Use it under `contextlib.aclosing`.
         """
         ...
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> Ending | None:
+    async def prefill(
+        self, messages: Sequence[Message], *, cache_key: str = "", tools: Sequence[Mapping[str, Any]] = ()
+    ) -> Ending | None:
         """Read the prompt into the cache ahead of `chat`; a hint that may do nothing, and never raises.
 
         Returns whether the last message ends right behind its last word, as the model expects it to go on; None where

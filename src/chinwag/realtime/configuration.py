@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from chinwag.listen.endpoint import Endpointer
+from chinwag.realtime import tools
 from chinwag.session import Refused, Settings
 
 OPENAI_VOICES = frozenset({"alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"})
@@ -25,12 +26,16 @@ PCM = {"type": "audio/pcm", "rate": 24000}
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a session begins with. voices: those the server can speak with, the first its own."""
+    """What a session begins with. voices: those the server can speak with, the first its own.
+
+    client_mcp: addresses of MCP servers that a client may name; "*" for any.
+    """
 
     settings: Settings
     model: str = ""
     transcription_model: str = ""
     voices: tuple[str, ...] = ()
+    client_mcp: tuple[str, ...] = ()
 
 
 class Configuration:
@@ -88,23 +93,23 @@ class Configuration:
         if kind != "realtime":
             raise _unsupported("session.type", kind, "Sessions are of type 'realtime'.")
         wire = _merged(self.wire, {key: value for key, value in update.items() if key not in {"id", "object", "model"}})
-        if wire["tools"]:
-            raise _unsupported("session.tools", "a list of tools", "Leave it out.")
         return wire, self._settings(wire)
 
     def for_response(self, asked: dict[str, Any]) -> Settings:
         """The settings of one response. Raises Refused for what cannot be."""
-        for field in ("input", "tools", "prompt"):
+        for field in ("input", "prompt"):
             if asked.get(field):
                 raise _unsupported(f"response.{field}", f"a value for {field}", "Leave it out.")
         if asked.get("conversation") not in (None, "auto"):
             raise _unsupported("response.conversation", asked["conversation"], "Use 'auto'.")
-        fields: list[str] = ["instructions", "output_modalities", "max_output_tokens", "audio"]
+        fields = ["instructions", "output_modalities", "max_output_tokens", "audio", "tools", "tool_choice"]
         known = {field: asked[field] for field in fields if field in asked}
-        return self._settings(_merged(self.wire, known))
+        own = asked.get("tools") is None  # a response with tools of its own has no others
+        return self._settings(_merged(self.wire, known), own=own, where="response")
 
-    def _settings(self, wire: dict[str, Any]) -> Settings:
+    def _settings(self, wire: dict[str, Any], *, own: bool = True, where: str = "session") -> Settings:
         before = self._defaults.settings
+        offered = before.offer if own else replace(before.offer, own=None)
         heard, spoken = wire["audio"]["input"], wire["audio"]["output"]
         for side, form in (("input", heard["format"]), ("output", spoken["format"])):
             if form is not None and form.get("type") not in (None, "audio/pcm"):
@@ -123,6 +128,7 @@ class Configuration:
             style=replace(before.style, voice=self._voice(spoken["voice"]), speed=speed),
             audio="audio" in (wire["output_modalities"] or ["audio"]),
             max_tokens=before.max_tokens if limit in (None, "inf") else int(limit),
+            offer=tools.offer(wire["tools"] or (), wire["tool_choice"], offered, self._defaults.client_mcp, where),
         )
 
     def _voice(self, voice: Any) -> str | None:

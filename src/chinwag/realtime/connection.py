@@ -14,8 +14,10 @@ from chinwag.engines.protocols import Engines
 from chinwag.errors import ChinwagError
 from chinwag.ids import new_id
 from chinwag.realtime import inbound, outbound
+from chinwag.realtime.calls import CallsTold, Ran, Written
 from chinwag.realtime.configuration import Configuration, Defaults
 from chinwag.reply import LEAD_S, Reply
+from chinwag.respond.calls import Aside, Call, Result
 from chinwag.respond.history import Said
 from chinwag.session import Refused, Session
 
@@ -32,8 +34,20 @@ class _Response:
 
     reply: Reply
     metadata: Any = None
-    begun: bool = False
     text: list[str] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
+    """Ids of its items, as they were begun."""
+
+    @property
+    def begun(self) -> bool:
+        """Its message was."""
+        return self.reply.item_id in self.order
+
+    def index(self, item_id: str) -> int:
+        """The item's output_index; it is begun where it was not yet."""
+        if item_id not in self.order:
+            self.order.append(item_id)
+        return self.order.index(item_id)
 
 
 class Connection:
@@ -63,6 +77,7 @@ class Connection:
         self._configuration = Configuration(self.session.id, defaults)
         self._conversation = new_id("conv")
         self._responses: dict[str, _Response] = {}
+        self._calls = CallsTold(self.session, self._tell)
         self._metadata: Any = None
 
     async def run(self) -> None:
@@ -150,6 +165,19 @@ class Connection:
     def _create_item(self, checked: ConversationItemCreateEvent) -> None:
         item: Any = checked.item
         item_id = item.id or new_id("item")
+        match item.type:
+            case "function_call":
+                made = Call(item_id, item.call_id or new_id("call"), item.name, item.arguments, shown=True)
+                made.status = "completed"
+                self.session.add(made, checked.previous_item_id)
+                return
+            case "function_call_output":
+                self.session.add(Result(item_id, item.call_id, item.output), checked.previous_item_id)
+                return
+            case "mcp_approval_response":
+                answer = item.model_dump(exclude={"id"}, exclude_none=True)
+                self.session.approve(Aside(item_id, answer), checked.previous_item_id)
+                return
         said = Said(item_id, item.role, "")
         texts: list[str] = []
         for index, part in enumerate(item.content):
@@ -206,6 +234,17 @@ class Connection:
             if self._extended:
                 self._send(own)
             return
+        if isinstance(event, Written):
+            told = self._responses[event.reply_id]
+            if told.reply.began_in_words:
+                self._begin_message(told)
+            self._calls.written(event, told.index)
+        elif isinstance(event, Ran):
+            self._calls.ran(event)
+        else:
+            self._tell_of(event)
+
+    def _tell_of(self, event: events.Event) -> None:
         match event:
             case events.SpeechStarted():
                 self._tell("input_audio_buffer.speech_started", audio_start_ms=event.at_ms, item_id=event.item_id)
@@ -221,7 +260,8 @@ class Connection:
             case events.ItemAdded():
                 item = outbound.item(self.session.item(event.item_id))
                 self._tell("conversation.item.added", item=item, previous_item_id=event.previous_id)
-                self._tell("conversation.item.done", item=item, previous_item_id=event.previous_id)
+                if event.done:
+                    self._tell("conversation.item.done", item=item, previous_item_id=event.previous_id)
             case events.Transcribed():
                 self._transcribed(event)
             case events.TranscriptionFailed():
@@ -266,22 +306,29 @@ class Connection:
     def _reply_text(self, event: events.ReplyText) -> None:
         told = self._responses[event.reply_id]
         reply = told.reply
-        if not told.begun:
-            told.begun = True
-            item = outbound.item(reply, status="in_progress", empty=True)
-            self._tell("response.output_item.added", response_id=event.reply_id, output_index=0, item=item)
-            previous = self.session.history.before(reply.item_id)
-            self._tell("conversation.item.added", item=item, previous_item_id=previous)
-            part = {"type": "audio", "transcript": ""} if reply.request.audio else {"type": "text", "text": ""}
-            self._part("response.content_part.added", reply, part=part)
+        self._begin_message(told)
         told.text.append(event.text)
         kind = "output_audio_transcript" if reply.request.audio else "output_text"
         self._part(f"response.{kind}.delta", reply, delta=event.text)
 
+    def _begin_message(self, told: _Response) -> None:
+        """Tell of the words' item, where that has not been done."""
+        if told.begun:
+            return
+        reply = told.reply
+        item = outbound.item(reply, status="in_progress", empty=True)
+        where = {"response_id": reply.reply_id, "output_index": told.index(reply.item_id)}
+        self._tell("response.output_item.added", **where, item=item)
+        previous = self.session.history.before(reply.item_id)
+        self._tell("conversation.item.added", item=item, previous_item_id=previous)
+        part = {"type": "audio", "transcript": ""} if reply.request.audio else {"type": "text", "text": ""}
+        self._part("response.content_part.added", reply, part=part)
+
     def _reply_ended(self, event: events.ReplyEnded) -> None:
-        told = self._responses.pop(event.reply_id)
+        told = self._responses[event.reply_id]
         reply, text = told.reply, "".join(told.text)
-        output = []
+        items: dict[str, Any] = {call.item_id: outbound.item(call) for call in reply.calls if not call.asked_by}
+        items.update({str(call.asked_by): outbound.approval_request(call) for call in reply.calls if call.asked_by})
         if event.error:
             self._send(outbound.fault("response_failed", event.error))
         if told.begun:
@@ -295,17 +342,21 @@ class Connection:
             item = outbound.item(reply, status="completed" if event.status == "completed" else "incomplete")
             previous = self.session.history.before(reply.item_id)
             self._tell("conversation.item.done", item=item, previous_item_id=previous)
-            self._tell("response.output_item.done", response_id=event.reply_id, output_index=0, item=item)
-            output = [item]
+            where = {"response_id": event.reply_id, "output_index": told.index(reply.item_id)}
+            self._tell("response.output_item.done", **where, item=item)
+            items[reply.item_id] = item
         details: dict[str, Any] = {"type": event.status}
         if event.reason:
             details["reason"] = event.reason
         if event.error:
             details["error"] = {"type": "server_error", "code": "response_failed", "message": event.error}
+        output = [items[item_id] for item_id in told.order if item_id in items]
         done = outbound.response(reply, self._conversation, output, details, told.metadata)
+        del self._responses[event.reply_id]
         self._tell("response.done", response=done)
 
     def _part(self, kind: str, reply: Reply, **fields: Any) -> None:
         """An event about a response's one content part."""
-        where = {"response_id": reply.reply_id, "item_id": reply.item_id, "output_index": 0, "content_index": 0}
+        index = self._responses[reply.reply_id].index(reply.item_id)
+        where = {"response_id": reply.reply_id, "item_id": reply.item_id, "output_index": index, "content_index": 0}
         self._tell(kind, **where, **fields)

@@ -10,15 +10,19 @@ from typing import Any, get_args
 
 from openai.types.realtime import (
     RealtimeConversationItemAssistantMessage,
+    RealtimeConversationItemFunctionCall,
+    RealtimeConversationItemFunctionCallOutput,
     RealtimeConversationItemSystemMessage,
     RealtimeConversationItemUserMessage,
+    RealtimeMcpApprovalResponse,
     RealtimeSessionCreateRequest,
 )
 from openai.types.realtime.realtime_client_event import RealtimeClientEvent
 from pydantic import BaseModel, ValidationError
 
 from chinwag.audio import Audio
-from chinwag.session import Refused
+from chinwag.errors import Refused
+from chinwag.ids import new_id
 
 CLIENT_EVENTS: dict[str, type[BaseModel]] = {
     get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(get_args(RealtimeClientEvent)[0])
@@ -30,6 +34,14 @@ MESSAGES: dict[str, type[BaseModel]] = {
     "assistant": RealtimeConversationItemAssistantMessage,
     "system": RealtimeConversationItemSystemMessage,
 }
+
+
+TOOL_ITEMS: dict[str, type[BaseModel]] = {
+    "function_call": RealtimeConversationItemFunctionCall,
+    "function_call_output": RealtimeConversationItemFunctionCallOutput,
+    "mcp_approval_response": RealtimeMcpApprovalResponse,
+}
+"""What a client may put into the conversation beside messages."""
 
 
 def parse(data: str) -> tuple[str, dict[str, Any]]:
@@ -62,7 +74,7 @@ def check(kind: str, event: dict[str, Any]) -> Any:
             validated(RealtimeSessionCreateRequest, event["session"], "session")
     if kind == "conversation.item.create" and isinstance(event.get("item"), dict):
         item = message(event["item"])  # first, as the union of all items would name its fault less clearly
-        checked = validated(model, event)
+        checked = validated(model, {**event, "item": {"type": "message", **event["item"], "id": item.id}})
         checked.item = item
         return checked
     return validated(model, event)
@@ -70,9 +82,13 @@ def check(kind: str, event: dict[str, Any]) -> Any:
 
 def message(item: dict[str, Any]) -> Any:
     """A conversation item of a kind this server takes. Raises Refused for another."""
-    if item.get("type", "message") != "message":
-        kinds = "Only items of type 'message' are taken."
-        raise Refused("unsupported_value", f"Items of type {item['type']!r} are not supported.", kinds, "item.type")
+    kind = item.get("type", "message")
+    if isinstance(kind, str) and kind in TOOL_ITEMS:
+        # an id is the server's to give, though the type of an approval's answer asks for one
+        return validated(TOOL_ITEMS[kind], {**item, "id": item.get("id") or new_id("item")}, "item")
+    if kind != "message":
+        kinds = f"Items of these types are taken: message, {', '.join(TOOL_ITEMS)}."
+        raise Refused("unsupported_value", f"Items of type {kind!r} are not supported.", kinds, "item.type")
     model = MESSAGES.get(str(item.get("role")))
     if model is None:
         known = ", ".join(MESSAGES)

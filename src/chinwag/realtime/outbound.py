@@ -9,6 +9,7 @@ from chinwag import events
 from chinwag.audio import WIRE_RATE, Audio
 from chinwag.ids import new_id
 from chinwag.reply import Reply
+from chinwag.respond.calls import Aside, Call, Result
 from chinwag.respond.history import Entry, Said
 from chinwag.session import Refused
 
@@ -64,6 +65,8 @@ def own(told: events.Event) -> dict[str, Any] | None:
 
 def item(entry: Entry, *, status: str = "completed", empty: bool = False, sound: bool = False) -> dict[str, Any]:
     """An item. empty: without content, as a reply's begins; sound: with its audio, as a retrieval gives it."""
+    if isinstance(entry, Call | Result | Aside):
+        return _tool_item(entry)
     content: list[dict[str, Any]] = [] if empty else [_content(entry, sound)]
     return {
         "id": entry.item_id,
@@ -73,6 +76,37 @@ def item(entry: Entry, *, status: str = "completed", empty: bool = False, sound:
         "role": entry.role,
         "content": content,
     }
+
+
+def _tool_item(entry: Call | Result | Aside) -> dict[str, Any]:
+    if isinstance(entry, Aside):
+        return {"id": entry.item_id, **entry.fields}
+    if isinstance(entry, Result):
+        came = {"call_id": entry.call_id, "output": entry.output, "status": "completed"}
+        return {"id": entry.item_id, "object": "realtime.item", "type": "function_call_output", **came}
+    if not entry.server:
+        asked = {"call_id": entry.call_id, "name": entry.name, "arguments": entry.arguments, "status": entry.status}
+        return {"id": entry.item_id, "object": "realtime.item", "type": "function_call", **asked}
+    failure = entry.failure
+    error: dict[str, Any] | None = {"type": failure.kind, "message": failure.message} if failure else None
+    if error and failure and failure.kind != "tool_execution_error":
+        error["code"] = failure.code
+    return {
+        "id": entry.item_id,
+        "type": "mcp_call",
+        "server_label": entry.server,
+        "name": entry.called,
+        "arguments": entry.arguments,
+        "approval_request_id": entry.asked_by,
+        "output": None if failure else entry.result,
+        "error": error,
+    }
+
+
+def approval_request(call: Call) -> dict[str, Any]:
+    """The item that asks the client for leave to make a call."""
+    asks = {"server_label": call.server, "name": call.called, "arguments": call.arguments}
+    return {"id": call.asked_by, "type": "mcp_approval_request", **asks}
 
 
 def _content(entry: Entry, sound: bool) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from chinwag.audio import Audio
 from chinwag.engines.protocols import Message
+from chinwag.respond.calls import Aside, Call, Result, Turn, as_messages, cut
 
 Role = Literal["system", "user", "assistant"]
 
@@ -31,6 +32,16 @@ class Entry(Protocol):
         """What the other side took in: of a reply that was cut off, the part that was heard."""
         ...
 
+    @property
+    def shown(self) -> bool:
+        """The client knows that it is there."""
+        ...
+
+    @property
+    def passing(self) -> bool:
+        """It was said in passing: the model is not told of it."""
+        ...
+
 
 @dataclass(eq=False)
 class Said:
@@ -44,6 +55,8 @@ class Said:
     words: str
     audio: Audio | None = None
     spoken: bool = False
+    shown: ClassVar[bool] = True
+    passing: ClassVar[bool] = False
 
 
 BYTES_PER_TOKEN = 3
@@ -74,13 +87,14 @@ class History:
         for entry in self._entries:
             if entry.item_id == item_id:
                 return previous
-            previous = entry.item_id
+            if entry.shown:
+                previous = entry.item_id
         return None
 
     def add(self, entry: Entry, after: str | None = None) -> str | None:
         """Put an entry behind the one called `after` ("root": at the front; None: at the end).
 
-        Returns the id of the entry before it. Raises KeyError where `after` is not there.
+        Returns the id of the entry before it that the client knows. Raises KeyError where `after` is not there.
         """
         if after is None:
             place = len(self._entries)
@@ -91,7 +105,7 @@ class History:
             if place < 0:
                 raise KeyError(after)
         self._entries.insert(place, entry)
-        return self._entries[place - 1].item_id if place else None
+        return self.before(entry.item_id)
 
     def remove(self, item_id: str) -> bool:
         """Take an entry out; False where it is not there."""
@@ -99,36 +113,70 @@ class History:
         self._entries = [entry for entry in self._entries if entry.item_id != item_id]
         return len(self._entries) < before
 
-    def prompt(self, instructions: str, said: str = "", until: str | None = None) -> list[Message]:
+    def call(self, call_id: str) -> Call | None:
+        """The call of that id, or None."""
+        return next((entry for entry in self._entries if isinstance(entry, Call) and entry.call_id == call_id), None)
+
+    def result(self, call: Call) -> str | None:
+        """What came of a call; None where that is not known."""
+        if call.result is not None:
+            return call.result
+        return next((entry.output for entry in self._results(call)), None)
+
+    def came_late(self, call: Call) -> bool:
+        """Somebody has spoken since the call was made."""
+        later = itertools.dropwhile(lambda entry: entry is not call, self._entries)
+        return any(not entry.passing and not isinstance(entry, Call | Result | Aside) for entry in later)
+
+    def _results(self, call: Call) -> Iterator[Result]:
+        return (entry for entry in self._entries if isinstance(entry, Result) and entry.call_id == call.call_id)
+
+    def prompt(self, instructions: str, said: str = "", until: str | None = None, besides: int = 0) -> list[Message]:
         """What to ask the model: the instructions, then everything that was heard, then `said` by the user.
 
-        until: only what stands in front of the entry of that id.
+        until: only what stands in front of the entry of that id. besides: bytes that the model is given as well.
 
         An entry of no words leaves no trace. Turns of one side in a row (an unheard reply vanished between them)
-        become one message, as chat templates expect the sides to alternate.
+        become one message, as chat templates expect the sides to alternate. A call and its result stand together
+        wherever the result came, or go together.
         """
-        spoken = self._remembered(len(instructions.encode()) + len(said.encode()), until)
+        turns = self._remembered(besides + len(instructions.encode()) + len(said.encode()), until, bool(said))
         if said:
-            spoken.append(("user", said))
+            turns.append(Turn("user", said))
         messages: list[Message] = [{"role": "system", "content": instructions}] if instructions else []
-        for role, words in spoken:
-            if messages and messages[-1]["role"] == role and role != "system":
-                messages[-1] = {"role": role, "content": f"{messages[-1]['content']} {words}"}
-            else:
-                messages.append({"role": role, "content": words})
-        return messages
+        return messages + as_messages(turns)
 
-    def _remembered(self, besides: int, until: str | None) -> list[tuple[Role, str]]:
-        """Words of the entries that fit.
+    def _remembered(self, besides: int, until: str | None, more: bool) -> list[Turn]:
+        """The entries that fit.
 
-        Forgetting goes down to half the budget at once, as each change of the beginning costs the model's cache.
+        Forgetting goes down to half the budget at once, as each change of the beginning costs the model's cache. The
+        last question, and what was found out for it, are kept where nothing (`more`) is said behind them.
         """
         entries = itertools.takewhile(lambda entry: entry.item_id != until, self._entries)
-        spoken = [(entry, entry.words.strip()) for entry in entries if entry.item_id not in self._forgotten]
-        spoken = [(entry, words) for entry, words in spoken if words]
-        sizes = [len(words.encode()) for _, words in spoken]
-        if besides + sum(sizes) > self._budget:
-            while spoken and besides + sum(sizes) > self._budget // 2:
-                self._forgotten.add(spoken.pop(0)[0].item_id)
-                sizes.pop(0)
-        return [(entry.role, words) for entry, words in spoken]
+        turns = [
+            (entry.item_id, self._turn(entry))
+            for entry in entries
+            if entry.item_id not in self._forgotten and not entry.passing
+        ]
+        turns = [(item_id, turn) for item_id, turn in turns if turn.words or turn.calls]
+        asked = [number for number, (_, turn) in enumerate(turns) if turn.role == "user"]
+        kept = 0 if more or not asked else len(turns) - asked[-1]
+        size = besides + sum(turn.size for _, turn in turns)
+        if size > self._budget:
+            while len(turns) > kept and size > self._budget // 2:
+                item_id, turn = turns.pop(0)
+                self._forgotten.add(item_id)
+                size -= turn.size
+        return [turn for _, turn in turns]
+
+    def _turn(self, entry: Entry) -> Turn:
+        longest = self._budget // 4
+        if isinstance(entry, Result):
+            known = entry.late is not None and self.find(entry.late.item_id) is not None
+            return Turn(entry.role, cut(entry.words, longest) if known else "")
+        if not isinstance(entry, Call):
+            return Turn(entry.role, entry.words.strip())
+        if entry.status != "completed":
+            return Turn("assistant", "")
+        late = any(result.late for result in self._results(entry))
+        return Turn("assistant", "", [entry.asked(None if late else self.result(entry), longest)], entry.reply_id)

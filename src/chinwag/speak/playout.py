@@ -28,6 +28,10 @@ class Playout:
         self._dry_at = max(self._dry_at, self._clock()) + samples / self.rate
         self.sent += samples
 
+    def behind(self, earlier: Playout) -> None:
+        """The player still has the end of that item's sound to play first."""
+        self._dry_at = max(self._dry_at, earlier.over_at)
+
     @property
     def ahead(self) -> float:
         """Seconds of sound that were sent and not yet played."""

@@ -34,6 +34,9 @@ from chinwag.realtime.configuration import Defaults
 from chinwag.respond.instructions import COMPANION
 from chinwag.session import Settings
 from chinwag.speak.voicing import Style
+from chinwag.tools.offer import Offer
+from chinwag.tools.tool import Filler
+from chinwag.tools.toolbox import Toolbox
 from chinwag.weights.progress import Progress
 from chinwag.weights.store import Store
 
@@ -66,6 +69,7 @@ class Host:
         self.stage: Stage = "fetching"
         self.error: ChinwagError | None = None
         self.engines: Engines | None = None
+        self.toolbox: Toolbox | None = None
         self.sessions = 0
         self.states = {task: EngineState(getattr(config, task).engine) for task in TASKS}
         self.startup_s: float | None = None
@@ -80,6 +84,8 @@ class Host:
             if missing := await asyncio.to_thread(self.store.missing, needed):
                 await self._puller(self.store, missing, self.progress)
             self.stage = "loading"
+            self.toolbox = Toolbox(self.config.tools)
+            self.toolbox.open()
             loaded = await asyncio.gather(*(self._load(task, classes[task]) for task in TASKS))
             self.engines = Engines(
                 vad=cast(Vad, loaded[0]),
@@ -101,6 +107,8 @@ class Host:
     async def close(self) -> None:
         """Let the engines go."""
         engines, self.engines = self.engines, None
+        if self.toolbox:
+            await self.toolbox.close()
         if engines:
             for engine in (engines.vad, engines.turn, engines.stt, engines.llm, engines.tts):
                 await engine.close()
@@ -123,8 +131,16 @@ class Host:
             greeting=config.assistant.greeting,
             drafts=config.turn.drafts,
             context_tokens=config.llm.context_tokens,
+            offer=Offer(
+                own=self.toolbox,
+                filler=Filler(
+                    tuple(config.tools.filler), config.tools.filler_after_ms / 1000, config.tools.filler_for_clients
+                ),
+                timeout_s=config.tools.timeout_s,
+            ),
         )
-        return Defaults(settings, engines.llm.model, engines.stt.name, engines.tts.voices)
+        allowed = tuple(config.tools.client_mcp)
+        return Defaults(settings, engines.llm.model, engines.stt.name, engines.tts.voices, allowed)
 
     def status(self) -> dict[str, Any]:
         """Everything the page shows while it waits, in the shape of docs/architecture.md."""

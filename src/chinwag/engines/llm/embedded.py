@@ -15,15 +15,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from chinwag.engines.llm.bare_calls import BareCall, named, one_of, plainly
 from chinwag.engines.llm.llama_server import LlamaServer
 from chinwag.engines.llm.openai_compatible import OpenAIChat, connect
 from chinwag.engines.llm.prefills import Prefills
 from chinwag.engines.llm.requantize import SUFFIX, fast_file
 from chinwag.engines.onnx import weights_folder
-from chinwag.engines.protocols import Delta, Ending, EngineOptions, Message
+from chinwag.engines.protocols import CallDelta, Delta, Ending, EngineOptions, Message
 from chinwag.errors import EngineError
+from chinwag.ids import new_id
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
+
+TOLD_PLAINLY = "qwen2.5-coder"
+"""Models of this family are told of calls and results in words; for what that changes see `bare_calls`."""
+
+CALL_BEGINS = '<tool_call>\n{"name": "'
+"""How a call begins where one is asked for; the grammar sees to the rest."""
 
 LIKELIEST = 40
 """Tokens whose probabilities are looked at for the end of a sentence; all others together have next to none."""
@@ -104,16 +112,30 @@ class EmbeddedChat:
             ) from error
 
     async def chat(
-        self, messages: Sequence[Message], *, cache_key: str = "", max_tokens: int | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        cache_key: str = "",
+        max_tokens: int | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: str | Mapping[str, Any] = "auto",
     ) -> AsyncGenerator[Delta, None]:
-        """Stream the answer, from the slot that has this conversation's prompt in its cache."""
+        """Stream the answer, from the slot that has this conversation's prompt in its cache.
+
+        A call that is asked for, or that the model writes out as text, has arguments held to the tool's schema.
+        """
         await self._revive()
         await self._prefills.stop(cache_key)
         self._chats[cache_key] += 1
         try:
             with self._slots.use(cache_key) as slot:
-                extra = {"id_slot": slot, "cache_prompt": True, **NO_ECHO}
-                async with aclosing(self._inner.stream(messages, max_tokens, extra)) as deltas:
+                extra: dict[str, Any] = {"id_slot": slot, "cache_prompt": True}
+                asked: dict[str, Any] = {"messages": self._told(messages)}
+                if tools and tool_choice != "none":
+                    answer = self._with_tools({**asked, "tools": list(tools)}, tool_choice, max_tokens, extra)
+                else:
+                    answer = self._inner.stream(asked, max_tokens, {**extra, **NO_ECHO})
+                async with aclosing(answer) as deltas:
                     async for delta in deltas:
                         yield delta
         finally:
@@ -121,7 +143,89 @@ class EmbeddedChat:
             if not self._chats[cache_key]:
                 del self._chats[cache_key]
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> Ending | None:
+    async def _with_tools(
+        self,
+        asked: dict[str, Any],
+        tool_choice: str | Mapping[str, Any],
+        max_tokens: int | None,
+        extra: dict[str, Any],
+    ) -> AsyncGenerator[Delta, None]:
+        spoken = {**extra, **NO_ECHO}  # a call's arguments are to say again what was said
+        schemas = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in asked["tools"]}
+        name = named(tool_choice)
+        if name is None and tool_choice == "required":
+            name = await self._choose(asked, list(schemas), extra)
+        if name is None:
+            written, last = BareCall(), Delta()
+            async with aclosing(self._inner.stream(asked, max_tokens, spoken)) as deltas:
+                async for delta in deltas:
+                    if delta.call:
+                        yield delta
+                    elif delta.finish_reason:
+                        last = delta
+                    elif said := written.feed(delta.text):
+                        yield Delta(said)
+                    if written.name is not None:
+                        break
+            name = written.name
+            if name is None:
+                if rest := written.end():
+                    yield Delta(rest)
+                yield last
+                return
+        if name in schemas:
+            answer = self._call(asked, name, schemas[name], max_tokens, extra)
+        else:  # a tool that it made up: it is to answer as well as it can
+            answer = self._inner.stream({"messages": asked["messages"]}, max_tokens, spoken)
+        async with aclosing(answer) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def _choose(self, asked: Mapping[str, Any], names: Sequence[str], extra: Mapping[str, Any]) -> str:
+        """The tool that the model would sooner call than the others."""
+        if len(names) == 1:
+            return names[0]
+        prompt = await self._prompt(asked) + CALL_BEGINS
+        stream = self._inner.stream({"prompt": prompt}, 40, {**extra, "grammar": one_of(names)})
+        async with aclosing(stream) as deltas:
+            return "".join([delta.text async for delta in deltas])
+
+    async def _call(
+        self, asked: Mapping[str, Any], name: str, schema: Any, max_tokens: int | None, extra: Mapping[str, Any]
+    ) -> AsyncGenerator[Delta, None]:
+        """A call of that tool; the model writes nothing but its arguments, and none where there are none."""
+        yield Delta(call=CallDelta(0, new_id("call"), name))
+        if not schema.get("properties"):
+            yield Delta(call=CallDelta(0, arguments="{}"))
+            yield Delta(finish_reason="tool_calls")
+            return
+        prompt = await self._prompt(asked) + f'{CALL_BEGINS}{name}", "arguments": '
+        stream = self._inner.stream({"prompt": prompt}, max_tokens, {**extra, "json_schema": schema})
+        async with aclosing(stream) as deltas:
+            async for delta in deltas:
+                if delta.text:
+                    yield Delta(call=CallDelta(0, arguments=delta.text))
+                if delta.finish_reason:
+                    ended = "length" if delta.finish_reason == "length" else "tool_calls"
+                    yield Delta(finish_reason=ended, usage=delta.usage)
+
+    async def _prompt(self, asked: Mapping[str, Any]) -> str:
+        """The messages and tools as the model's own template writes them."""
+        import httpx
+
+        try:
+            answer = await self._http.post("/apply-template", json=asked)
+            return str(answer.raise_for_status().json()["prompt"])
+        except (httpx.HTTPError, LookupError, ValueError) as error:
+            message = f"The embedded language model cannot be asked for a call: {error}."
+            raise EngineError(message, "Leave the tools out, or set another llm.model.", self.name) from error
+
+    def _told(self, messages: Sequence[Message]) -> list[Message]:
+        return plainly(messages) if self.model.startswith(TOLD_PLAINLY) else list(messages)
+
+    async def prefill(
+        self, messages: Sequence[Message], *, cache_key: str = "", tools: Sequence[Mapping[str, Any]] = ()
+    ) -> Ending | None:
         """Read the prompt up to the last word of the last message; a newer one, or a chat, takes its place.
 
         Returns what the model gives to a full stop, a question or an exclamation mark or the end of the turn as the
@@ -129,7 +233,7 @@ class EmbeddedChat:
         """
         if not cache_key or not messages or cache_key in self._chats:
             return None
-        return await self._prefills.run(cache_key, self._read(messages, cache_key))
+        return await self._prefills.run(cache_key, self._read(self._told(messages), cache_key, tools))
 
     async def close(self) -> None:
         """End the server."""
@@ -153,14 +257,17 @@ class EmbeddedChat:
             self._server = await asyncio.to_thread(self._start)
             self._connect()
 
-    async def _read(self, messages: Sequence[Message], cache_key: str) -> Ending | None:
+    async def _read(
+        self, messages: Sequence[Message], cache_key: str, tools: Sequence[Mapping[str, Any]]
+    ) -> Ending | None:
         import httpx
 
         # A hint: whatever goes wrong here shows, with its reason, when the chat itself is asked for.
         with contextlib.suppress(httpx.HTTPError, LookupError, ValueError), self._slots.use(cache_key) as slot:
             if slot < 0:
                 return None
-            prompt = await self._before(messages[:-1], messages[-1]["role"]) + messages[-1]["content"].strip()
+            before = await self._before(messages[:-1], messages[-1]["role"], tools)
+            prompt = before + messages[-1]["content"].strip()
             sentence, mark = sentence_end(await self._next(prompt, slot))
             if sentence < WORTH_ASKING:
                 return Ending(sentence)
@@ -181,12 +288,14 @@ class EmbeddedChat:
         likeliest: list[Mapping[str, Any]] = answer["completion_probabilities"][0]["top_logprobs"]
         return likeliest
 
-    async def _before(self, earlier: Sequence[Message], role: str) -> str:
+    async def _before(self, earlier: Sequence[Message], role: str, tools: Sequence[Mapping[str, Any]]) -> str:
         """The prompt up to where the words of one more message begin."""
-        key = json.dumps([earlier, role])
+        key = json.dumps([earlier, role, tools])
         if key != self._rendered[0]:
-            one_more = [*earlier, {"role": role, "content": PLACE}]
-            answer = await self._http.post("/apply-template", json={"messages": one_more})
+            asked: dict[str, Any] = {"messages": [*earlier, {"role": role, "content": PLACE}]}
+            if tools:
+                asked["tools"] = list(tools)
+            answer = await self._http.post("/apply-template", json=asked)
             self._rendered = key, str(answer.json()["prompt"]).rpartition(PLACE)[0]
         return self._rendered[1]
 
@@ -210,7 +319,8 @@ def _together(tokens: Iterable[Mapping[str, Any]]) -> float:
 async def _warm_up(base_url: str, key: str, settings: Any) -> None:
     """A word through the very client of every answer: what that loads at its first use would delay the first one."""
     chat = OpenAIChat(connect(base_url, key, settings.timeout_s), _model_name(settings), settings, EmbeddedChat.name)
-    async with aclosing(chat.stream([{"role": "user", "content": "Hello."}], max_tokens=2)) as deltas:
+    hello = {"messages": [{"role": "user", "content": "Hello."}]}
+    async with aclosing(chat.stream(hello, max_tokens=2)) as deltas:
         async for _ in deltas:
             continue
     await chat.close()

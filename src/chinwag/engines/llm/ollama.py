@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
+from chinwag.engines.llm.calls import CallReader
 from chinwag.engines.llm.openai_compatible import LOOPBACK
 from chinwag.engines.llm.prefills import Prefills
 from chinwag.engines.llm.reasoning import ThinkFilter
 from chinwag.engines.protocols import Delta, Ending, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
+from chinwag.ids import new_id
 
 if TYPE_CHECKING:
     from ollama import AsyncClient, Client
@@ -69,13 +71,23 @@ class OllamaChat:
         return cls(AsyncClient(_host(settings), timeout=timeout, **_client_options(settings)), model, thinks, settings)
 
     async def chat(
-        self, messages: Sequence[Message], *, cache_key: str = "", max_tokens: int | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        cache_key: str = "",
+        max_tokens: int | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: str | Mapping[str, Any] = "auto",
     ) -> AsyncGenerator[Delta, None]:
         """Stream the answer, thinking left out. Every failure is an EngineError that says what to do."""
+        if tools and tool_choice not in ("auto", "none"):
+            raise EngineError(
+                "Ollama cannot make a model call a tool.", "Set tool_choice to 'auto' or 'none'.", self.name
+            )
         await self._prefills.stop(cache_key)
         settings, loop = self._settings, asyncio.get_running_loop()
-        think, deadline = ThinkFilter(), loop.time() + settings.timeout_s
-        parts = await self._ask(messages, max_tokens or settings.max_tokens)
+        think, calls, deadline = ThinkFilter(), CallReader(), loop.time() + settings.timeout_s
+        parts = await self._ask(messages, max_tokens or settings.max_tokens, () if tool_choice == "none" else tools)
         last: Any = None
         try:
             while True:
@@ -88,8 +100,13 @@ class OllamaChat:
                     break
                 last = part
                 said = think.feed(part.message.content or "")
+                made = part.message.tool_calls or ()  # each of them whole
                 if said:
                     yield Delta(said)
+                for call in made:
+                    asked = json.dumps(dict(call.function.arguments or {}), ensure_ascii=False)
+                    yield Delta(call=calls.read(None, new_id("call"), call.function.name, asked))
+                if said or made:
                     deadline = loop.time() + settings.timeout_s
         finally:
             await parts.aclose()
@@ -101,12 +118,15 @@ class OllamaChat:
         if rest:
             yield Delta(rest)
         usage = Usage(last.prompt_eval_count or 0, 0, last.eval_count or 0)
-        yield Delta(finish_reason="length" if last.done_reason == "length" else "stop", usage=usage)
+        ended = "tool_calls" if calls else "stop"
+        yield Delta(finish_reason="length" if last.done_reason == "length" else ended, usage=usage)
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> Ending | None:
+    async def prefill(
+        self, messages: Sequence[Message], *, cache_key: str = "", tools: Sequence[Mapping[str, Any]] = ()
+    ) -> Ending | None:
         """Have Ollama read the prompt: an answer of one token, thrown away. It gives no probabilities: None."""
         if messages:
-            await self._prefills.run(cache_key, self._read(messages))
+            await self._prefills.run(cache_key, self._read(messages, tools))
         return None
 
     async def close(self) -> None:
@@ -114,19 +134,20 @@ class OllamaChat:
         await self._prefills.close()
         await self._client.close()  # type: ignore[no-untyped-call]
 
-    async def _ask(self, messages: Sequence[Message], tokens: int) -> Any:
+    async def _ask(self, messages: Sequence[Message], tokens: int, tools: Sequence[Mapping[str, Any]]) -> Any:
         return await self._client.chat(
             self.model,
-            [dict(message) for message in messages],
+            _as_ollama(messages),
+            tools=[dict(tool) for tool in tools] or None,
             stream=True,
             think=self._think,
             keep_alive=KEEP_ALIVE,
             options={"temperature": self._settings.temperature, "num_predict": tokens},
         )
 
-    async def _read(self, messages: Sequence[Message]) -> None:
+    async def _read(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> None:
         try:
-            parts = await self._ask(messages, 1)
+            parts = await self._ask(messages, 1, tools)
             try:
                 async for _ in parts:
                     pass
@@ -134,6 +155,22 @@ class OllamaChat:
                 await parts.aclose()
         except Exception:  # a hint: the fault shows, with its reason, when the chat itself is asked for
             return
+
+
+def _as_ollama(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Calls with their arguments as an object, and results by the tool's name: Ollama knows no ids."""
+    names: dict[str, str] = {}
+    written: list[dict[str, Any]] = []
+    for message in messages:
+        plain: dict[str, Any] = {"role": message["role"], "content": message["content"]}
+        if calls := message.get("tool_calls"):
+            names.update({call["id"]: call["function"]["name"] for call in calls})
+            asked = [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls]
+            plain["tool_calls"] = [{"function": {"name": name, "arguments": what}} for name, what in asked]
+        if message["role"] == "tool":
+            plain["tool_name"] = names.get(message.get("tool_call_id", ""), "")
+        written.append(plain)
+    return written
 
 
 async def detect(settings: Any, timeout: float = 1.0) -> str | None:  # noqa: ASYNC109 - it bounds requests on a thread
@@ -210,6 +247,9 @@ def _explain(error: Exception, model: str, settings: Any) -> EngineError:
         fix = "Choose a smaller model, or raise llm.timeout_s."
     elif isinstance(error, ResponseError) and error.status_code == 404:
         message, fix = f"Ollama has no {model}.", f"Run `ollama pull {model}`."
+    elif isinstance(error, ResponseError) and "does not support tools" in error.error:
+        message = f"The model {model} cannot call tools."
+        fix = "Set llm.model to one that can (`ollama pull qwen3:4b`), or leave session.tools and [tools] empty."
     elif isinstance(error, ResponseError):
         message = f"Ollama failed: {error.error.strip().rstrip('.')}."
         fix = "Look at Ollama's log, then ask again."

@@ -10,8 +10,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
+from chinwag.engines.llm.calls import CallReader
 from chinwag.engines.llm.reasoning import ThinkFilter
-from chinwag.engines.protocols import Delta, Ending, EngineOptions, Message, Usage
+from chinwag.engines.protocols import CallDelta, Delta, Ending, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
 
 if TYPE_CHECKING:
@@ -54,21 +55,35 @@ class OpenAIChat:
         return cls(connect(base_url, key, settings.timeout_s), _choose(base_url, key, settings), settings)
 
     async def chat(
-        self, messages: Sequence[Message], *, cache_key: str = "", max_tokens: int | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        cache_key: str = "",
+        max_tokens: int | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: str | Mapping[str, Any] = "auto",
     ) -> AsyncGenerator[Delta, None]:
         """Stream the answer, thinking left out. Every failure is an EngineError that says what to do."""
-        async with aclosing(self.stream(messages, max_tokens)) as deltas:
+        request: dict[str, Any] = {"messages": list(messages)}
+        if tools:
+            request["tools"] = list(tools)
+            if tool_choice != "auto":  # what every server does unasked, and some refuse to be asked for
+                request["tool_choice"] = tool_choice
+        async with aclosing(self.stream(request, max_tokens)) as deltas:
             async for delta in deltas:
                 yield delta
 
     async def stream(
-        self, messages: Sequence[Message], max_tokens: int | None, extra: Mapping[str, Any] | None = None
+        self, asked: Mapping[str, Any], max_tokens: int | None, extra: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[Delta, None]:
-        """`chat`, with further fields for the request's body."""
+        """`chat`, or the completion of a raw prompt.
+
+        asked: the fields that say what for, "messages" or "prompt" among them. extra: fields of no standard.
+        """
         settings = self._settings
         request: dict[str, Any] = {
+            **asked,
             "model": self.model,
-            "messages": list(messages),
             "stream": True,
             "stream_options": {"include_usage": True},
             "temperature": settings.temperature,
@@ -76,13 +91,13 @@ class OpenAIChat:
             "extra_body": dict(extra or {}),
         }
         loop = asyncio.get_running_loop()
-        think, finish, usage = ThinkFilter(), None, Usage()
+        think, calls, finish, usage = ThinkFilter(), CallReader(), None, Usage()
         deadline = loop.time() + settings.timeout_s
         try:
             async with asyncio.timeout_at(deadline):
                 chunks = await self._begin(request)
         except Exception as error:
-            raise self._explained(error) from error
+            raise self._explained(error, tools="tools" in asked) from error
         try:
             while True:
                 try:
@@ -95,8 +110,12 @@ class OpenAIChat:
                 text, ended, cost = _read(chunk)
                 finish, usage = ended or finish, cost or usage
                 said = think.feed(text)
+                made = _calls(chunk, calls)
                 if said:
                     yield Delta(said)
+                for call in made:
+                    yield Delta(call=call)
+                if said or made:
                     deadline = loop.time() + settings.timeout_s
         finally:
             await chunks.aclose()
@@ -109,9 +128,12 @@ class OpenAIChat:
         rest = think.end()
         if rest:
             yield Delta(rest)
-        yield Delta(finish_reason="length" if finish == "length" else "stop", usage=usage)
+        ended = "tool_calls" if calls else "stop"  # some servers say "stop" behind a call
+        yield Delta(finish_reason="length" if finish == "length" else ended, usage=usage)
 
-    async def prefill(self, messages: Sequence[Message], *, cache_key: str = "") -> Ending | None:
+    async def prefill(
+        self, messages: Sequence[Message], *, cache_key: str = "", tools: Sequence[Mapping[str, Any]] = ()
+    ) -> Ending | None:
         """Nothing: there is no way to ask a server of an unknown kind for it that costs nothing."""
         return None
 
@@ -127,8 +149,9 @@ class OpenAIChat:
             sent = {key: value for key, value in request.items() if key not in self._refused}
             if "max_tokens" in self._refused and "max_completion_tokens" not in self._refused:
                 sent["max_completion_tokens"] = request["max_tokens"]
+            wire = self._client.completions if "prompt" in sent else self._client.chat.completions
             try:
-                return await self._client.chat.completions.create(**sent)
+                return await wire.create(**sent)
             except BadRequestError as error:
                 if error.param not in sent or error.param not in {"temperature", "max_tokens", "stream_options"}:
                     raise
@@ -138,8 +161,16 @@ class OpenAIChat:
     def _who(self) -> str:
         return f"The language model server at {urlsplit(str(self._client.base_url)).netloc}"
 
-    def _explained(self, error: Exception) -> EngineError:
-        return explain(error, self._name, self._who, self.model, self._settings.timeout_s)
+    def _explained(self, error: Exception, *, tools: bool = False) -> EngineError:
+        explained = explain(error, self._name, self._who, self.model, self._settings.timeout_s)
+        if tools and isinstance(getattr(error, "status_code", None), int) and "tool" in _brief(error).lower():
+            return EngineError(
+                f"{self._who} takes no tools for the model {self.model}: {_brief(error)}.",
+                "Choose a model that can call tools (vLLM: start it with --enable-auto-tool-choice and a"
+                " --tool-call-parser; llama.cpp: with --jinja), or leave session.tools and [tools] empty.",
+                self._name,
+            )
+        return explained
 
 
 def connect(base_url: str, key: str, timeout_s: float) -> AsyncOpenAI:
@@ -193,7 +224,23 @@ def _read(chunk: Any) -> tuple[str, str | None, Usage | None]:
         )
     if choice is None:
         return "", None, usage
-    return (choice.delta.content if choice.delta else None) or "", choice.finish_reason, usage
+    delta = getattr(choice, "delta", None)
+    text = delta.content if delta else getattr(choice, "text", None)
+    return text or "", choice.finish_reason, usage
+
+
+def _calls(chunk: Any, reader: CallReader) -> list[CallDelta]:
+    """What one chunk holds of calls."""
+    choice = chunk.choices[0] if getattr(chunk, "choices", None) else None
+    found = []
+    for piece in getattr(getattr(choice, "delta", None), "tool_calls", None) or ():
+        asked = piece.function
+        name, arguments = (asked.name or "", asked.arguments or "") if asked else ("", "")
+        if not isinstance(arguments, str):  # some servers send the object itself
+            arguments = json.dumps(arguments)
+        if call := reader.read(piece.index, piece.id or "", name, arguments):
+            found.append(call)
+    return found
 
 
 def explain(error: Exception, engine: str, who: str, model: str, timeout_s: float) -> EngineError:
