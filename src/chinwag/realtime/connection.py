@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -9,12 +10,13 @@ from typing import Any, TypeAlias
 from openai.types.realtime import ConversationItemCreateEvent, ResponseCreateEvent
 
 from chinwag import events
-from chinwag.audio import LISTEN_RATE
+from chinwag.audio import LISTEN_RATE, Audio
 from chinwag.engines.protocols import Engines
 from chinwag.errors import ChinwagError
 from chinwag.ids import new_id
-from chinwag.realtime import inbound, outbound
+from chinwag.realtime import inbound, loudspeaker, outbound
 from chinwag.realtime.configuration import Configuration, Defaults
+from chinwag.realtime.loudspeaker import Loudspeaker
 from chinwag.reply import LEAD_S, Reply
 from chinwag.respond.history import Said
 from chinwag.session import Refused, Session
@@ -40,8 +42,9 @@ class Connection:
     """Speaks the protocol for one session.
 
     send: takes each message for the client, in order; it must not block and must not raise.
-    extended: the client asked for `chinwag.*` events. binary: and for sound as binary frames. longest_message: bytes
-    of a message that are taken.
+    extended: the client asked for `chinwag.*` events. binary: and for sound as binary frames. by_track: sound does not
+    come and go in messages but by media tracks, out of `loudspeaker` and into `hear`. longest_message: bytes of a
+    message that are taken.
     """
 
     def __init__(
@@ -52,18 +55,24 @@ class Connection:
         *,
         extended: bool = False,
         binary: bool = False,
+        by_track: bool = False,
         longest_message: int,
     ) -> None:
         self._send, self._extended, self._binary = send, extended or binary, binary
         self._longest = longest_message
         # a client that was not asked for its own volume is sent little ahead, so that what is lowered is soon heard
-        settings = replace(defaults.settings, lead_s=LEAD_S if self._extended else STOCK_LEAD_S, ducks=self._extended)
+        lead_s = loudspeaker.LEAD_S if by_track else LEAD_S if self._extended else STOCK_LEAD_S
+        settings = replace(defaults.settings, lead_s=lead_s, ducks=self._extended or by_track)
         defaults = replace(defaults, settings=settings)
         self.session = Session(engines, settings, self._told)
         self._configuration = Configuration(self.session.id, defaults)
         self._conversation = new_id("conv")
         self._responses: dict[str, _Response] = {}
         self._metadata: Any = None
+        self._buffer_full = False
+        self.loudspeaker = (
+            Loudspeaker(self._tell, asyncio.get_running_loop().time, mutes=extended) if by_track else None
+        )
 
     async def run(self) -> None:
         """Greet, then hold the conversation until cancelled."""
@@ -87,6 +96,23 @@ class Connection:
         event_id = event.get("event_id")
         event_id = event_id if isinstance(event_id, str) else None
         self._guard(event_id, 0, lambda: self._obey(kind, event))
+
+    def hear(self, audio: Audio) -> None:
+        """Sound of a media track, 24 kHz. A buffer that is full is told once, as a track cannot be refused."""
+        try:
+            self.session.hear(audio)
+            self._buffer_full = False
+        except Refused as refused:
+            if not self._buffer_full:
+                self._buffer_full = True
+                self._send(outbound.error(refused, None))
+
+    def configure(self, session: dict[str, Any]) -> None:
+        """Begin with that session object, as a session.update would take it. Raises Refused, or EngineError."""
+        checked = inbound.check("session.update", {"type": "session.update", "session": session})
+        wire, settings = self._configuration.updated(checked.session.model_dump(exclude_unset=True))
+        self.session.update(settings)
+        self._configuration.wire = wire
 
     def _guard(self, event_id: str | None, size: int, act: Callable[[], None]) -> None:
         try:
@@ -138,6 +164,8 @@ class Connection:
                 self._create_response(checked)
             case "response.cancel":
                 self._cancel(checked.response_id)
+            case "output_audio_buffer.clear" if self.loudspeaker:
+                self.loudspeaker.clear()
             case _:
                 raise Refused("unsupported_event", f"{kind!r} is for WebRTC and SIP calls only.", param="type")
 
@@ -202,6 +230,8 @@ class Connection:
 
     def _told(self, event: events.Event) -> None:
         """What the session tells, as server events in the order the official server sends them."""
+        if self.loudspeaker and isinstance(event, events.ReplyDucked | events.ReplyResumed):
+            self.loudspeaker.duck(low=isinstance(event, events.ReplyDucked))
         if own := outbound.own(event):
             if self._extended:
                 self._send(own)
@@ -243,11 +273,7 @@ class Connection:
             case events.ReplyText():
                 self._reply_text(event)
             case events.ReplyAudio():
-                if self._binary:
-                    self._send(event.audio.to_pcm16())
-                else:
-                    reply = self._responses[event.reply_id].reply
-                    self._part("response.output_audio.delta", reply, delta=outbound.encode(event.audio))
+                self._reply_audio(event)
             case events.ReplyEnded():
                 self._reply_ended(event)
             case events.Fault():
@@ -278,6 +304,15 @@ class Connection:
         kind = "output_audio_transcript" if reply.request.audio else "output_text"
         self._part(f"response.{kind}.delta", reply, delta=event.text)
 
+    def _reply_audio(self, event: events.ReplyAudio) -> None:
+        reply = self._responses[event.reply_id].reply
+        if self.loudspeaker:
+            self.loudspeaker.play(reply, event.audio)
+        elif self._binary:
+            self._send(event.audio.to_pcm16())
+        else:
+            self._part("response.output_audio.delta", reply, delta=outbound.encode(event.audio))
+
     def _reply_ended(self, event: events.ReplyEnded) -> None:
         told = self._responses.pop(event.reply_id)
         reply, text = told.reply, "".join(told.text)
@@ -304,6 +339,8 @@ class Connection:
             details["error"] = {"type": "server_error", "code": "response_failed", "message": event.error}
         done = outbound.response(reply, self._conversation, output, details, told.metadata)
         self._tell("response.done", response=done)
+        if self.loudspeaker:
+            self.loudspeaker.ended(event.reply_id)
 
     def _part(self, kind: str, reply: Reply, **fields: Any) -> None:
         """An event about a response's one content part."""
