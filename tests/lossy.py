@@ -53,7 +53,7 @@ class Relay:
 
     def offered(self, sdp: str) -> str:
         """The offer without the caller's own addresses: the server must not find a way past the relay."""
-        return CANDIDATE.sub("", re.sub(r"a=candidate:[^\r]*:[^\r]*\r\n", "", sdp))
+        return re.sub(r"a=(candidate:[^\r]*|end-of-candidates)\r\n", "", sdp)
 
     async def answered(self, sdp: str) -> str:
         """The answer with the relay's address in place of the server's."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from chinwag.config import Config
 from chinwag.engines.fake import Fakes
@@ -74,10 +75,8 @@ async def test_a_form_whose_session_is_wrong() -> None:
     assert error(await post(host, **form(json.dumps(wrong))), 400)["param"] == "session.audio.output.voice"
     assert host.sessions == 0
     broken = {"Content-Type": "multipart/form-data; boundary=x"}
-    assert error(await post(ready(), content="--x\r\nno", headers=broken), 400)["code"] in (
-        "invalid_form",
-        "missing_required_parameter",
-    )
+    answer = await post(ready(), content="--x\r\nno", headers=broken)
+    assert error(answer, 400)["code"] in ("invalid_form", "missing_required_parameter")
 
 
 async def test_not_ready_and_full() -> None:
@@ -95,3 +94,16 @@ async def test_another_sites_page_gets_nothing() -> None:
     assert error(await post(ready(), content=VIDEO, headers=origin), 403)["code"] == "forbidden_origin"
     assert error(await post(ready(), f"{CALLS}/rtc_1/hangup", headers=origin), 403)
     assert error(await post(ready(), f"{CALLS}/rtc_1/hangup"), 404)["code"] == "call_not_found"
+
+
+async def test_the_page_is_told_the_ice_servers() -> None:
+    servers = [{"urls": ["turn:turn.example.org"], "username": "me", "credential": "secret"}, {"urls": ["stun:a.b:1"]}]
+    transport = httpx.ASGITransport(create_app(ready(webrtc={"ice_servers": servers})))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        assert (await client.get("/api/webrtc")).json() == {"iceServers": servers}
+        assert (await client.get("/api/webrtc", headers={"Origin": "https://elsewhere.example"})).status_code == 403
+
+
+def test_an_ice_server_that_cannot_be_is_named() -> None:
+    with pytest.raises(ValidationError, match="is not like stun:"):
+        Config(webrtc={"ice_servers": [{"urls": ["http://example.org"]}]})

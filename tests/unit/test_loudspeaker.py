@@ -127,10 +127,13 @@ async def test_an_answer_leaves_whole_and_in_time_and_is_told_around_its_events(
 
 
 async def test_what_was_heard_is_what_left_less_what_is_on_its_way() -> None:
-    async with on_the_line(Fakes(llm=FakeChat(LONG))) as caller:
+    async with on_the_line(Fakes(llm=FakeChat(LONG)), extended=True) as caller:
         caller.ask()
         await caller.until(lambda: caller.all("output_audio_buffer.started"))
-        caller.loudspeaker.delay_s = 0.3
+        caller.send("chinwag.playout", delay_ms="soon")
+        assert caller.all("error")[0]["error"]["param"] == "delay_ms"
+        caller.send("chinwag.playout", delay_ms=250)
+        caller.loudspeaker.network_s = 0.05
         await asyncio.sleep(2.0)
         reply = caller.connection.session.last_reply
         assert reply

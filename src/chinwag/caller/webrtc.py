@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
-from chinwag.audio import WIRE_RATE, Audio, Samples
+from chinwag.audio import Audio, Samples
 from chinwag.caller.call import CHUNK, LOOPBACK, Arrived, Call, CallError, NobodyThere, realtime_url
 from chinwag.caller.ear import AUDIBLE, Playback
 from chinwag.rtc.tracks import LATEST_S, Incoming, OutgoingTrack, opus_only

@@ -129,7 +129,12 @@ class Connection:
             raise Refused("message_too_large", message, "Send the sound in smaller pieces.")
 
     def _obey(self, kind: str, event: dict[str, Any]) -> None:
-        if own := {"chinwag.playback": self._playback, "chinwag.detector": self._detector}.get(kind):
+        told = {
+            "chinwag.playback": self._playback,
+            "chinwag.playout": self._playout,
+            "chinwag.detector": self._detector,
+        }
+        if own := told.get(kind):
             own(event)
             return
         checked = inbound.check(kind, event)
@@ -213,6 +218,15 @@ class Connection:
         if not isinstance(item_id, str) or not isinstance(played, int | float):
             raise Refused("invalid_type", "chinwag.playback has an item_id and a number of played_ms.")
         self.session.played(item_id, int(played))
+
+    def _playout(self, event: dict[str, Any]) -> None:
+        """How long a track's sound waits at the client's end before it is heard."""
+        delay = event.get("delay_ms")
+        if self.loudspeaker is None:
+            raise Refused("unsupported_event", "'chinwag.playout' is for WebRTC calls only.", param="type")
+        if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < 60_000:
+            raise Refused("invalid_type", "chinwag.playout has a delay_ms, a number of milliseconds.", param="delay_ms")
+        self.loudspeaker.waits_s = delay / 1000
 
     def _detector(self, event: dict[str, Any]) -> None:
         """For comparisons: have the turns found by the ear's judge alone, or by all there is."""

@@ -18,7 +18,7 @@ LEAD_S = 0.1
 """What is queued here can still be lowered or dropped, so this only has to bridge a busy moment of the event loop."""
 
 JITTER_BUFFER_S = 0.06
-"""A browser's jitter buffer on a good network, its loudspeaker's own delay included; what is not told is guessed."""
+"""A browser's jitter buffer on a good network and its loudspeaker's own delay: a guess, for who does not tell."""
 
 LONGEST_DELAY_S = 1.0
 
@@ -52,8 +52,10 @@ class Loudspeaker:
     """
 
     def __init__(self, tell: Callable[..., None], clock: Callable[[], float], *, mutes: bool) -> None:
-        self.delay_s = JITTER_BUFFER_S
-        """From a frame's leaving to the ear."""
+        self.network_s = 0.0
+        """From here to there, and what a jitter buffer adds for how unevenly packets come, where that is known."""
+        self.waits_s: float | None = None
+        """What the client says that a frame waits at its end."""
         self._tell, self._clock, self._mutes = tell, clock, mutes
         self._queue: deque[_Piece] = deque()
         self._sent: deque[_Sent] = deque()
@@ -86,6 +88,11 @@ class Loudspeaker:
         if self._sounding:
             self._sounding.stop("client_cancelled")
             self._drop()
+
+    @property
+    def delay_s(self) -> float:
+        """From a frame's leaving to the ear."""
+        return min(self.network_s + (JITTER_BUFFER_S if self.waits_s is None else self.waits_s), LONGEST_DELAY_S)
 
     @property
     def queued(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import aioice.ice
 import av
 from aiortc import MediaStreamTrack, RTCRtpReceiver, RTCRtpSender, RTCRtpTransceiver
 from aiortc.mediastreams import MediaStreamError
@@ -13,6 +14,15 @@ from aiortc.rtp import RtpPacket
 from chinwag.audio import Audio, Samples
 from chinwag.rtc.jitter import Lost, Reorder
 from chinwag.rtc.opus import RATE, Decoder, Encoder
+
+_usual = aioice.ice.get_host_addresses
+
+
+def _addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
+    return _usual(use_ipv4, use_ipv6) or ["127.0.0.1"]
+
+
+aioice.ice.get_host_addresses = _addresses  # a machine without any network still reaches itself
 
 FRAME_S = 0.02
 

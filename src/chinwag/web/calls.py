@@ -99,6 +99,7 @@ class Calls:
 
         try:
             call = webrtc.Call(host, over, extended=request.query_params.get("chinwag") == "events")
+            self._calls[call_id] = call
             if session is not None:
                 call.configure(session)
             answer = await call.answer(sdp)
@@ -107,13 +108,15 @@ class Calls:
                 await call.end()
             else:
                 over()
-            raise _explained(error) from error
-        self._calls[call_id] = call
+            if told := _explained(error):
+                raise told from error
+            raise
         headers = {"Location": f"/v1/realtime/calls/{call_id}"}
         return Response(answer, 201, headers, "application/sdp")
 
 
-def _explained(error: BaseException) -> BaseException:
+def _explained(error: BaseException) -> NotTaken | None:
+    """What the client is told, where it can do something about it."""
     match error:
         case Refused():
             return NotTaken(400, error.code, str(error), error.param)
@@ -121,7 +124,7 @@ def _explained(error: BaseException) -> BaseException:
             return NotTaken(400, "invalid_value", str(error))
         case ValueError():
             return NotTaken(400, "invalid_offer", f"The SDP offer cannot be used: {error}.", "sdp")
-    return error
+    return None
 
 
 def _admit(request: Request) -> None:

@@ -16,7 +16,6 @@ from chinwag.audio import Audio
 from chinwag.config import IceServer
 from chinwag.realtime import outbound
 from chinwag.realtime.connection import Connection, Outgoing
-from chinwag.realtime.loudspeaker import JITTER_BUFFER_S, LONGEST_DELAY_S
 from chinwag.rtc.opus import RATE
 from chinwag.rtc.tracks import Incoming, OutgoingTrack, opus_only
 from chinwag.web.host import Host
@@ -133,9 +132,9 @@ class Call:
                 received, heard_at = packets, loop.time()
             for stats in report:
                 if isinstance(stats, RTCRemoteInboundRtpStreamStats):
-                    # a jitter buffer holds back what a few times the mean deviation of the arrivals needs
-                    delay = JITTER_BUFFER_S + (stats.roundTripTime or 0) / 2 + 3 * stats.jitter / RATE
-                    self._loudspeaker.delay_s = min(max(delay, 0.0), LONGEST_DELAY_S)
+                    # a jitter buffer grows by a few times the mean deviation of the arrivals; one that tells, has told
+                    uneven = 3 * stats.jitter / RATE if self._loudspeaker.waits_s is None else 0.0
+                    self._loudspeaker.network_s = max((stats.roundTripTime or 0) / 2, 0.0) + uneven
 
     async def _close(self) -> None:
         self._incoming.close()
