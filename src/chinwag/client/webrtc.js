@@ -68,6 +68,7 @@ export class RealtimeCall {
   // How long the answer's sound is on its way, so that the server knows what was heard.
   async #report() {
     for (const stats of (await this.#peer.getStats()).values()) {
+      if (this.#over) return;
       if (stats.type !== "inbound-rtp" || !stats.jitterBufferEmittedCount) continue;
       const { jitterBufferDelay: delay, jitterBufferEmittedCount: count } = stats;
       const held = (delay - this.#buffered.delay) / Math.max(1, count - this.#buffered.count);
@@ -102,14 +103,14 @@ export class RealtimeCall {
   #giveUp() {
     if (this.#over) return;
     if (this.#greeted) return this.#end();
-    this.close();
-    hangUp(this.#location); // its place is free again before the WebSocket asks for one
-    this.#handlers.onUnconnected();
+    this.#shut();
+    // its place is free again before the WebSocket asks for one
+    hangUp(this.#location).finally(() => this.#handlers?.onUnconnected());
   }
 
   #end(refusal = null) {
     if (this.#over) return;
-    this.close();
+    this.#shut();
     this.#handlers.onClosed({ greeted: this.#greeted, refusal, stuck: false });
   }
 
@@ -120,6 +121,11 @@ export class RealtimeCall {
 
   /** Ends the call; nothing is called afterwards. */
   close() {
+    this.#handlers = null;
+    this.#shut();
+  }
+
+  #shut() {
     this.#over = true;
     this.#clearTimers();
     if (this.#channel) this.#channel.onmessage = this.#channel.onclose = null;
@@ -128,8 +134,9 @@ export class RealtimeCall {
   }
 }
 
-function hangUp(call) {
-  if (call) fetch(`${call}/hangup`, { method: "POST", keepalive: true }).catch(() => {});
+async function hangUp(call) {
+  if (!call) return;
+  await fetch(`${call}/hangup`, { method: "POST", keepalive: true, signal: AbortSignal.timeout(PATIENCE_MS) }).catch(() => {});
 }
 
 function gathered(peer) {
