@@ -93,7 +93,7 @@ def test_dtx_is_silence_as_it_passes_and_no_loss() -> None:
     order.push(1, 0, VOICE, 0.0)
     order.push(2, STEP, VOICE[:1], 0.02)
     order.pull(0.02)
-    assert order.pull(0.2) == [Lost(5 * STEP, silent=True)]  # 80 ms are held back for one that might still come
+    assert order.pull(0.2) == [Lost(6 * STEP, silent=True)]  # 50 ms are held back for one that might still come
     order.push(3, 20 * STEP, VOICE, 0.4)
     assert order.pull(0.4)[-1] == VOICE
     assert order.lost == 0
@@ -108,6 +108,24 @@ def test_a_stall_is_made_up_for_without_losing_a_word() -> None:
         order.push(*packet, 0.5)
     assert order.pull(0.5) == [packet[2] for packet in all_of_them[10:25]]
     assert order.behind(0.5) <= 0.021
+
+
+@pytest.mark.parametrize("advances", [True, False])
+def test_a_sender_that_stood_still_is_heard_from_its_first_word_on(advances: bool) -> None:
+    """A busy browser's RTP time goes on meanwhile, or stands still."""
+    order, all_of_them = Reorder(), list(packets(200))
+    now, heard, passed = 0.0, 0, 0
+    for number, (seq, at, payload) in enumerate(all_of_them):
+        pause = 50 if number >= 100 else 0  # a second
+        now = (number + pause) * 0.02
+        while order.due is not None and order.due < now:
+            passed += _length(order.pull(order.due + 1e-6))
+        order.push(seq, (at + pause * STEP * advances) % 2**32, payload, now)
+        pieces = order.pull(now)
+        heard += sum(not isinstance(piece, Lost) for piece in pieces)
+        passed += _length(pieces)
+    assert (heard, order.lost, order.late) == (200, 0, 0)
+    assert passed / RATE == pytest.approx(now, abs=SILENT_AFTER_S + 0.03)
 
 
 @pytest.mark.parametrize("drift", [-300e-6, 0.0, 300e-6])

@@ -49,7 +49,7 @@ class Reorder:
         self.lost = self.late = 0
         self._waiting: dict[int, tuple[int, bytes]] = {}
         self._transits: deque[float] = deque(maxlen=REMEMBERED)
-        self._base = self._spread = 0.0
+        self._base = self._spread = self._last = self._filled = 0.0
         self._seq: int | None = None
         self._place = self._next_seq = self._next = 0
         self._dtx = False
@@ -65,6 +65,9 @@ class Reorder:
             self._begin(seq, place)
         if seq > self._seq:
             self._seq, self._place = seq, place
+        if now - self._last > SILENT_AFTER_S:  # the sender may have stood still: its times may no longer hold
+            self._transits.clear()
+        self._last, self._filled = now, 0.0
         self._transits.append(now - place / RATE)
         self._base = min(self._transits)
         self._spread = max(self._transits) - self._base
@@ -83,10 +86,7 @@ class Reorder:
             place, payload = self._waiting.pop(seq)
             self.lost += seq - self._next_seq
             missed, self._next_seq = seq > self._next_seq, seq + 1
-            if place < self._next:  # silence was put in its place
-                self.late += 1
-                continue
-            if place > self._next:
+            if place > self._next:  # else silence was put in its place, and its words come behind that
                 ready.append(Lost(place - self._next, silent=not missed))
             ready.append(payload)
             self._next = place + duration(payload)
@@ -94,6 +94,7 @@ class Reorder:
         if not self._waiting and self._transits and (silent := self._silent(now)) > 0:
             ready.append(Lost(silent, silent=True))
             self._next += silent
+            self._filled += silent / RATE
         return ready
 
     @property
@@ -103,7 +104,7 @@ class Reorder:
             return None
         if self._waiting:
             return self._given_up_at()
-        return self._base + self._next / RATE + self._patience + 0.02
+        return self._last + self._patience + self._filled + 0.02
 
     def behind(self, now: float) -> float:
         """Seconds of sound that the quickest packets would have brought by now, and that has not gone on."""
@@ -128,8 +129,7 @@ class Reorder:
 
     def _silent(self, now: float) -> int:
         """Whole frames of silence that are due."""
-        frames = (self.behind(now) - self._patience) / 0.02
-        return int(frames + 1e-6) * RATE // 50 if frames >= 1 - 1e-6 else 0
+        return max(0, int((now - self._last - self._patience - self._filled) / 0.02 + 1e-6)) * RATE // 50
 
 
 def _signed(difference: int, bits: int) -> int:
