@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 import types
 import typing
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from platformdirs import user_cache_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from chinwag.errors import ConfigError
@@ -36,6 +37,30 @@ class ServerSettings(Section):
     port: int = Field(8000, ge=0, le=65535)
     max_sessions: int = Field(8, ge=1, description="conversations at once; the next one is told to wait")
     max_message_bytes: int = Field(15 * 1024 * 1024, ge=1024, description="as OpenAI's limit for one audio append")
+
+
+class IceServer(Section):
+    """A STUN or TURN server, as WebRTC's RTCIceServer has it."""
+
+    urls: list[str]
+    username: str = ""
+    credential: str = Field("", repr=False)
+
+    @field_validator("urls")
+    @classmethod
+    def _known(cls, urls: list[str]) -> list[str]:
+        for url in urls:
+            if not re.fullmatch(r"(stuns?:[^/?\s]+|turns?:[^/?\s]+(\?transport=(udp|tcp))?)", url):
+                raise ValueError(
+                    f"{url!r} is not like stun:stun.example.org:3478 or turn:turn.example.org?transport=udp"
+                )
+        return urls
+
+
+class WebrtcSettings(Section):
+    """Calls over WebRTC."""
+
+    ice_servers: list[IceServer] = Field([], description="for clients that cannot reach this machine directly")
 
 
 class VadSettings(Section):
@@ -145,6 +170,7 @@ class Config(BaseSettings):
     )
 
     server: ServerSettings = Field(default_factory=ServerSettings)
+    webrtc: WebrtcSettings = Field(default_factory=WebrtcSettings)
     vad: VadSettings = Field(default_factory=VadSettings)
     turn: TurnSettings = Field(default_factory=TurnSettings)
     stt: SttSettings = Field(default_factory=SttSettings)

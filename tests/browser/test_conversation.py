@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from browser.chromium import chromium, opened
 from browser.sound import loudness, record, recorded, spoken, words_in, write_wav
@@ -58,9 +59,16 @@ async def sessions(server: str, number: int) -> None:
     await until(server, lambda status: status["sessions"] == number)
 
 
-async def test_a_spoken_question_is_answered_aloud(server: str, tmp_path: Path) -> None:
+BY = pytest.mark.parametrize("transport", ["websocket", "webrtc"])
+
+
+@BY
+async def test_a_spoken_question_is_answered_aloud(server: str, tmp_path: Path, transport: str) -> None:
     wav = write_wav(tmp_path / "question.wav", await spoken(QUESTION, before=1.5, after=1.0), WIRE_RATE)
-    async with chromium(wav) as browser, opened(browser, server, bypass_csp=True) as page:
+    address = f"{server}/?transport={transport}"
+    async with chromium(wav) as browser, opened(browser, address, bypass_csp=True) as page:
+        sockets: list[Any] = []
+        page.on("websocket", sockets.append)
         await start(page)
         await record(page)
         partial = page.locator(".turn.user.partial .words")
@@ -85,11 +93,16 @@ async def test_a_spoken_question_is_answered_aloud(server: str, tmp_path: Path) 
         for stage in ("Your turn was over", "First word of the answer", "First sound sent"):
             await expect(page.locator("#latency-stages")).to_contain_text(stage)
         await expect(page.locator(".trouble")).to_have_count(0)
+        assert len(sockets) == (transport == "websocket")
+        await page.get_by_role("button", name="Stop").click()
+        await sessions(server, 0)
 
 
-async def test_a_second_utterance_cuts_in(server: str, tmp_path: Path) -> None:
+@BY
+async def test_a_second_utterance_cuts_in(server: str, tmp_path: Path, transport: str) -> None:
     wav = write_wav(tmp_path / "cut.wav", await spoken("But what is the capital of France?", before=1.0), WIRE_RATE)
-    async with chromium(wav) as browser, opened(browser, server, bypass_csp=True) as page:
+    address = f"{server}/?transport={transport}"
+    async with chromium(wav) as browser, opened(browser, address, bypass_csp=True) as page:
         await type_in(page, LONG)
         await record(page)
         await state(page, "Speaking")
@@ -108,6 +121,26 @@ async def test_a_second_utterance_cuts_in(server: str, tmp_path: Path) -> None:
         assert gap.max() < 0.001  # silence, while they speak
         await expect(page.locator(".turn.assistant").last).to_contain_text("Paris")
         await expect(page.locator(".turn.user").last).to_contain_text("capital of France")
+        await expect(page.locator(".trouble")).to_have_count(0)
+
+
+@pytest.mark.parametrize("how", ["refused", "no packets"])
+async def test_where_webrtc_cannot_connect_the_websocket_does(server: str, tmp_path: Path, how: str) -> None:
+    wav = write_wav(tmp_path / "question.wav", await spoken(QUESTION, before=7.0), WIRE_RATE)
+    async with chromium(wav) as browser, opened(browser, f"{server}/?transport=webrtc") as page:
+
+        async def answer(route: Route) -> None:
+            if how == "refused":
+                await route.fulfill(status=404)
+                return
+            told = await route.fetch()
+            lost = re.sub(r"(udp \d+) \S+ \d+ typ host", r"\1 192.0.2.254 9 typ host", await told.text())
+            await route.fulfill(response=told, body=lost)
+
+        await page.route("**/v1/realtime/calls*", answer)
+        await start(page)  # once
+        await state(page, "Listening", "Speaking")
+        await expect(page.locator(".turn.user")).to_contain_text("lighthouse")
         await expect(page.locator(".trouble")).to_have_count(0)
 
 

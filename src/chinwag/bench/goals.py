@@ -46,6 +46,12 @@ LATENCY = (
     _ms("between partials, p50", 200, "partial_period_ms", "p50"),
 )
 
+TRANSPORTS = (
+    _ms("WebRTC later than WebSocket, p50", 60, "later_ms", "p50"),
+    *(_ms(f"voice to voice, p50, {name}", 250, name, "voice_to_voice_ms", "p50") for name in ("websocket", "webrtc")),
+)
+"""The first is that of the project's issue “Every Realtime client”."""
+
 HALF_OF_SMART_TURN = 0.5
 
 

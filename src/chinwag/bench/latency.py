@@ -10,7 +10,10 @@ from chinwag.audio import WIRE_RATE
 from chinwag.bench.corpus import Recording
 from chinwag.bench.metrics import percentile, spread, word_errors
 from chinwag.bench.talker import TurnLog, converse
-from chinwag.caller.call import Arrived
+from chinwag.caller.call import Arrived, Transport
+
+BLOCK = 5
+"""Turns over one transport before the other has its turn."""
 
 STAGES = ("turn_decided", "transcript_final", "first_token", "first_clause", "first_audio")
 
@@ -22,6 +25,7 @@ async def run(
     *,
     api_key: str | None = None,
     on_turn: Callable[[dict[str, Any]], None] = lambda turn: None,
+    transport: Transport = "websocket",
 ) -> dict[str, Any]:
     """Hold one conversation of so many turns, going round the recordings, and measure each.
 
@@ -32,11 +36,38 @@ async def run(
     measured: list[dict[str, Any]] = []
 
     def keep(log: TurnLog) -> None:
-        measured.append(measure(log))
+        measured.append({**measure(log), "transport": transport})
         on_turn(measured[-1])
 
-    held = await converse(url, recordings, turns, api_key=api_key, on_turn=keep)
-    return {**summarise(measured), "server": held.server(), "engines": held.engines()}
+    held = await converse(url, recordings, turns, api_key=api_key, on_turn=keep, transport=transport)
+    return {"transport": transport, **summarise(measured), "server": held.server(), "engines": held.engines()}
+
+
+async def run_both(
+    url: str,
+    recordings: Sequence[Recording],
+    turns: int,
+    *,
+    api_key: str | None = None,
+    on_turn: Callable[[dict[str, Any]], None] = lambda turn: None,
+) -> dict[str, Any]:
+    """The same turns over each transport, a few over one and then over the other, so that both see the same machine.
+
+    Returns `websocket` and `webrtc`, each with the figures of `run`, `later_ms`: how much later an answer over WebRTC
+    is, at p50 and p95 of each, and `server` and `engines`.
+    """
+    held: dict[Transport, list[dict[str, Any]]] = {"websocket": [], "webrtc": []}
+    last: dict[str, Any] = {}
+    for begin in range(0, turns, BLOCK):
+        order = (begin // BLOCK) % 2
+        for transport in (("websocket", "webrtc"), ("webrtc", "websocket"))[order]:
+            some = [recordings[place % len(recordings)] for place in range(begin, min(begin + BLOCK, turns))]
+            last = await run(url, some, len(some), api_key=api_key, on_turn=on_turn, transport=transport)
+            held[transport] += last["per_turn"]
+    both: dict[str, Any] = {name: summarise(measured) for name, measured in held.items()}
+    ws, rtc = (both[name]["voice_to_voice_ms"] for name in ("websocket", "webrtc"))
+    later = {q: None if ws[q] is None or rtc[q] is None else round(rtc[q] - ws[q], 1) for q in ("p50", "p95")}
+    return {**both, "later_ms": later, "server": last["server"], "engines": last["engines"]}
 
 
 def measure(log: TurnLog) -> dict[str, Any]:

@@ -37,9 +37,13 @@ def check(path: Path) -> None:
 def latency(result: dict[str, Any], path: Path) -> None:
     """How many turns were answered by when, and the median of each stage on the same axis."""
     figure, axes = _figure(7.5, 4.2)
-    times = sorted(turn["voice_to_voice_ms"] for turn in result["per_turn"] if turn["voice_to_voice_ms"] is not None)
-    shares = [(place + 1) / len(times) for place in range(len(times))]
-    axes.step([0, *times], [0, *shares], where="post", color=COLOURS["chinwag"], linewidth=2, label="voice to voice")
+    # a run over both transports holds the figures of each
+    runs = {name: result[name] for name in ("websocket", "webrtc") if name in result} or {"voice to voice": result}
+    for (label, run), style in zip(runs.items(), ("-", "--"), strict=False):
+        times = sorted(turn["voice_to_voice_ms"] for turn in run["per_turn"] if turn["voice_to_voice_ms"] is not None)
+        shares = [(place + 1) / len(times) for place in range(len(times))]
+        axes.step([0, *times], [0, *shares], style, where="post", color=COLOURS["chinwag"], linewidth=2, label=label)
+    result = next(iter(runs.values()))
     for goal, height in ((250, 0.5), (500, 0.95)):
         axes.plot([goal], [height], "x", color=CUT_IN, markersize=9)
         axes.annotate(f"goal {goal} ms", (goal, height), (6, -12), textcoords="offset points", fontsize=8, color=CUT_IN)
@@ -48,6 +52,7 @@ def latency(result: dict[str, Any], path: Path) -> None:
             axes.axvline(at, color="0.7", linewidth=0.8, zorder=0)
             axes.text(at, 0.02 + 0.06 * (place % 4), f" {stage.replace('_', ' ')}", fontsize=7, color="0.35")
     axes.set(xlabel="ms from the end of the speech", ylabel="share of the turns", ylim=(0, 1.02), xlim=(0, None))
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
     axes.set_title(f"{result['turns']} turns: answered at the ear after …", fontsize=10)
     _save(figure, path)
 

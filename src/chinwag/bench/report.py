@@ -131,6 +131,35 @@ def show(result: dict[str, Any], console: Console) -> None:
     )
 
 
+def show_transports(result: dict[str, Any], console: Console) -> None:
+    """Print the figures of `latency` over both transports side by side."""
+    table = Table(
+        title=f"Latency over {result['websocket']['turns']} turns with each", title_justify="left", show_edge=False
+    )
+    table.add_column("measured at the client's ear")
+    for column in ("WebSocket p50", "p95", "WebRTC p50", "p95", "later p50"):
+        table.add_column(column, justify="right")
+    both = [result["websocket"], result["webrtc"]]
+
+    def row(what: str, key: str) -> None:
+        times = [one[key] for one in both]
+        late = None if None in (times[0]["p50"], times[1]["p50"]) else times[1]["p50"] - times[0]["p50"]
+        table.add_row(what, *_both(times[0]), *_both(times[1]), _ms(late))
+
+    row("voice to voice", "voice_to_voice_ms")
+    row("first partial, from the first sound", "first_partial_ms")
+    row("between partials", "partial_period_ms")
+    for stage in both[0]["stages_ms"]:
+        at = [one["stages_ms"][stage] for one in both]
+        late = None if None in at else at[1] - at[0]
+        table.add_row(f"  {stage.replace('_', ' ')}, from the end of speech", _ms(at[0]), "", _ms(at[1]), "", _ms(late))
+    console.print(table)
+    for name, one in zip(("WebSocket", "WebRTC"), both, strict=True):
+        console.print(
+            f"{name}: words wrong {one['wer']:.1%}, cut in on {one['cut_in_rate']:.0%} of turns, {one['failed']} failed"
+        )
+
+
 def show_machine(result: dict[str, Any], console: Console) -> None:
     """Print what it was measured on."""
     server, machine = result["server"], result["machine"]

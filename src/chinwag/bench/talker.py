@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chinwag.bench.corpus import Recording
-from chinwag.caller.call import Arrived, Call, CallError, call
+from chinwag.caller.call import Arrived, Call, CallError, Transport, call
 from chinwag.caller.ear import Ear
 from chinwag.caller.local_server import fetch_status
 
@@ -74,8 +74,11 @@ class Talker:
         self.events: list[Arrived] = []
         self.replying: set[str] = set()
         self.ended: dict[str, str] = {}
-        self.last_sound = 0.0
+
+    @property
+    def last_sound(self) -> float:
         """When sound of an answer arrived last."""
+        return self.line.last_sound
 
     def now(self) -> float:
         """Seconds of the call's clock."""
@@ -87,8 +90,6 @@ class Talker:
             self.events.append(arrived)
             if arrived.type == "response.created":
                 self.replying.add(arrived.event["response"]["id"])
-            elif arrived.type == "response.output_audio.delta":
-                self.last_sound = arrived.at
             elif arrived.type == "response.done":
                 response = arrived.event["response"]
                 self.replying.discard(response["id"])
@@ -147,10 +148,15 @@ class Talker:
 
 @asynccontextmanager
 async def talking(
-    url: str, *, api_key: str | None = None, extended: bool = True, setup: Sequence[dict[str, Any]] = ()
+    url: str,
+    *,
+    api_key: str | None = None,
+    extended: bool = True,
+    setup: Sequence[dict[str, Any]] = (),
+    transport: Transport = "websocket",
 ) -> AsyncGenerator[Talker, None]:
     """A call to a server. setup: client events to begin with. Raises CallError, also where one of those is refused."""
-    async with call(url, api_key=api_key, noise_dbfs=NOISE_DBFS, extended=extended) as line:
+    async with call(url, api_key=api_key, noise_dbfs=NOISE_DBFS, extended=extended, transport=transport) as line:
         talker = Talker(line)
         for event in setup:
             await line.send(event)
@@ -172,6 +178,7 @@ async def converse(
     api_key: str | None = None,
     setup: Sequence[dict[str, Any]] = (),
     on_turn: Callable[[TurnLog], None] = lambda log: None,
+    transport: Transport = "websocket",
 ) -> Conversation:
     """Hold one conversation of so many turns, going round the recordings.
 
@@ -187,7 +194,7 @@ async def converse(
 
     while len(held.logs) < turns:
         try:
-            async with talking(url, api_key=api_key, setup=setup) as talker:
+            async with talking(url, api_key=api_key, setup=setup, transport=transport) as talker:
                 while len(held.logs) < turns:
                     log = await talker.turn(recordings[len(held.logs) % len(recordings)])
                     keep(log)

@@ -32,6 +32,7 @@ PLAYBACK_EVERY = 0.25
 WELCOME_WITHIN = 10.0
 DEFAULT_URL = "ws://127.0.0.1:8000/v1/realtime"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+Transport = Literal["websocket", "webrtc"]
 
 
 class CallError(ChinwagError):
@@ -87,6 +88,7 @@ async def call(
     noise_dbfs: float | None = None,
     session: dict[str, Any] | None = None,
     extended: bool = True,
+    transport: Transport = "websocket",
 ) -> AsyncGenerator[Call, None]:
     """Connect, wait for the session, and hang up at the end.
 
@@ -96,6 +98,14 @@ async def call(
     of the Realtime API, which only drops its sound at `speech_started`.
     Raises CallError.
     """
+    if transport == "webrtc":
+        from chinwag.caller.webrtc import connected  # aiortc takes half a second, which other commands need not wait
+
+        one: Call
+        async with connected(url, api_key, playback or Ear(), noise_dbfs, extended) as one:
+            await one.begin(session)
+            yield one
+        return
     address = realtime_url(url, extended=extended)
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     # a proxy set for the web does not lead to this machine
@@ -116,12 +126,10 @@ async def call(
         why = "no answer within 10 s" if isinstance(error, TimeoutError) else error.strerror or str(error)
         raise NobodyThere(f"Nothing answers at {url} ({why}).", "Start the server there with: chinwag serve") from None
     async with socket:
-        one = Call(socket, playback or Ear(), noise_dbfs, extended)
+        one = Call(playback or Ear(), noise_dbfs, extended, socket)
         tasks = [asyncio.create_task(one._read())]
         try:
-            await one._welcome()
-            if session is not None:
-                await one.send({"type": "session.update", "session": session})
+            await one.begin(session)
             tasks.append(asyncio.create_task(one._speak()))
             yield one
         finally:
@@ -134,13 +142,19 @@ class Call:
     """A conversation under way; made by `call`."""
 
     def __init__(
-        self, socket: ClientConnection, playback: Playback, noise_dbfs: float | None, extended: bool = True
+        self,
+        playback: Playback,
+        noise_dbfs: float | None,
+        extended: bool = True,
+        socket: ClientConnection | None = None,
     ) -> None:
         self.playback = playback
         self.echo: Echo | None = None
         """Set to mix what an `Ear` hears into the microphone."""
         self.live: asyncio.Queue[Audio] | None = None
         """Set to a queue of 24 kHz sound to send that, as it comes, in place of what `say` was given."""
+        self.last_sound = 0.0
+        """When sound of an answer arrived last."""
         self._socket = socket
         self._arrived: asyncio.Queue[Arrived | CallError] = asyncio.Queue()
         self._to_say: deque[Samples] = deque()
@@ -151,6 +165,12 @@ class Call:
         self._reported: tuple[str, int] | None = None
         self._noise = None if noise_dbfs is None else _Noise(noise_dbfs)
         self._extended = extended
+
+    async def begin(self, session: dict[str, Any] | None) -> None:
+        """Wait to be greeted, then ask for that session. Raises CallError."""
+        await self._welcome()
+        if session is not None:
+            await self.send({"type": "session.update", "session": session})
 
     def now(self) -> float:
         """Seconds of the call's clock (`time.perf_counter`)."""
@@ -170,6 +190,7 @@ class Call:
 
     async def send(self, event: dict[str, Any]) -> None:
         """Send one client event. Raises CallError where the server has gone."""
+        assert self._socket is not None
         try:
             await self._socket.send(json.dumps(event))
         except ConnectionClosed as closed:
@@ -204,6 +225,7 @@ class Call:
         )
 
     async def _read(self) -> None:
+        assert self._socket is not None
         try:
             async for message in self._socket:
                 if isinstance(message, bytes):
@@ -218,6 +240,7 @@ class Call:
             self._item = arrived.event["item_id"]
             audio = Audio.from_pcm16(base64.b64decode(arrived.event["delta"]))
             self.playback.receive(self._item, audio, arrived.at)
+            self.last_sound = arrived.at
         elif arrived.type == "input_audio_buffer.speech_started":
             self.playback.flush(arrived.at)
         elif arrived.type == "chinwag.duck" and self._extended:

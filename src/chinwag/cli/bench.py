@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from chinwag import config
 from chinwag.bench import conversation, corpus, goals, interrupt, latency, make_corpus, plots, report, turns
 from chinwag.bench.corpus import Recording
 from chinwag.bench.machine import machine
+from chinwag.caller.call import Transport
 from chinwag.caller.local_server import local_server
 from chinwag.weights import Store
 
@@ -31,6 +33,15 @@ Corpus = Annotated[
     typer.Option("--corpus", help="Mono WAVs, each with NAME.json; without it, one is made with the Kokoro voices."),
 ]
 Key = Annotated[str | None, typer.Option(help="The server's key, where it wants one.")]
+
+
+class TransportChoice(StrEnum):
+    """What `latency` calls over."""
+
+    websocket = "websocket"
+    webrtc = "webrtc"
+    both = "both"
+
 
 Tell = Callable[[str], None]
 Made = Callable[[Store, Tell], Awaitable[list[Recording]]]
@@ -50,20 +61,31 @@ def latency_command(
     plot: Plot = None,
     folder: Corpus = None,
     api_key: Key = None,
+    transport: Annotated[
+        TransportChoice, typer.Option(help="How to call; both: by turns, in one run.")
+    ] = TransportChoice.websocket,
 ) -> None:
     """Time from the last sound of a question to the first sound of its answer."""
     out, tell = Console(), _teller()
     _check(json, plot)
 
     async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
-        return await latency.run(
-            at, recordings, turns, api_key=api_key, on_turn=lambda turn: tell(report.turn_line(turn))
-        )
+        def on_turn(turn: dict[str, Any]) -> None:
+            tell(f"{turn['transport']}: {report.turn_line(turn)}" if transport == "both" else report.turn_line(turn))
+
+        if transport == "both":
+            return await latency.run_both(at, recordings, turns, api_key=api_key, on_turn=on_turn)
+        by: Transport = "webrtc" if transport == "webrtc" else "websocket"
+        return await latency.run(at, recordings, turns, api_key=api_key, on_turn=on_turn, transport=by)
 
     result = asyncio.run(_measured(url, folder, make_corpus.default_corpus, measure, tell))
-    result["goals"] = goals.verdicts(result, goals.LATENCY)
-    report.show(result, out)
-    report.show_goals(result, goals.LATENCY, out, "Goals, embedded engines on two cores")
+    wanted = goals.TRANSPORTS if transport == "both" else goals.LATENCY
+    result["goals"] = goals.verdicts(result, wanted)
+    if transport == "both":
+        report.show_transports(result, out)
+    else:
+        report.show(result, out)
+    report.show_goals(result, wanted, out, "Goals, embedded engines on two cores")
     report.show_machine(result, out)
     _write(result, json, plot, plots.latency)
 

@@ -10,14 +10,19 @@ export class Conversation {
   #onState;
   #onTrouble;
   #clock;
+  #byTrack;
 
   #answer = null; // the answer that is being made or played
   #hearing = false;
   #waiting = false; // for the answer's first sound
   #askedAt = null; // when the last typed message was sent
 
-  /** send(type, fields); clock: the StreamClock of the microphone's sound; onState(state), onTrouble(error). */
-  constructor({ send, speaker, view, clock, onState, onTrouble }) {
+  /**
+   * send(type, fields); clock: the StreamClock of the microphone's sound; onState(state), onTrouble(error).
+   * byTrack: the answer's sound comes by a WebRTC track, so the server itself knows what was heard of it.
+   */
+  constructor({ send, speaker, view, clock, byTrack = false, onState, onTrouble }) {
+    this.#byTrack = byTrack;
     this.#send = send;
     this.#speaker = speaker;
     this.#view = view;
@@ -56,6 +61,7 @@ export class Conversation {
     const flushing = this.#speaker.flush();
     if (!answer) return;
     this.#answer = null; // what still comes of it is dropped
+    if (this.#byTrack) return this.#send("output_audio_buffer.clear", { event_id: `${QUIET}clear` });
     const { item, ms } = await flushing;
     const heard = item === answer.id ? ms : 0;
     if (answer.samples > 0) {
@@ -107,7 +113,7 @@ export class Conversation {
         return this.#wait(false);
       case "chinwag.duck": // somebody speaks: an interruption, which will be speech_started, or nothing, which is resume
       case "chinwag.resume":
-        return this.#speaker.duck(event.item_id, event.type === "chinwag.duck");
+        return this.#byTrack ? undefined : this.#speaker.duck(event.item_id, event.type === "chinwag.duck"); // else it comes low
       case "input_audio_buffer.speech_stopped":
         this.#hearing = false;
         return this.#wait(true);
@@ -132,6 +138,13 @@ export class Conversation {
       case "response.output_audio_transcript.delta":
       case "response.output_text.delta":
         return this.#say(event);
+      case "output_audio_buffer.started":
+        if (this.#answer) this.#speaker.begin(this.#answer.id);
+        return this.#wait(false);
+      case "output_audio_buffer.stopped":
+        return this.#speaker.finish();
+      case "conversation.item.truncated": // over a track the server says so by itself
+        return this.#byTrack && this.#send("conversation.item.retrieve", { event_id: `${QUIET}retrieve`, item_id: event.item_id });
       case "response.done":
         return this.#done(event.response);
       case "chinwag.trace":

@@ -9,11 +9,14 @@ import { Status, backOff } from "./status.js";
 import { StreamClock } from "./stream-clock.js";
 import * as troubles from "./troubles.js";
 import { View } from "./view.js";
+import { RealtimeCall } from "./webrtc.js";
 
 const FRAME_MS = 20;
 const LONGEST_WAIT_MS = 10_000;
 
-let realtime = null; // the socket, from the first attempt until it ended
+// ?transport=webrtc: for networks that lose packets. The other is a little quicker, and tells what was heard to the sample.
+let transport = new URLSearchParams(location.search).get("transport") ?? "websocket";
+let realtime = null; // the socket or call, from the first attempt until it ended
 let conversation = null; // while the session lives
 let starting = false; // the microphone is being asked for
 let epoch = 0; // counts starts and stops, so that what was awaited too long is dropped
@@ -80,7 +83,8 @@ async function start() {
   }
   if (mine !== epoch) return microphone.close(); // stopped while the browser was asking
   starting = false;
-  if (microphone.isOpen && !running()) connect();
+  if (running()) realtime?.useMicrophone?.(microphone.track);
+  else if (microphone.isOpen) connect();
   if (!running()) speaker.close();
   show();
 }
@@ -125,15 +129,29 @@ function connect() {
   retryTimer = null;
   wasAway = false;
   endSession();
-  const url = new URL("v1/realtime?chinwag=events", location.href);
-  url.protocol = url.protocol.replace("http", "ws");
-  realtime = new Realtime(url, {
+  const handlers = {
     onReady: begin,
-    onEvent: (event) => (event.type === "error" ? failed(event.error) : conversation.take(event)),
+    onEvent: (event) => (event.type === "error" ? failed(event.error) : conversation?.take(event)),
     onAudio: (item, audio) => conversation?.hear(item, audio),
     onClosed: lost,
-  });
+    onTrack: (stream) => speaker.attach(stream),
+    onUnconnected: fallBack,
+    outputLatency: () => speaker.latency,
+  };
+  if (transport === "webrtc" && window.RTCPeerConnection && canPlay()) {
+    realtime = new RealtimeCall("v1/realtime/calls?chinwag=events", microphone.track, handlers);
+  } else {
+    const url = new URL("v1/realtime?chinwag=events", location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    realtime = new Realtime(url, handlers);
+  }
   show();
+}
+
+// No packets come through, or the server knows no calls: the WebSocket goes wherever the page came from.
+function fallBack() {
+  transport = "websocket";
+  connect();
 }
 
 function begin() {
@@ -146,6 +164,7 @@ function begin() {
     speaker,
     view,
     clock,
+    byTrack: session instanceof RealtimeCall,
     onState: show,
     onTrouble: failed,
   });
@@ -164,6 +183,7 @@ function endSession() {
   conversation = null;
   realtime?.close();
   realtime = null;
+  speaker.detach();
 }
 
 // The session ended and nobody asked for it: say why, and make a new one in a while.

@@ -26,6 +26,11 @@ export class Microphone {
     return this.#stream !== null;
   }
 
+  /** What it hears, as a WebRTC call takes it; null while closed. */
+  get track() {
+    return this.#stream?.getAudioTracks()[0] ?? null;
+  }
+
   get muted() {
     return this.isOpen && !this.#stream.getAudioTracks()[0].enabled;
   }

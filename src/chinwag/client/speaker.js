@@ -1,6 +1,10 @@
-// The loudspeaker: plays the answer's PCM16 at 24 kHz and tells what was heard of it.
+// The loudspeaker: plays the answer's PCM16 at 24 kHz and tells what was heard of it, or plays a call's track.
 
 const WIRE_RATE = 24_000;
+const FADE_S = 0.005;
+const TRAILING_MS = 150; // a track's last sound is still on its way when the server says that it has left
+const AUDIBLE = 0.003; // about -50 dB of full scale
+const LOOK_MS = 5;
 
 export class Speaker {
   /** For level meters; null while closed. */
@@ -12,6 +16,8 @@ export class Speaker {
   #node = null;
   #ready = null;
   #flushing = [];
+  #call = null; // a call's track: {gain, element, looking}
+  #beginning = null; // the item that the track plays, or soon will
   #handlers;
 
   /**
@@ -63,6 +69,66 @@ export class Speaker {
     this.#node.port.postMessage({ audio, item }, [audio]);
   }
 
+  /** Plays the track of a WebRTC call; its server lowers it. Nothing is heard of it until `begin`. */
+  async attach(stream) {
+    await this.#ready;
+    this.detach();
+    if (!this.#context) return;
+    const gain = new GainNode(this.#context, { gain: 0 });
+    const element = new Audio(); // Chromium gives a remote track to Web Audio only while an element plays it
+    element.muted = true;
+    element.srcObject = stream;
+    element.play().catch(() => {});
+    this.#context.createMediaStreamSource(stream).connect(gain).connect(this.analyser);
+    this.#call = { gain, element, looking: null };
+    if (this.busy) this.begin(this.#beginning);
+  }
+
+  /** The track has come to that item. */
+  begin(item) {
+    this.busy = true;
+    this.#beginning = item;
+    if (!this.#call) return; // it attaches in a moment
+    this.#turn(1);
+    clearInterval(this.#call.looking);
+    const samples = new Float32Array(this.analyser.fftSize);
+    this.#call.looking = setInterval(() => this.#listen(item, samples), LOOK_MS);
+  }
+
+  #listen(item, samples) {
+    this.analyser.getFloatTimeDomainData(samples);
+    const first = samples.findIndex((value) => Math.abs(value) > AUDIBLE);
+    if (first < 0) return;
+    clearInterval(this.#call.looking);
+    this.#handlers.onAudible(item, performance.now() - ((samples.length - first) * 1000) / WIRE_RATE);
+  }
+
+  /** All of the track's item has left the server. */
+  finish() {
+    const item = this.#beginning;
+    setTimeout(() => {
+      if (!this.busy || this.#beginning !== item) return;
+      this.busy = false;
+      this.#handlers.onDrained();
+    }, TRAILING_MS);
+  }
+
+  detach() {
+    clearInterval(this.#call?.looking);
+    this.#call?.gain.disconnect();
+    if (this.#call) this.#call.element.srcObject = null;
+    this.#call = null;
+  }
+
+  /** Seconds from the track to the ear, as far as the browser knows. */
+  get latency() {
+    return (this.#context?.baseLatency ?? 0) + (this.#context?.outputLatency || 0);
+  }
+
+  #turn(volume) {
+    this.#call.gain.gain.setTargetAtTime(volume, this.#context.currentTime, FADE_S / 3);
+  }
+
   /** Plays that item on at a fifth of its volume, or at full volume again. A flush forgets it. */
   duck(item, low) {
     this.#node?.port.postMessage({ duck: low, item });
@@ -70,7 +136,14 @@ export class Speaker {
 
   /** Falls silent at once. Resolves to {item, ms, cut}: how much of which item was heard, and whether any was not. */
   flush() {
-    if (!this.#node) return Promise.resolve({ item: null, ms: 0, cut: false });
+    if (this.#call) {
+      clearInterval(this.#call.looking);
+      this.#turn(0);
+    }
+    if (!this.#node || this.#call) {
+      this.busy = false;
+      return Promise.resolve({ item: null, ms: 0, cut: false });
+    }
     this.busy = false;
     this.#node.port.postMessage({ flush: true });
     return new Promise((resolve) => this.#flushing.push(resolve));
@@ -92,6 +165,7 @@ export class Speaker {
 
   /** Gives the sound device back. */
   close() {
+    this.detach();
     this.#context?.close();
     for (const resolve of this.#flushing.splice(0)) resolve({ item: null, ms: 0, cut: false });
     this.#context = this.#node = this.#ready = this.analyser = null;

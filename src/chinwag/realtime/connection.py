@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -9,13 +10,14 @@ from typing import Any, TypeAlias
 from openai.types.realtime import ConversationItemCreateEvent, ResponseCreateEvent
 
 from chinwag import events
-from chinwag.audio import LISTEN_RATE
+from chinwag.audio import LISTEN_RATE, Audio
 from chinwag.engines.protocols import Engines
 from chinwag.errors import ChinwagError
 from chinwag.ids import new_id
-from chinwag.realtime import inbound, outbound
+from chinwag.realtime import inbound, loudspeaker, outbound
 from chinwag.realtime.calls import CallsTold, Ran, Written
 from chinwag.realtime.configuration import Configuration, Defaults
+from chinwag.realtime.loudspeaker import Loudspeaker
 from chinwag.reply import LEAD_S, Reply
 from chinwag.respond.calls import Aside, Call, Result
 from chinwag.respond.history import Said
@@ -54,8 +56,9 @@ class Connection:
     """Speaks the protocol for one session.
 
     send: takes each message for the client, in order; it must not block and must not raise.
-    extended: the client asked for `chinwag.*` events. binary: and for sound as binary frames. longest_message: bytes
-    of a message that are taken.
+    extended: the client asked for `chinwag.*` events. binary: and for sound as binary frames. by_track: sound does not
+    come and go in messages but by media tracks, out of `loudspeaker` and into `hear`. longest_message: bytes of a
+    message that are taken.
     """
 
     def __init__(
@@ -66,12 +69,14 @@ class Connection:
         *,
         extended: bool = False,
         binary: bool = False,
+        by_track: bool = False,
         longest_message: int,
     ) -> None:
         self._send, self._extended, self._binary = send, extended or binary, binary
         self._longest = longest_message
         # a client that was not asked for its own volume is sent little ahead, so that what is lowered is soon heard
-        settings = replace(defaults.settings, lead_s=LEAD_S if self._extended else STOCK_LEAD_S, ducks=self._extended)
+        lead_s = loudspeaker.LEAD_S if by_track else LEAD_S if self._extended else STOCK_LEAD_S
+        settings = replace(defaults.settings, lead_s=lead_s, ducks=self._extended or by_track)
         defaults = replace(defaults, settings=settings)
         self.session = Session(engines, settings, self._told)
         self._configuration = Configuration(self.session.id, defaults)
@@ -79,6 +84,10 @@ class Connection:
         self._responses: dict[str, _Response] = {}
         self._calls = CallsTold(self.session, self._tell)
         self._metadata: Any = None
+        self._buffer_full = False
+        self.loudspeaker = (
+            Loudspeaker(self._tell, asyncio.get_running_loop().time, mutes=extended) if by_track else None
+        )
 
     async def run(self) -> None:
         """Greet, then hold the conversation until cancelled."""
@@ -103,6 +112,23 @@ class Connection:
         event_id = event_id if isinstance(event_id, str) else None
         self._guard(event_id, 0, lambda: self._obey(kind, event))
 
+    def hear(self, audio: Audio) -> None:
+        """Sound of a media track, 24 kHz. A buffer that is full is told once, as a track cannot be refused."""
+        try:
+            self.session.hear(audio)
+            self._buffer_full = False
+        except Refused as refused:
+            if not self._buffer_full:
+                self._buffer_full = True
+                self._send(outbound.error(refused, None))
+
+    def configure(self, session: dict[str, Any]) -> None:
+        """Begin with that session object, as a session.update would take it. Raises Refused, or EngineError."""
+        checked = inbound.check("session.update", {"type": "session.update", "session": session})
+        wire, settings = self._configuration.updated(checked.session.model_dump(exclude_unset=True))
+        self.session.update(settings)
+        self._configuration.wire = wire
+
     def _guard(self, event_id: str | None, size: int, act: Callable[[], None]) -> None:
         try:
             self._check_size(size)
@@ -118,7 +144,12 @@ class Connection:
             raise Refused("message_too_large", message, "Send the sound in smaller pieces.")
 
     def _obey(self, kind: str, event: dict[str, Any]) -> None:
-        if own := {"chinwag.playback": self._playback, "chinwag.detector": self._detector}.get(kind):
+        told = {
+            "chinwag.playback": self._playback,
+            "chinwag.playout": self._playout,
+            "chinwag.detector": self._detector,
+        }
+        if own := told.get(kind):
             own(event)
             return
         checked = inbound.check(kind, event)
@@ -153,6 +184,8 @@ class Connection:
                 self._create_response(checked)
             case "response.cancel":
                 self._cancel(checked.response_id)
+            case "output_audio_buffer.clear" if self.loudspeaker:
+                self.loudspeaker.clear()
             case _:
                 raise Refused("unsupported_event", f"{kind!r} is for WebRTC and SIP calls only.", param="type")
 
@@ -214,6 +247,15 @@ class Connection:
             raise Refused("invalid_type", "chinwag.playback has an item_id and a number of played_ms.")
         self.session.played(item_id, int(played))
 
+    def _playout(self, event: dict[str, Any]) -> None:
+        """How long a track's sound waits at the client's end before it is heard."""
+        delay = event.get("delay_ms")
+        if self.loudspeaker is None:
+            raise Refused("unsupported_event", "'chinwag.playout' is for WebRTC calls only.", param="type")
+        if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < 60_000:
+            raise Refused("invalid_type", "chinwag.playout has a delay_ms, a number of milliseconds.", param="delay_ms")
+        self.loudspeaker.waits_s = delay / 1000
+
     def _detector(self, event: dict[str, Any]) -> None:
         """For comparisons: have the turns found by the ear's judge alone, or by all there is."""
         detector = event.get("detector")
@@ -230,6 +272,8 @@ class Connection:
 
     def _told(self, event: events.Event) -> None:
         """What the session tells, as server events in the order the official server sends them."""
+        if self.loudspeaker and isinstance(event, events.ReplyDucked | events.ReplyResumed):
+            self.loudspeaker.duck(low=isinstance(event, events.ReplyDucked))
         if own := outbound.own(event):
             if self._extended:
                 self._send(own)
@@ -283,11 +327,7 @@ class Connection:
             case events.ReplyText():
                 self._reply_text(event)
             case events.ReplyAudio():
-                if self._binary:
-                    self._send(event.audio.to_pcm16())
-                else:
-                    reply = self._responses[event.reply_id].reply
-                    self._part("response.output_audio.delta", reply, delta=outbound.encode(event.audio))
+                self._reply_audio(event)
             case events.ReplyEnded():
                 self._reply_ended(event)
             case events.Fault():
@@ -324,6 +364,15 @@ class Connection:
         part = {"type": "audio", "transcript": ""} if reply.request.audio else {"type": "text", "text": ""}
         self._part("response.content_part.added", reply, part=part)
 
+    def _reply_audio(self, event: events.ReplyAudio) -> None:
+        reply = self._responses[event.reply_id].reply
+        if self.loudspeaker:
+            self.loudspeaker.play(reply, event.audio)
+        elif self._binary:
+            self._send(event.audio.to_pcm16())
+        else:
+            self._part("response.output_audio.delta", reply, delta=outbound.encode(event.audio))
+
     def _reply_ended(self, event: events.ReplyEnded) -> None:
         told = self._responses[event.reply_id]
         reply, text = told.reply, "".join(told.text)
@@ -354,6 +403,8 @@ class Connection:
         done = outbound.response(reply, self._conversation, output, details, told.metadata)
         del self._responses[event.reply_id]
         self._tell("response.done", response=done)
+        if self.loudspeaker:
+            self.loudspeaker.ended(event.reply_id)
 
     def _part(self, kind: str, reply: Reply, **fields: Any) -> None:
         """An event about a response's one content part."""

@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chinwag import __version__
+from chinwag.web.calls import Calls
 from chinwag.web.host import Host
 from chinwag.web.security import POLICY
 from chinwag.web.websocket import converse
@@ -32,8 +33,10 @@ def create_app(host: Host) -> FastAPI:
         finally:
             getting_ready.cancel()
             await asyncio.gather(getting_ready, return_exceptions=True)
+            await calls.close()
             await host.close()
 
+    calls = Calls(host)
     app = FastAPI(title="Chinwag", version=__version__, lifespan=lifespan)
     app.add_middleware(_Headers)
 
@@ -52,6 +55,7 @@ def create_app(host: Host) -> FastAPI:
         """A conversation in the OpenAI Realtime protocol."""
         await converse(websocket, host)
 
+    calls.add_routes(app)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     return app
 

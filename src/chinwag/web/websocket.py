@@ -34,8 +34,8 @@ async def converse(websocket: WebSocket, host: Host) -> None:
     offered = websocket.scope.get("subprotocols", [])
     chosen = next((name for name in (BINARY, "realtime") if name in offered), None)
     await websocket.accept(chosen)
-    if refusal := _refusal(host):
-        await _refuse(websocket, *refusal)
+    if no := refusal(host):
+        await _refuse(websocket, *no)
         return
     host.sessions += 1
     try:
@@ -44,7 +44,8 @@ async def converse(websocket: WebSocket, host: Host) -> None:
         host.sessions -= 1
 
 
-def _refusal(host: Host) -> tuple[str, str] | None:
+def refusal(host: Host) -> tuple[str, str] | None:
+    """Why no conversation can begin now, as an error's code and message; None where one can."""
     if host.stage == "failed":
         return "not_ready", f"The server cannot talk: {host.error}"
     if host.engines is None:

@@ -1,0 +1,148 @@
+// One WebRTC call that speaks the OpenAI Realtime protocol: sound in media tracks, events in the channel oai-events.
+
+const PATIENCE_MS = 4_000; // until the server must have greeted; then packets do not come through
+const GATHERING_MS = 1_500; // for what STUN and TURN servers tell
+const LOST_MS = 5_000; // a network that is away for longer is gone
+const REPORT_MS = 1_000;
+
+export class RealtimeCall {
+  #peer = null;
+  #channel = null;
+  #sender = null;
+  #handlers;
+  #greeted = false;
+  #over = false;
+  #timers = [];
+  #lost = null;
+  #location = null; // where the call is hung up
+  #buffered = { delay: 0, count: 0 };
+
+  /**
+   * track: the microphone's, or null. outputLatency(): seconds from the track to the ear.
+   * onTrack(MediaStream) the answer's sound, onReady() at session.created, onEvent(event),
+   * onClosed({greeted, refusal}) when it ended and close() had not been called, onUnconnected() where it never began.
+   */
+  constructor(url, track, handlers) {
+    this.#handlers = handlers;
+    this.#timers.push(setTimeout(() => this.#giveUp(), PATIENCE_MS));
+    this.#dial(url, track).catch(() => this.#giveUp());
+  }
+
+  async #dial(url, track) {
+    const settings = await fetch("api/webrtc", { signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (!settings.ok) return this.#giveUp();
+    const { iceServers } = await settings.json();
+    if (this.#over) return;
+    const peer = (this.#peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" }));
+    peer.ontrack = (event) => this.#handlers.onTrack(event.streams[0] ?? new MediaStream([event.track]));
+    peer.onconnectionstatechange = () => this.#look();
+    this.#sender = peer.addTransceiver(track ?? "audio", { direction: "sendrecv" }).sender;
+    this.#channel = peer.createDataChannel("oai-events");
+    this.#channel.onmessage = ({ data }) => this.#receive(JSON.parse(data));
+    this.#channel.onclose = () => this.#end();
+    await peer.setLocalDescription();
+    if (iceServers.length > 0) await gathered(peer); // else the server's own addresses are enough
+    const answer = await fetch(url, {
+      method: "POST",
+      headers: { "Content-Type": "application/sdp" },
+      body: peer.localDescription.sdp,
+    });
+    if (this.#over) return hangUp(answer.headers.get("Location"));
+    if (answer.status === 503) return this.#end((await answer.json()).error);
+    if (!answer.ok) return this.#giveUp();
+    this.#location = answer.headers.get("Location");
+    await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+  }
+
+  #receive(event) {
+    if (event.type === "session.created") {
+      this.#greeted = true;
+      this.#clearTimers();
+      this.#timers.push(setInterval(() => this.#report(), REPORT_MS));
+      this.#handlers.onReady();
+    } else {
+      this.#handlers.onEvent(event);
+    }
+  }
+
+  // How long the answer's sound is on its way, so that the server knows what was heard.
+  async #report() {
+    for (const stats of (await this.#peer.getStats()).values()) {
+      if (this.#over) return;
+      if (stats.type !== "inbound-rtp" || !stats.jitterBufferEmittedCount) continue;
+      const { jitterBufferDelay: delay, jitterBufferEmittedCount: count } = stats;
+      const held = (delay - this.#buffered.delay) / Math.max(1, count - this.#buffered.count);
+      this.#buffered = { delay, count };
+      const ms = Math.round((held + this.#handlers.outputLatency()) * 1000);
+      this.send("chinwag.playout", { delay_ms: ms });
+    }
+  }
+
+  #look() {
+    const state = this.#peer.connectionState;
+    clearTimeout(this.#lost);
+    if (state === "failed") this.#greeted ? this.#end() : this.#giveUp();
+    else if (state === "disconnected") this.#lost = setTimeout(() => this.#end(), LOST_MS);
+  }
+
+  /** Sends a client event. */
+  send(type, fields = {}) {
+    if (this.#channel?.readyState === "open") this.#channel.send(JSON.stringify({ type, ...fields }));
+  }
+
+  /** The microphone's sound goes by its track; true while it does. */
+  sendAudio() {
+    return this.#greeted;
+  }
+
+  /** Speaks with that microphone from now on. */
+  useMicrophone(track) {
+    this.#sender?.replaceTrack(track).catch(() => {}); // closed meanwhile
+  }
+
+  #giveUp() {
+    if (this.#over) return;
+    if (this.#greeted) return this.#end();
+    this.#shut();
+    // its place is free again before the WebSocket asks for one
+    hangUp(this.#location).finally(() => this.#handlers?.onUnconnected());
+  }
+
+  #end(refusal = null) {
+    if (this.#over) return;
+    this.#shut();
+    this.#handlers.onClosed({ greeted: this.#greeted, refusal, stuck: false });
+  }
+
+  #clearTimers() {
+    for (const timer of this.#timers.splice(0)) clearTimeout(timer); // clears intervals as well
+    clearTimeout(this.#lost);
+  }
+
+  /** Ends the call; nothing is called afterwards. */
+  close() {
+    this.#handlers = null;
+    this.#shut();
+  }
+
+  #shut() {
+    this.#over = true;
+    this.#clearTimers();
+    if (this.#channel) this.#channel.onmessage = this.#channel.onclose = null;
+    if (this.#peer) this.#peer.onconnectionstatechange = this.#peer.ontrack = null;
+    this.#peer?.close();
+  }
+}
+
+async function hangUp(call) {
+  if (!call) return;
+  await fetch(`${call}/hangup`, { method: "POST", keepalive: true, signal: AbortSignal.timeout(PATIENCE_MS) }).catch(() => {});
+}
+
+function gathered(peer) {
+  return new Promise((resolve) => {
+    if (peer.iceGatheringState === "complete") resolve();
+    peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && resolve();
+    setTimeout(resolve, GATHERING_MS);
+  });
+}
