@@ -303,7 +303,7 @@ class Session:
 
     # --- what the listener tells -----------------------------------------------------------------------------
 
-    def speech_started(self, at: int, *, goes_on: bool) -> bool:
+    def speech_started(self, at: int, *, goes_on: bool, at_once: bool) -> bool:
         """Speech began at that sample of the listening stream: the client falls silent first, then the reply.
 
         Speech over a reply only lowers it, until it is known what it is. True where the last turn is taken back.
@@ -315,7 +315,7 @@ class Session:
         if goes_on and last and last.reply is self._answers.last and undone:
             self._take_back(last)
             return True
-        begun_too_early = goes_on and last is not None and reply is last.reply
+        begun_too_early = at_once and last is not None and reply is last.reply
         if reply and self.settings.interruption == "words" and not begun_too_early:
             self._floor.doubt(reply)
         else:

@@ -15,7 +15,7 @@ from chinwag.listen.turn import Hearing
 
 pytestmark = pytest.mark.unit
 
-UNSURE = 0.03
+UNSURE = 0.05
 """A sense that leaves it open, so that the rhythm counts."""
 
 

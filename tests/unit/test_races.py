@@ -37,7 +37,7 @@ from chinwag.engines.fake import (
 from chinwag.engines.protocols import Delta, Ending, Transcript
 from chinwag.errors import EngineError
 from chinwag.events import Event
-from chinwag.listen.endpoint import Endpointer
+from chinwag.listen.endpoint import LONGEST_S, Endpointer
 from chinwag.listen.turn import Hearing
 from chinwag.realtime.configuration import Defaults
 from chinwag.realtime.connection import Connection, Outgoing
@@ -387,7 +387,7 @@ class Races(RuleBasedStateMachine):
             self.chat.answer, self.ear.words = "It is warm.", QUESTION.split()
             place = len(self.told.log)
             await self._send(loud(1.45))
-            await self._send(silence(0.8, WIRE_RATE))
+            await self._send(silence(LONGEST_S["auto"] + 0.2, WIRE_RATE))
             await self._quiet()
             new = [event for _, event, _ in self.told.log[place:]]
             assert [event.text for event in new if isinstance(event, events.Transcribed)] == [QUESTION]

@@ -210,7 +210,8 @@ class Listener:
             so_far.sound.popleft()
         so_far.started = so_far.sound[0].start
         gap = (so_far.speech.started - last.speech.voice_end) / LISTEN_RATE if last else math.inf
-        goes_on = last is not None and gap <= max(GOES_ON_S, (last.pause.wait_s or 0.0) + AFTER_S)
+        at_once = gap <= GOES_ON_S
+        goes_on = at_once or (last is not None and gap <= (last.pause.wait_s or 0.0) + AFTER_S)
         answered_at = self._hearer.quiet_since()
         if goes_on and answered_at is None:
             self.rhythm.cut_off(gap)
@@ -219,7 +220,7 @@ class Listener:
         if answered_at is not None:
             self.rhythm.answered(self._arrival(so_far.speech.started) - answered_at)
         self._last = None
-        if self._hearer.speech_started(so_far.started, goes_on=goes_on) and last and goes_on:
+        if self._hearer.speech_started(so_far.started, goes_on=goes_on, at_once=at_once) and last and goes_on:
             last.take_up(so_far)
             self._so_far = last
             return

@@ -87,8 +87,11 @@ class Turn:
 class Hearer(Protocol):
     """What a listener tells. Each call is one synchronous step of the session."""
 
-    def speech_started(self, at: int, *, goes_on: bool) -> bool:
-        """Speech began at that sample. goes_on: soon after a turn that was taken for finished.
+    def speech_started(self, at: int, *, goes_on: bool, at_once: bool) -> bool:
+        """Speech began at that sample.
+
+        goes_on: soon after a turn was taken for finished. at_once: so soon after its last sound that it hardly is
+        anything else.
 
         True has the listener take both for one turn.
         """
