@@ -97,6 +97,12 @@ def test_a_function_without_a_schema_is_refused() -> None:
     assert "type hints" in failure.value.fix
 
 
+def test_the_tools_that_come_with_chinwag_are_there() -> None:
+    assert set(functions.names()) >= {"time", "notes"}
+    found = [tool.name for tool in functions.enabled(["time", "notes"], 5)]
+    assert found == ["current_time", "add_note", "list_notes", "forget_note"]
+
+
 def test_tools_come_in_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [
         EntryPoint("paint", f"{__name__}:paint", functions.GROUP),
@@ -162,7 +168,7 @@ def _beside(path: Path) -> list[Path]:
 
 
 def _add_many(path: str, who: int) -> None:
-    notes.notes_file = lambda: Path(path)  # type: ignore[assignment]
+    notes.notes_file = lambda: Path(path)
     for number in range(25):
         notes.add_note(f"{who} {number}")
 

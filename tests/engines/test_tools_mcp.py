@@ -50,8 +50,10 @@ async def calls(spec: McpSpec) -> None:
         assert price.parameters["required"] == ["item"]
         assert price.server == "shop"
         assert await run(price, item="lamp") == "The lamp costs seven euros."
-        side = asyncio.gather(run(named(tools, "slow"), seconds=0.3), run(price, item="cup"))
-        assert await side == ["Done waiting.", "The cup costs seven euros."]
+        slow, quick = asyncio.create_task(run(named(tools, "slow"), seconds=0.3)), run(price, item="cup")
+        assert await quick == "The cup costs seven euros."
+        assert not slow.done()
+        assert await slow == "Done waiting."
         with pytest.raises(ToolError, match="no lamp left") as failed:
             await run(named(tools, "buy"), item="lamp")
         assert failed.value.kind == "tool_execution_error"

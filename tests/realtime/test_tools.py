@@ -69,7 +69,8 @@ async def answered(caller: Caller, times: int) -> str:
 
 async def update(caller: Caller, **session: Any) -> None:
     before = len(caller.all("session.updated"))
-    await caller.connection.session.update(session={"type": "realtime", **session})  # type: ignore[typeddict-item]
+    asked: Any = {"type": "realtime", **session}
+    await caller.connection.session.update(session=asked)
     await caller.until("session.updated", before + 1)
 
 
