@@ -138,7 +138,6 @@ class Config(BaseSettings):
     )
 
     server: ServerSettings = Field(default_factory=ServerSettings)
-    webrtc: WebrtcSettings = Field(default_factory=WebrtcSettings)
     vad: VadSettings = Field(default_factory=VadSettings)
     turn: TurnSettings = Field(default_factory=TurnSettings)
     stt: SttSettings = Field(default_factory=SttSettings)
@@ -146,6 +145,7 @@ class Config(BaseSettings):
     tts: TtsSettings = Field(default_factory=TtsSettings)
     assistant: AssistantSettings = Field(default_factory=AssistantSettings)
     weights: WeightsSettings = Field(default_factory=WeightsSettings)
+    webrtc: WebrtcSettings = Field(default_factory=WebrtcSettings)
 
     @classmethod
     def settings_customise_sources(
