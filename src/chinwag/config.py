@@ -170,7 +170,6 @@ class Config(BaseSettings):
     )
 
     server: ServerSettings = Field(default_factory=ServerSettings)
-    webrtc: WebrtcSettings = Field(default_factory=WebrtcSettings)
     vad: VadSettings = Field(default_factory=VadSettings)
     turn: TurnSettings = Field(default_factory=TurnSettings)
     stt: SttSettings = Field(default_factory=SttSettings)
@@ -179,6 +178,7 @@ class Config(BaseSettings):
     assistant: AssistantSettings = Field(default_factory=AssistantSettings)
     tools: ToolsSettings = Field(default_factory=ToolsSettings)
     weights: WeightsSettings = Field(default_factory=WeightsSettings)
+    webrtc: WebrtcSettings = Field(default_factory=WebrtcSettings)
 
     @classmethod
     def settings_customise_sources(

@@ -67,8 +67,8 @@ async def test_a_spoken_question_is_answered_aloud(server: str, tmp_path: Path, 
     wav = write_wav(tmp_path / "question.wav", await spoken(QUESTION, before=1.5, after=1.0), WIRE_RATE)
     address = f"{server}/?transport={transport}"
     async with chromium(wav) as browser, opened(browser, address, bypass_csp=True) as page:
-        sockets: list[Any] = []
-        page.on("websocket", sockets.append)
+        sockets: list[str] = []
+        page.on("websocket", lambda socket: sockets.append(socket.url))
         await start(page)
         await record(page)
         partial = page.locator(".turn.user.partial .words")

@@ -10,13 +10,17 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from lossy import relay
 from rtc import Caller, calling
 from serving import Server
 from speech import speech
 
-from chinwag.audio import WIRE_RATE
+from chinwag.audio import WIRE_RATE, Audio, Samples
 from chinwag.bench.metrics import word_errors, words
+from chinwag.caller.webrtc import Peer
+from chinwag.rtc.opus import FRAME
+from chinwag.rtc.tracks import OutgoingTrack, opus_only
 
 pytestmark = pytest.mark.realtime
 
@@ -176,3 +180,45 @@ def _delays(caller: Caller) -> list[float]:
     """From the end of each speech to the first sound after it."""
     loud = [at for at, audio in caller.heard if np.abs(audio.pcm).max() > 0.01]
     return [next(at for at in loud if at > end) - end for end in caller.spoken_at]
+
+
+async def test_the_way_itself_takes_half_a_frame_and_the_codec() -> None:
+    """Two peers without engines: from a sound's being there to its first sample at the other ear."""
+    loop, wanted = asyncio.get_running_loop(), list[float]()
+    left, heard = list[float](), list[float]()
+
+    def frame() -> Samples:
+        if not wanted:
+            return np.zeros(FRAME, np.float32)
+        wanted.clear()
+        left.append(loop.time())
+        return (0.5 * np.sin(np.arange(FRAME) * 0.3)).astype(np.float32)
+
+    def hear(audio: Audio) -> None:
+        loud = np.flatnonzero(np.abs(audio.pcm) > 0.05)
+        if len(loud):
+            heard.append(loop.time() + int(loud[0]) / WIRE_RATE)
+
+    caller = Peer(lambda: np.zeros(FRAME, np.float32), hear, lambda _: None)
+    server = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    opus_only(server.addTransceiver(OutgoingTrack(frame), "sendrecv"))
+    try:
+        await server.setRemoteDescription(RTCSessionDescription(await caller.offer(), "offer"))
+        await server.setLocalDescription()
+        await caller.accept(server.localDescription.sdp)
+        await asyncio.wait_for(caller.opened.wait(), 10)
+        waits, ways = [], []
+        for number in range(20):
+            await asyncio.sleep(0.1 + number / 1000)
+            heard.clear()
+            asked = loop.time()
+            wanted.append(asked)
+            await asyncio.sleep(0.1)
+            waits.append(1000 * (left[-1] - asked))
+            ways.append(1000 * (heard[0] - left[-1]))
+        print(f"waits for its frame {np.median(waits):.1f} ms, on its way {np.median(ways):.1f} ms")
+        assert np.median(waits) < 20
+        assert np.median(ways) < 20
+    finally:
+        await caller.close()
+        await server.close()

@@ -12,8 +12,8 @@ from chinwag.bench.metrics import percentile, spread, word_errors
 from chinwag.bench.talker import TurnLog, converse
 from chinwag.caller.call import Arrived, Transport
 
-BLOCK = 5
-"""Turns over one transport before the other has its turn."""
+BLOCK = 1
+"""Turns in a call of one transport before the other has its turn: other work on the machine comes and goes."""
 
 STAGES = ("turn_decided", "transcript_final", "first_token", "first_clause", "first_audio")
 
@@ -51,7 +51,7 @@ async def run_both(
     api_key: str | None = None,
     on_turn: Callable[[dict[str, Any]], None] = lambda turn: None,
 ) -> dict[str, Any]:
-    """The same turns over each transport, a few over one and then over the other, so that both see the same machine.
+    """The same turns over each transport, by turns, so that both see the same machine.
 
     Returns `websocket` and `webrtc`, each with the figures of `run`, `later_ms`: how much later an answer over WebRTC
     is, at p50 and p95 of each, and `server` and `engines`.

@@ -38,7 +38,8 @@ def latency(result: dict[str, Any], path: Path) -> None:
     """How many turns were answered by when, and the median of each stage on the same axis."""
     figure, axes = _figure(7.5, 4.2)
     # a run over both transports holds the figures of each
-    runs = {name: result[name] for name in ("websocket", "webrtc") if name in result} or {"voice to voice": result}
+    both: dict[str, Any] = {name: result[name] for name in ("websocket", "webrtc") if name in result}
+    runs = both or {"voice to voice": result}
     for (label, run), style in zip(runs.items(), ("-", "--"), strict=False):
         times = sorted(turn["voice_to_voice_ms"] for turn in run["per_turn"] if turn["voice_to_voice_ms"] is not None)
         shares = [(place + 1) / len(times) for place in range(len(times))]
