@@ -5,22 +5,31 @@ In the environment a section and its key are joined by two underscores: CHINWAG_
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import json
 import os
+import re
 import tomllib
 import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from chinwag.errors import ConfigError
 
 CONFIG_FILE = "chinwag.toml"
+
+SHORTEST_KEY = 16
+"""Characters of an API key: fewer could be guessed."""
+TOKEN = re.compile(r"[A-Za-z0-9._-]+")
+"""What an API key is made of: a browser's WebSocket takes no other characters in a subprotocol."""
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*]+", re.IGNORECASE)
 
 
 class Section(BaseModel):
@@ -36,6 +45,53 @@ class ServerSettings(Section):
     port: int = Field(8000, ge=0, le=65535)
     max_sessions: int = Field(8, ge=1, description="conversations at once; the next one is told to wait")
     max_message_bytes: int = Field(15 * 1024 * 1024, ge=1024, description="as OpenAI's limit for one audio append")
+    max_upload_bytes: int = Field(25 * 1024 * 1024, ge=1024, description="as OpenAI's limit for a file to transcribe")
+    api_keys: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, repr=False, description="any of them opens /v1; in the environment, parted by commas"
+    )
+    auth: Literal["auto", "off"] = Field(
+        "auto", description="auto: keys where there are any, and no other address than loopback without; off: no keys"
+    )
+    allowed_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="other sites whose pages may use the server, as https://chat.example"
+    )
+
+    @field_validator("api_keys", "allowed_origins", mode="before")
+    @classmethod
+    def _parted(cls, value: Any) -> Any:
+        """From the environment: a JSON list, or names parted by commas."""
+        if not isinstance(value, str):
+            return value
+        with contextlib.suppress(ValueError):
+            if isinstance(listed := json.loads(value), list):
+                return listed
+        return [name.strip() for name in value.split(",") if name.strip()]
+
+    @field_validator("api_keys")
+    @classmethod
+    def _usable(cls, keys: list[str]) -> list[str]:
+        for key in keys:
+            if len(key) < SHORTEST_KEY or not TOKEN.fullmatch(key):
+                raise ValueError(
+                    f"a key has at least {SHORTEST_KEY} characters, all of them letters, digits, '-', '_' or '.';"
+                    " `openssl rand -hex 24` makes one"
+                )
+            if key.startswith("ek_"):
+                raise ValueError("a key does not begin with ek_, which marks client secrets")
+        return keys
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin; write it like https://chat.example or http://10.0.0.2:3000")
+        return [origin.lower() for origin in origins]
+
+    @property
+    def wants_key(self) -> bool:
+        """Whether a client must bring one of `api_keys`."""
+        return bool(self.api_keys) and self.auth != "off"
 
 
 class VadSettings(Section):
@@ -190,9 +246,8 @@ def _explained(error: ValidationError, section: list[str], where: Callable[[list
     if first["type"] == "extra_forbidden":
         return _unknown(where(path), path)
     key = ".".join(path)
-    return ConfigError(
-        f"{where(path)}: {key} = {first['input']!r} cannot be used: {first['msg']}.", "Change that value."
-    )
+    shown = "" if any(part.startswith("api_key") for part in path) else f" = {first['input']!r}"
+    return ConfigError(f"{where(path)}: {key}{shown} cannot be used: {first['msg']}.", "Change that value.")
 
 
 def _unknown(where: str, path: list[str]) -> ConfigError:

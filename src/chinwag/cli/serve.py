@@ -65,7 +65,9 @@ async def _serve(settings: configuration.Config) -> None:
     # imported late: the protocol's types take a second, which no other command should wait for
     from chinwag.web.app import create_app
     from chinwag.web.host import Host
+    from chinwag.web.security import check_reach
 
+    check_reach(settings.server)
     listening = bind(settings.server.host, settings.server.port)
     host = Host(settings, puller=pull_with_bars)
     server = uvicorn.Server(

@@ -41,7 +41,7 @@ class Connection:
 
     send: takes each message for the client, in order; it must not block and must not raise.
     extended: the client asked for `chinwag.*` events. binary: and for sound as binary frames. longest_message: bytes
-    of a message that are taken.
+    of a message that are taken. opening: a checked `session.update` that it begins with, from a client secret.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Connection:
         extended: bool = False,
         binary: bool = False,
         longest_message: int,
+        opening: dict[str, Any] | None = None,
     ) -> None:
         self._send, self._extended, self._binary = send, extended or binary, binary
         self._longest = longest_message
@@ -61,6 +62,9 @@ class Connection:
         defaults = replace(defaults, settings=settings)
         self.session = Session(engines, settings, self._told)
         self._configuration = Configuration(self.session.id, defaults)
+        if opening:
+            self._configuration.wire, settings = self._configuration.updated(opening)
+            self.session.update(settings)
         self._conversation = new_id("conv")
         self._responses: dict[str, _Response] = {}
         self._metadata: Any = None

@@ -1,4 +1,4 @@
-"""The FastAPI application: the page, its status, and /v1/realtime."""
+"""The FastAPI application: the page, its status, /v1/realtime and the rest of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, WebSocket
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.datastructures import MutableHeaders
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chinwag import __version__
+from chinwag.web.api import client_secrets, errors
 from chinwag.web.host import Host
-from chinwag.web.security import POLICY
+from chinwag.web.secrets import ClientSecrets
+from chinwag.web.security import POLICY, Guard, Keys
 from chinwag.web.websocket import converse
 
 PAGE = Path(__file__).parent.parent / "client"
@@ -35,7 +38,20 @@ def create_app(host: Host) -> FastAPI:
             await host.close()
 
     app = FastAPI(title="Chinwag", version=__version__, lifespan=lifespan)
+    settings, secrets = host.config.server, ClientSecrets()
+    # the one that was added last is asked first
+    app.add_middleware(Keys, settings=settings, secrets=secrets)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            allow_private_network=True,
+        )
+    app.add_middleware(Guard, settings=settings)
     app.add_middleware(_Headers)
+    errors.install(app)
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -52,6 +68,7 @@ def create_app(host: Host) -> FastAPI:
         """A conversation in the OpenAI Realtime protocol."""
         await converse(websocket, host)
 
+    app.include_router(client_secrets.router(host, secrets))
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     return app
 

@@ -136,6 +136,7 @@ class Host:
             "error": {"message": error.message, "fix": error.fix} if error else None,
             "sessions": self.sessions,
             "max_sessions": self.config.server.max_sessions,
+            "key_required": self.config.server.wants_key,
             "version": __version__,
             "process": {**_usage(), "startup_s": self.startup_s},
         }
