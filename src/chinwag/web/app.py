@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, WebSocket
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.datastructures import MutableHeaders
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chinwag import __version__
-from chinwag.web.api import client_secrets, errors
+from chinwag.web.api import chat, client_secrets, errors, models, speech, transcriptions
 from chinwag.web.host import Host
 from chinwag.web.secrets import ClientSecrets
 from chinwag.web.security import POLICY, Guard, Keys
@@ -69,6 +69,17 @@ def create_app(host: Host) -> FastAPI:
         await converse(websocket, host)
 
     app.include_router(client_secrets.router(host, secrets))
+    for module in (models, chat, speech, transcriptions):
+        app.include_router(module.router(host))
+
+    @app.api_route(
+        "/v1/{rest:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
+    )
+    async def nothing(request: Request) -> None:
+        """What no route above has: the page's files would answer otherwise."""
+        message = f"There is no {request.method} {request.url.path} here."
+        raise errors.ApiError(404, message, "not_found")
+
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     return app
 

@@ -63,6 +63,7 @@ class Host:
         self.config = config
         self.store = store or Store(config.weights)
         self.progress = Progress()
+        self.created = time.time()
         self.stage: Stage = "fetching"
         self.error: ChinwagError | None = None
         self.engines: Engines | None = None

@@ -105,11 +105,8 @@ async def _malformed(_: Request, error: Exception) -> Response:
     return answer(ApiError(400, f"Invalid value for '{param or 'body'}': {first['msg']}.", code, param))
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    message = error.detail
-    if error.status_code == 404:
-        message = f"There is no {request.method} {request.url.path} here."
-    told = answer(ApiError(error.status_code, message, "not_found" if error.status_code == 404 else None))
+    told = answer(ApiError(error.status_code, str(error.detail)))
     told.headers.update(error.headers or {})
     return told
