@@ -8,7 +8,6 @@ import wave
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-import httpx
 import pytest
 from openai import AsyncOpenAI, AuthenticationError
 from serving import Server, serving
@@ -37,13 +36,8 @@ def keyed() -> Iterator[Server]:
 @asynccontextmanager
 async def client_of(server: Server, key: str = KEY) -> AsyncIterator[AsyncOpenAI]:
     base = server.realtime.removesuffix("/realtime")
-    async with AsyncOpenAI(
-        api_key=key,
-        base_url=base.replace("ws", "http", 1),
-        websocket_base_url=base,
-        max_retries=0,
-        http_client=httpx.AsyncClient(trust_env=False),
-    ) as client:
+    http = base.replace("ws", "http", 1)
+    async with AsyncOpenAI(api_key=key, base_url=http, websocket_base_url=base, max_retries=0) as client:
         yield client
 
 
@@ -105,12 +99,9 @@ async def test_what_is_spoken_is_understood_again(keyed: Server) -> None:
             data = b"".join([piece async for piece in answer.iter_bytes()])
         with wave.open(io.BytesIO(data)) as file:
             assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24_000, 1, 2)
-        said: list[str] = []
         stream = await client.audio.transcriptions.create(model="whisper-1", file=("a.wav", data), stream=True)
-        async for event in stream:
-            if event.type == "transcript.text.done":
-                said.append(event.text)
-        assert words(said[0]) == words(f"{SENTENCE} Bring a warm coat.")
+        (said,) = [event.text async for event in stream if event.type == "transcript.text.done"]
+        assert words(said) == words(f"{SENTENCE} Bring a warm coat.")
 
 
 async def test_chat_streamed_and_not(keyed: Server) -> None:

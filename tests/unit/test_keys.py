@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -89,8 +89,8 @@ async def test_no_key_is_asked_for_where_there_is_none_or_it_is_off(server: dict
 
 async def dialled(app: FastAPI, offered: Sequence[str] = (), **headers: str) -> dict[str, Any]:
     """How a socket's handshake ended: `status`, and where that is 101 `subprotocol` and the first event's `session`."""
-    sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    sent: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
+    received: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
     received.put_nowait({"type": "websocket.connect"})
     named = {"host": "localhost:8000", **headers}
     scope = {

@@ -19,6 +19,16 @@ from chinwag.web.api.streams import server_sent, unless_gone
 from chinwag.web.host import Host
 
 
+ROLES: dict[str, Literal["system", "user", "assistant", "tool"]] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+"""What a message's role is to an engine."""
+
+
 class StreamOptions(BaseModel):
     """Of a streamed answer."""
 
@@ -169,16 +179,14 @@ def _messages(asked: ChatRequest) -> list[Message]:
 
 
 def _message(message: dict[str, Any], where: str) -> Message:
-    role = message.get("role")
-    role = "system" if role == "developer" else role
-    if role not in ("system", "user", "assistant", "tool"):
-        known = "system, developer, user, assistant, tool"
-        raise invalid(f"Unknown role {role!r}. There are: {known}.", f"{where}.role")
+    role = str(message.get("role"))
+    if role not in ROLES:
+        raise invalid(f"Unknown role {role!r}. There are: {', '.join(ROLES)}.", f"{where}.role")
     calls = message.get("tool_calls")
     content = message.get("content")
     if content is None and not (role == "assistant" and calls):
         raise invalid("The message has no content.", f"{where}.content", "missing_required_parameter")
-    taken: Message = {"role": role, "content": _text(content, f"{where}.content")}
+    taken: Message = {"role": ROLES[role], "content": _text(content, f"{where}.content")}
     if calls is not None and role == "assistant":
         if not isinstance(calls, list) or not all(isinstance(call, dict) and "function" in call for call in calls):
             raise invalid("tool_calls is a list of calls, each with its function.", f"{where}.tool_calls")
