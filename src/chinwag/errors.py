@@ -32,3 +32,7 @@ class EngineError(ChinwagError):
     def __init__(self, message: str, fix: str = "", engine: str = "") -> None:
         super().__init__(message, fix)
         self.engine = engine
+
+
+class PromptTooLong(EngineError):
+    """What was asked is more than the language model can read."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from openai import AsyncOpenAI, AuthenticationError
+from openai import AsyncOpenAI, AuthenticationError, BadRequestError
 from serving import Server, serving
 from speech import speech
 from websockets.exceptions import InvalidStatus
@@ -119,6 +119,11 @@ async def test_chat_streamed_and_not(keyed: Server) -> None:
             costs += [chunk.usage] if chunk.usage else []
         assert text == whole.choices[0].message.content
         assert len(costs) == 1
+        with pytest.raises(BadRequestError) as refused:
+            await client.chat.completions.create(
+                model="chinwag", messages=[{"role": "user", "content": "word " * 5000}]
+            )
+        assert refused.value.code == "context_length_exceeded"
 
 
 async def test_one_chinwag_is_the_model_of_another(keyed: Server) -> None:

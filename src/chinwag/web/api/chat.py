@@ -18,7 +18,6 @@ from chinwag.web.api.stops import Stops
 from chinwag.web.api.streams import server_sent, unless_gone
 from chinwag.web.host import Host
 
-
 ROLES: dict[str, Literal["system", "user", "assistant", "tool"]] = {
     "system": "system",
     "developer": "system",

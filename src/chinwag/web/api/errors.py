@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from chinwag.engines.protocols import Engines
-from chinwag.errors import ChinwagError
+from chinwag.errors import ChinwagError, PromptTooLong
 from chinwag.session import Refused
 from chinwag.web.host import Host
 
@@ -76,6 +76,8 @@ def explained(error: Exception) -> ApiError:
             return error
         case Refused():
             return ApiError(400, str(error), error.code, error.param)
+        case PromptTooLong():
+            return ApiError(400, str(error), "context_length_exceeded", "messages")
         case ChinwagError():
             return ApiError(500, str(error), "engine_error")
     log.error("a request broke off", exc_info=error)
