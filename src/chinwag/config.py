@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import ipaddress
 import json
 import os
 import re
@@ -219,6 +220,28 @@ def load(path: Path | None = None, flags: dict[str, dict[str, Any]] | None = Non
         except ValidationError as error:
             raise _explained(error, [section], lambda _: "The command line") from None
     return config
+
+
+def check_reach(server: ServerSettings) -> None:
+    """Raises ConfigError where the server would be open to other machines and nobody has said that it may be."""
+    if server.api_keys or server.auth == "off" or is_loopback(server.host):
+        return
+    raise ConfigError(
+        f"Other machines could use this server: it would listen on {server.host or 'every address'} without a key.",
+        "Set a key: CHINWAG_SERVER__API_KEYS=KEY, or server.api_keys in chinwag.toml (openssl rand -hex 24 makes one)."
+        ' Or say that it needs none: CHINWAG_SERVER__AUTH=off, or server.auth = "off".',
+    )
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a name or address, without its port, is this machine's own and nobody else's."""
+    name = (host or "").strip("[]").lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _read(where: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from chinwag.audio import Audio
+from chinwag.caller.call import CallError, call
 from chinwag.web.api.encode import Encoder
 
 pytestmark = pytest.mark.realtime
@@ -135,6 +136,14 @@ async def test_one_chinwag_is_the_model_of_another(keyed: Server) -> None:
                 model="chinwag", messages=[{"role": "user", "content": "What is the capital of Italy? One word."}]
             )
             assert "Rome" in (answer.choices[0].message.content or "")
+
+
+async def test_the_terminals_call_brings_the_key(keyed: Server) -> None:
+    async with call(keyed.realtime, api_key=KEY) as line:
+        assert line
+    with pytest.raises(CallError, match=r"401.*--api-key"):
+        async with call(keyed.realtime, api_key="a-key-of-somebody-else"):
+            pass
 
 
 def test_listening_elsewhere_without_a_key_is_an_error_at_the_start() -> None:

@@ -13,13 +13,14 @@ import pytest
 from fastapi import FastAPI
 
 from chinwag import config
-from chinwag.config import Config, ServerSettings
+from chinwag.cli import doctor
+from chinwag.config import Config, ServerSettings, check_reach, is_loopback
 from chinwag.engines.fake import Fakes
 from chinwag.errors import ConfigError
 from chinwag.web.app import create_app
 from chinwag.web.host import Host
 from chinwag.web.secrets import MOST, ClientSecrets
-from chinwag.web.security import SUBPROTOCOL_KEY, check_reach, is_loopback
+from chinwag.web.security import SUBPROTOCOL_KEY
 
 pytestmark = pytest.mark.unit
 
@@ -251,6 +252,22 @@ def test_listening_elsewhere_needs_a_key_or_a_word(host: str) -> None:
     assert "CHINWAG_SERVER__AUTH=off" in raised.value.fix
     check_reach(ServerSettings(host=host, api_keys=[KEY]))
     check_reach(ServerSettings(host=host, auth="off"))
+
+
+@pytest.mark.parametrize(
+    ("server", "state"),
+    [
+        ({}, "ok"),
+        ({"host": "0.0.0.0", "api_keys": [KEY]}, "ok"),
+        ({"host": "0.0.0.0"}, "fault"),
+        ({"host": "0.0.0.0", "auth": "off"}, "hint"),
+    ],
+)
+def test_the_doctor_tells_who_may_use_it(server: dict[str, Any], state: str) -> None:
+    check = doctor.access(Config(server=ServerSettings(**server)))
+    assert check.state == state
+    assert bool(check.fix) == (state != "ok")
+    assert KEY not in check.detail
 
 
 def test_loopback_needs_none() -> None:

@@ -56,6 +56,7 @@ def serve(
     }
     given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in flags.items()}
     settings = configuration.load(config, {section: keys for section, keys in given.items() if keys})
+    configuration.check_reach(settings.server)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_S)
     asyncio.run(_serve(settings))
@@ -65,9 +66,7 @@ async def _serve(settings: configuration.Config) -> None:
     # imported late: the protocol's types take a second, which no other command should wait for
     from chinwag.web.app import create_app
     from chinwag.web.host import Host
-    from chinwag.web.security import check_reach
 
-    check_reach(settings.server)
     listening = bind(settings.server.host, settings.server.port)
     host = Host(settings, puller=pull_with_bars)
     server = uvicorn.Server(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,8 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from chinwag.config import ServerSettings
-from chinwag.errors import ConfigError
+from chinwag.config import ServerSettings, is_loopback
 from chinwag.web.api.errors import fault
 from chinwag.web.secrets import PREFIX, ClientSecrets
 
@@ -29,28 +27,6 @@ SESSION_PATHS = ("/v1/realtime", "/v1/realtime/calls")
 """Where a session begins: all that a client secret is good for."""
 
 POLITE_CODE = 1008
-
-
-def check_reach(server: ServerSettings) -> None:
-    """Raises ConfigError where the server would be open to other machines and nobody has said that it may be."""
-    if server.api_keys or server.auth == "off" or is_loopback(server.host):
-        return
-    raise ConfigError(
-        f"Other machines could use this server: it would listen on {server.host or 'every address'} without a key.",
-        "Set a key: CHINWAG_SERVER__API_KEYS=KEY, or server.api_keys in chinwag.toml (openssl rand -hex 24 makes one)."
-        ' Or say that it needs none: CHINWAG_SERVER__AUTH=off, or server.auth = "off".',
-    )
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a name or address, without its port, is this machine's own and nobody else's."""
-    name = (host or "").strip("[]").lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def opening(connection: HTTPConnection) -> dict[str, Any]:
