@@ -5,7 +5,10 @@ In the environment a section and its key are joined by two underscores: CHINWAG_
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import ipaddress
+import json
 import os
 import re
 import tomllib
@@ -13,15 +16,21 @@ import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from chinwag.errors import ConfigError
 
 CONFIG_FILE = "chinwag.toml"
+
+SHORTEST_KEY = 16
+"""Characters of an API key: fewer could be guessed."""
+TOKEN = re.compile(r"[A-Za-z0-9._-]+")
+"""What an API key is made of: a browser's WebSocket takes no other characters in a subprotocol."""
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*]+", re.IGNORECASE)
 
 
 class Section(BaseModel):
@@ -37,6 +46,53 @@ class ServerSettings(Section):
     port: int = Field(8000, ge=0, le=65535)
     max_sessions: int = Field(8, ge=1, description="conversations at once; the next one is told to wait")
     max_message_bytes: int = Field(15 * 1024 * 1024, ge=1024, description="as OpenAI's limit for one audio append")
+    max_upload_bytes: int = Field(25 * 1024 * 1024, ge=1024, description="as OpenAI's limit for a file to transcribe")
+    api_keys: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, repr=False, description="any of them opens /v1; in the environment, parted by commas"
+    )
+    auth: Literal["auto", "off"] = Field(
+        "auto", description="auto: keys where there are any, and no other address than loopback without; off: no keys"
+    )
+    allowed_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="other sites whose pages may use the server, as https://chat.example"
+    )
+
+    @field_validator("api_keys", "allowed_origins", mode="before")
+    @classmethod
+    def _parted(cls, value: Any) -> Any:
+        """From the environment: a JSON list, or names parted by commas."""
+        if not isinstance(value, str):
+            return value
+        with contextlib.suppress(ValueError):
+            if isinstance(listed := json.loads(value), list):
+                return listed
+        return [name.strip() for name in value.split(",") if name.strip()]
+
+    @field_validator("api_keys")
+    @classmethod
+    def _usable(cls, keys: list[str]) -> list[str]:
+        for key in keys:
+            if len(key) < SHORTEST_KEY or not TOKEN.fullmatch(key):
+                raise ValueError(
+                    f"a key has at least {SHORTEST_KEY} characters, all of them letters, digits, '-', '_' or '.';"
+                    " `openssl rand -hex 24` makes one"
+                )
+            if key.startswith("ek_"):
+                raise ValueError("a key does not begin with ek_, which marks client secrets")
+        return keys
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin; write it like https://chat.example or http://10.0.0.2:3000")
+        return [origin.lower() for origin in origins]
+
+    @property
+    def wants_key(self) -> bool:
+        """Whether a client must bring one of `api_keys`."""
+        return bool(self.api_keys) and self.auth != "off"
 
 
 class IceServer(Section):
@@ -224,6 +280,28 @@ def load(path: Path | None = None, flags: dict[str, dict[str, Any]] | None = Non
     return config
 
 
+def check_reach(server: ServerSettings) -> None:
+    """Raises ConfigError where the server would be open to other machines and nobody has said that it may be."""
+    if server.api_keys or server.auth == "off" or is_loopback(server.host):
+        return
+    raise ConfigError(
+        f"Other machines could use this server: it would listen on {server.host or 'every address'} without a key.",
+        "Set a key: CHINWAG_SERVER__API_KEYS=KEY, or server.api_keys in chinwag.toml (openssl rand -hex 24 makes one)."
+        ' Or say that it needs none: CHINWAG_SERVER__AUTH=off, or server.auth = "off".',
+    )
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a name or address, without its port, is this machine's own and nobody else's."""
+    name = (host or "").strip("[]").lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def _read(where: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(where.read_text("utf-8-sig"))  # some editors on Windows begin a file with a mark
@@ -249,9 +327,8 @@ def _explained(error: ValidationError, section: list[str], where: Callable[[list
     if first["type"] == "extra_forbidden":
         return _unknown(where(path), path)
     key = ".".join(path)
-    return ConfigError(
-        f"{where(path)}: {key} = {first['input']!r} cannot be used: {first['msg']}.", "Change that value."
-    )
+    shown = "" if any(part.startswith("api_key") for part in path) else f" = {first['input']!r}"
+    return ConfigError(f"{where(path)}: {key}{shown} cannot be used: {first['msg']}.", "Change that value.")
 
 
 def _unknown(where: str, path: list[str]) -> ConfigError:

@@ -34,6 +34,10 @@ class EngineError(ChinwagError):
         self.engine = engine
 
 
+class PromptTooLong(EngineError):
+    """What was asked is more than the language model can read."""
+
+
 class Refused(ChinwagError):
     """The client asked for what cannot be done now. code, param: as an error on the wire names them."""
 

@@ -100,8 +100,10 @@ async def test_the_page_is_told_the_ice_servers() -> None:
     servers = [{"urls": ["turn:turn.example.org"], "username": "me", "credential": "secret"}, {"urls": ["stun:a.b:1"]}]
     transport = httpx.ASGITransport(create_app(ready(webrtc={"ice_servers": servers})))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        assert (await client.get("/api/webrtc")).json() == {"iceServers": servers}
-        assert (await client.get("/api/webrtc", headers={"Origin": "https://elsewhere.example"})).status_code == 403
+        assert (await client.get("/v1/realtime/ice_servers")).json() == {"iceServers": servers}
+        assert (
+            await client.get("/v1/realtime/ice_servers", headers={"Origin": "https://elsewhere.example"})
+        ).status_code == 403
 
 
 def test_an_ice_server_that_cannot_be_is_named() -> None:

@@ -79,7 +79,7 @@ FAULTS = {
     "a key's typo names the nearest": ("[server]\nprot = 1", "unknown key: server.prot. Did you mean server.port?"),
     "a section's typo names the nearest": ("[sever]\nport = 1", "unknown key: sever. Did you mean server?"),
     "a key that is like none lists them": ("[tts]\nxyzzy = 1", "tts.xyzzy. There are: engine, voice, speed."),
-    "a key outside its section": ("zzz = 1", "zzz. There are: server, webrtc, vad,"),
+    "a key outside its section": ("zzz = 1", "zzz. There are: server, vad,"),
     "a section inside a section": ("[server.prot]\nx = 1", "server.prot. Did you mean server.port?"),
     "a table where a list belongs": ("[weights.sources]\nx = 1", "weights.sources = {'x': 1} cannot be used"),
     "a value where a section belongs": ("server = 1", "server = 1 cannot be used"),

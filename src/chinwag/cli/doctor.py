@@ -105,6 +105,7 @@ async def examine(path: Path | None) -> AsyncGenerator[Check, None]:
     async for check in engines(config, store):
         yield check
     yield await port(config)
+    yield access(config)
     yield browser(config)
     yield devices()
 
@@ -264,6 +265,20 @@ async def port(config: Config) -> Check:
             "port", "fault", f"{number} on {host} cannot be used: {error.strerror}", "chinwag serve --port with another"
         )
     return Check("port", "ok", f"{number} on {host} is free")
+
+
+def access(config: Config) -> Check:
+    """Whether who can reach the server may use it."""
+    server = config.server
+    try:
+        configuration.check_reach(server)
+    except ConfigError as error:
+        return Check("access", "fault", error.message, error.fix)
+    if server.wants_key:
+        return Check("access", "ok", f"a key is asked for; there are {len(server.api_keys)}")
+    if configuration.is_loopback(server.host):
+        return Check("access", "ok", "only this machine reaches it, and no key is asked for")
+    return Check("access", "hint", "other machines reach it without a key: server.auth is off", "Set server.api_keys.")
 
 
 def browser(config: Config) -> Check:

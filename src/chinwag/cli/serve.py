@@ -56,6 +56,7 @@ def serve(
     }
     given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in flags.items()}
     settings = configuration.load(config, {section: keys for section, keys in given.items() if keys})
+    configuration.check_reach(settings.server)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_S)
     asyncio.run(_serve(settings))

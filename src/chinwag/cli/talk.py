@@ -72,6 +72,7 @@ async def _talk(
         sound = await stack.enter_async_context(devices()) if spoken is None else None
         if url is None:
             server = config.load().server
+            api_key = api_key or next(iter(server.api_keys), None)
             url = f"ws://{'127.0.0.1' if server.host in ('0.0.0.0', '::') else server.host}:{server.port}"
             if await fetch_status(url, api_key) is None:
                 tell(f"No server answers at {url}; starting one for this talk (chinwag serve keeps one running).")

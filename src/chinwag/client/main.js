@@ -1,6 +1,7 @@
 // Wires the parts: buttons, microphone, speaker, session, and what to do when one of them fails.
 
 import { Conversation } from "./conversation.js";
+import { accepted, keep, key } from "./key.js";
 import { Meter } from "./meter.js";
 import { Microphone } from "./microphone.js";
 import { Realtime } from "./realtime.js";
@@ -25,11 +26,12 @@ let retryTimer = null;
 let wasAway = false; // the server was not ready at some time since the last attempt
 let clock = new StreamClock();
 let unsent = []; // typed before the session was there
+let keyless = null; // what is said where the server wants a key that is not here; null: nothing is wanted
 
 const running = () => realtime !== null || retryTimer !== null;
 const canPlay = () => window.isSecureContext && Boolean(window.AudioWorkletNode);
 
-const view = new View({ start, stop, mute, send, retry: connect, resume: () => speaker.resume(), look: () => status.ask() });
+const view = new View({ start, stop, mute, send, useKey, retry: connect, resume: () => speaker.resume(), look: () => status.ask() });
 
 const microphone = new Microphone({
   onFrame(frame) {
@@ -54,6 +56,8 @@ const meter = new Meter(view.meter, () => ({ you: microphone.analyser, answer: s
 const status = new Status({
   onStatus(answer) {
     view.server(answer);
+    if (answer.key_required && !key()) wantKey("");
+    else if (!answer.key_required) wantKey(null);
     if (answer.stage !== "ready") wasAway = true;
     else if (retryTimer && wasAway) connect(); // it has just become ready: wait no longer
     if (!running()) view.trouble("server", answer.error && troubles.serverFailed(answer.error));
@@ -87,6 +91,29 @@ async function start() {
   else if (microphone.isOpen) connect();
   if (!running()) speaker.close();
   show();
+}
+
+function wantKey(words) {
+  if (words === "" && keyless !== null) return; // what was wrong with the last one stays
+  keyless = words;
+  view.askForKey(words);
+}
+
+/** Takes a key that was typed, if the server does. */
+async function useKey(value) {
+  keep(value);
+  if ((await checkKey()) === null) wantKey("The server does not answer. Try again in a moment.");
+  show();
+}
+
+/** Whether the key is good as far as we know; a wrong one is forgotten, and asked for again. */
+async function checkKey() {
+  const good = await accepted();
+  if (good === false) {
+    keep("");
+    wantKey("The server does not take that key. Look for a missing or an extra character.");
+  } else if (good) wantKey(null);
+  return good;
 }
 
 function openSpeaker() {
@@ -187,8 +214,13 @@ function endSession() {
 }
 
 // The session ended and nobody asked for it: say why, and make a new one in a while.
-function lost({ greeted, refusal, stuck }) {
+async function lost({ greeted, refusal, stuck }) {
   endSession();
+  if (!greeted && !refusal && status.latest?.key_required) {
+    const mine = epoch;
+    if ((await checkKey()) === false) return stop(); // a browser does not tell a 401 from a server that is away
+    if (mine !== epoch || running()) return;
+  }
   const wait = backOff(attempts++, LONGEST_WAIT_MS);
   retryTimer = setTimeout(connect, wait);
   const trouble = refusal
@@ -202,7 +234,7 @@ function lost({ greeted, refusal, stuck }) {
 function show() {
   const stage = status.latest?.stage;
   view.controls({
-    usable: stage === "ready" || running(),
+    usable: keyless === null && (stage === "ready" || running()),
     running: running(),
     starting,
     microphone: microphone.isOpen,
@@ -222,6 +254,7 @@ function stateOf(stage) {
   }
   if (running() || starting) return "connecting";
   if (!stage) return "unreachable";
+  if (keyless !== null) return "keyless";
   return stage === "ready" ? "idle" : stage === "failed" ? "failed" : "preparing";
 }
 

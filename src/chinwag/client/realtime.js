@@ -1,5 +1,7 @@
 // One WebSocket that speaks the OpenAI Realtime protocol, its audio as binary PCM16 frames (subprotocol chinwag.pcm).
 
+import { subprotocols } from "./key.js";
+
 const PATIENCE_MS = 10_000; // until the server must have greeted
 const BACKLOG_BYTES = 3 * 48_000; // three seconds of sound that the network did not take
 
@@ -17,7 +19,7 @@ export class Realtime {
    */
   constructor(url, handlers) {
     this.#handlers = handlers;
-    this.#socket = new WebSocket(url, ["chinwag.pcm"]);
+    this.#socket = new WebSocket(url, ["chinwag.pcm", ...subprotocols()]);
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onmessage = ({ data }) => this.#receive(data);
     this.#socket.onclose = () => this.#end();

@@ -5,6 +5,7 @@ const STATES = {
   unreachable: "No server",
   preparing: "Getting ready",
   failed: "Not working",
+  keyless: "It wants a key",
   idle: "Ready",
   typing: "Ready for what you type",
   listening: "Listening",
@@ -32,7 +33,7 @@ export class View {
   #countdowns = new Map();
   #run;
 
-  /** actions: {start, stop, mute, send(text), and what the troubles name}. */
+  /** actions: {start, stop, mute, send(text), useKey(value), and what the troubles name}. */
   constructor(actions) {
     this.#run = actions;
     find("start").onclick = () => actions.start();
@@ -45,6 +46,21 @@ export class View {
       find("text").value = "";
       actions.send(text);
     };
+    find("key-form").onsubmit = (event) => {
+      event.preventDefault();
+      const value = find("key").value.trim();
+      if (value) actions.useKey(value);
+    };
+  }
+
+  /** Asks for the server's key, with a word on the last one; null: it is not asked for. */
+  askForKey(words) {
+    const asks = words !== null;
+    const opens = asks && find("key-card").hidden;
+    find("key-card").hidden = !asks;
+    if (find("key-words").textContent !== (words ?? "")) find("key-words").textContent = words ?? "";
+    if (!asks) find("key").value = "";
+    if (opens) find("key").focus();
   }
 
   get meter() {

@@ -1,5 +1,7 @@
 // One WebRTC call that speaks the OpenAI Realtime protocol: sound in media tracks, events in the channel oai-events.
 
+import { authorization } from "./key.js";
+
 const PATIENCE_MS = 4_000; // until the server must have greeted; then packets do not come through
 const GATHERING_MS = 1_500; // for what STUN and TURN servers tell
 const LOST_MS = 5_000; // a network that is away for longer is gone
@@ -29,7 +31,10 @@ export class RealtimeCall {
   }
 
   async #dial(url, track) {
-    const settings = await fetch("api/webrtc", { signal: AbortSignal.timeout(PATIENCE_MS) });
+    const settings = await fetch("v1/realtime/ice_servers", {
+      headers: authorization(),
+      signal: AbortSignal.timeout(PATIENCE_MS),
+    });
     if (!settings.ok) return this.#giveUp();
     const { iceServers } = await settings.json();
     if (this.#over) return;
@@ -44,7 +49,7 @@ export class RealtimeCall {
     if (iceServers.length > 0) await gathered(peer); // else the server's own addresses are enough
     const answer = await fetch(url, {
       method: "POST",
-      headers: { "Content-Type": "application/sdp" },
+      headers: { "Content-Type": "application/sdp", ...authorization() },
       body: peer.localDescription.sdp,
     });
     if (this.#over) return hangUp(answer.headers.get("Location"));
@@ -136,7 +141,8 @@ export class RealtimeCall {
 
 async function hangUp(call) {
   if (!call) return;
-  await fetch(`${call}/hangup`, { method: "POST", keepalive: true, signal: AbortSignal.timeout(PATIENCE_MS) }).catch(() => {});
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  await fetch(`${call}/hangup`, { method: "POST", headers: authorization(), keepalive: true, signal }).catch(() => {});
 }
 
 function gathered(peer) {

@@ -58,7 +58,7 @@ class Connection:
     send: takes each message for the client, in order; it must not block and must not raise.
     extended: the client asked for `chinwag.*` events. binary: and for sound as binary frames. by_track: sound does not
     come and go in messages but by media tracks, out of `loudspeaker` and into `hear`. longest_message: bytes of a
-    message that are taken.
+    message that are taken. opening: a checked `session.update` that it begins with, from a client secret.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Connection:
         binary: bool = False,
         by_track: bool = False,
         longest_message: int,
+        opening: dict[str, Any] | None = None,
     ) -> None:
         self._send, self._extended, self._binary = send, extended or binary, binary
         self._longest = longest_message
@@ -80,6 +81,9 @@ class Connection:
         defaults = replace(defaults, settings=settings)
         self.session = Session(engines, settings, self._told)
         self._configuration = Configuration(self.session.id, defaults)
+        if opening:
+            self._configuration.wire, settings = self._configuration.updated(opening)
+            self.session.update(settings)
         self._conversation = new_id("conv")
         self._responses: dict[str, _Response] = {}
         self._calls = CallsTold(self.session, self._tell)

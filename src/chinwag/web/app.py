@@ -1,4 +1,4 @@
-"""The FastAPI application: the page, its status, and /v1/realtime."""
+"""The FastAPI application: the page, its status, /v1/realtime and the rest of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, WebSocket
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.datastructures import MutableHeaders
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chinwag import __version__
+from chinwag.web.api import chat, client_secrets, errors, models, speech, transcriptions
 from chinwag.web.calls import Calls
 from chinwag.web.host import Host
-from chinwag.web.security import POLICY
+from chinwag.web.secrets import ClientSecrets
+from chinwag.web.security import POLICY, Guard, Keys
 from chinwag.web.websocket import converse
 
 PAGE = Path(__file__).parent.parent / "client"
@@ -38,7 +41,20 @@ def create_app(host: Host) -> FastAPI:
 
     calls = Calls(host)
     app = FastAPI(title="Chinwag", version=__version__, lifespan=lifespan)
+    settings, secrets = host.config.server, ClientSecrets()
+    # the one that was added last is asked first
+    app.add_middleware(Keys, settings=settings, secrets=secrets)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            allow_private_network=True,
+        )
+    app.add_middleware(Guard, settings=settings)
     app.add_middleware(_Headers)
+    errors.install(app)
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -56,6 +72,18 @@ def create_app(host: Host) -> FastAPI:
         await converse(websocket, host)
 
     calls.add_routes(app)
+    app.include_router(client_secrets.router(host, secrets))
+    for module in (models, chat, speech, transcriptions):
+        app.include_router(module.router(host))
+
+    @app.api_route(
+        "/v1/{rest:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
+    )
+    async def nothing(request: Request) -> None:
+        """What no route above has: the page's files would answer otherwise."""
+        message = f"There is no {request.method} {request.url.path} here."
+        raise errors.ApiError(404, message, "not_found")
+
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     return app
 

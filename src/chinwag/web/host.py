@@ -66,6 +66,7 @@ class Host:
         self.config = config
         self.store = store or Store(config.weights)
         self.progress = Progress()
+        self.created = time.time()
         self.stage: Stage = "fetching"
         self.error: ChinwagError | None = None
         self.engines: Engines | None = None
@@ -152,6 +153,7 @@ class Host:
             "error": {"message": error.message, "fix": error.fix} if error else None,
             "sessions": self.sessions,
             "max_sessions": self.config.server.max_sessions,
+            "key_required": self.config.server.wants_key,
             "version": __version__,
             "process": {**_usage(), "startup_s": self.startup_s},
         }

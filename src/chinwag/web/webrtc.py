@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 class Call:
     """A peer connection, and the conversation in it. over: is told once, when it has ended in whatever way."""
 
-    def __init__(self, host: Host, over: Callable[[], None], *, extended: bool) -> None:
+    def __init__(self, host: Host, over: Callable[[], None], *, extended: bool, opening: dict[str, Any]) -> None:
         assert host.engines is not None
         self._over: Callable[[], None] | None = over
         self._connection = Connection(
@@ -49,6 +49,7 @@ class Call:
             extended=extended,
             by_track=True,
             longest_message=host.config.server.max_message_bytes,
+            opening=opening,
         )
         servers = [ice_server(server) for server in host.config.webrtc.ice_servers]
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=servers))  # None would be a server on the internet

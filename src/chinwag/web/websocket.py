@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from chinwag.realtime import outbound
 from chinwag.realtime.connection import Connection, Outgoing
 from chinwag.web.host import Host
-from chinwag.web.security import same_origin
+from chinwag.web.security import opening
 
 BINARY = "chinwag.pcm"
 """Subprotocol: sound as raw PCM16 frames both ways, a third smaller than base64; `chinwag.*` events come with it."""
@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 
 async def converse(websocket: WebSocket, host: Host) -> None:
     """Hold a conversation until one side goes."""
-    if not same_origin(websocket):
-        await websocket.close(1008)  # before the handshake: the client sees 403
-        return
     offered = websocket.scope.get("subprotocols", [])
     chosen = next((name for name in (BINARY, "realtime") if name in offered), None)
     await websocket.accept(chosen)
@@ -81,6 +78,7 @@ class _Client:
             extended=websocket.query_params.get("chinwag") == "events",
             binary=binary,
             longest_message=host.config.server.max_message_bytes,
+            opening=opening(websocket),
         )
 
     async def run(self) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from chinwag.engines.llm.calls import CallReader
 from chinwag.engines.llm.reasoning import ThinkFilter
 from chinwag.engines.protocols import CallDelta, Delta, Ending, EngineOptions, Message, Usage
-from chinwag.errors import EngineError
+from chinwag.errors import EngineError, PromptTooLong
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -257,6 +257,9 @@ def explain(error: Exception, engine: str, who: str, model: str, timeout_s: floa
         message = f"{who} said no word for {timeout_s:g} s."
         fix = "Choose a smaller or faster model, or raise llm.timeout_s."
     elif isinstance(error, openai.APIStatusError):
+        if _too_long(error):
+            message = f"The conversation is too long for the model {model}."
+            return PromptTooLong(message, "Begin a new one, or raise llm.context_tokens.", engine)
         message, fix = _explain_status(error, who, model)
     elif isinstance(error, openai.APIConnectionError):
         cause = error.__cause__
@@ -272,10 +275,13 @@ def explain(error: Exception, engine: str, who: str, model: str, timeout_s: floa
     return EngineError(message, fix, engine)
 
 
+def _too_long(error: Exception) -> bool:
+    said = _brief(error)
+    return "context" in said and ("size" in said or "length" in said)
+
+
 def _explain_status(error: Any, who: str, model: str) -> tuple[str, str]:
     status, said = error.status_code, _brief(error)
-    if "context" in said and ("size" in said or "length" in said):
-        return f"The conversation is too long for the model {model}.", "Begin a new one, or raise llm.context_tokens."
     by_status = {
         401: (f"{who} does not accept the key.", "Set llm.api_key to a valid one."),
         403: (f"{who} forbids this: {said}.", "Check what the key in llm.api_key may do."),

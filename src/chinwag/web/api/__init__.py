@@ -1,0 +1,1 @@
+"""The rest of OpenAI's API with the same engines: one module a route."""

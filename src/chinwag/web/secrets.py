@@ -1,0 +1,53 @@
+"""Client secrets: keys that live for minutes and open sessions only, for apps that must not hold an API key."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+PREFIX = "ek_"
+
+SHORTEST_S, USUAL_S, LONGEST_S = 10, 600, 7200
+"""OpenAI's limits for `expires_after.seconds`, and what holds without it."""
+
+MOST = 10_000
+"""Secrets that are kept; the oldest goes for the next."""
+
+
+@dataclass(frozen=True)
+class _Held:
+    expires_at: float
+    session: dict[str, Any]
+
+
+class ClientSecrets:
+    """Those that are good now. Kept in memory: a restart ends them. clock: seconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._held: dict[bytes, _Held] = {}
+
+    def make(self, session: dict[str, Any], seconds: int = USUAL_S) -> tuple[str, int]:
+        """A fresh secret that opens sessions of these settings, and when it expires, in seconds since the epoch."""
+        now = self._clock()
+        self._held = {name: held for name, held in self._held.items() if held.expires_at > now}
+        while len(self._held) >= MOST:
+            del self._held[next(iter(self._held))]
+        value = PREFIX + secrets.token_hex(24)
+        expires_at = int(now) + seconds
+        self._held[_name(value)] = _Held(expires_at, session)
+        return value, expires_at
+
+    def session(self, value: str) -> dict[str, Any] | None:
+        """The settings a secret was made with; None where it is unknown or has expired."""
+        held = self._held.get(_name(value))
+        return held.session if held and held.expires_at > self._clock() else None
+
+
+def _name(value: str) -> bytes:
+    """Secrets are found by their hash, so that the time a look-up takes tells nothing of them."""
+    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).digest()
