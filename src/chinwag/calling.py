@@ -21,7 +21,9 @@ class Calling:
         self._open = self._over = False
 
     def take(self, piece: CallDelta) -> None:
-        """The next piece."""
+        """The next piece; what comes behind the end (a reply that was stopped in that moment) is nothing."""
+        if self._over:
+            return
         if piece.index >= len(self.calls):
             call = self._begun(piece)
             self.calls.append(call)

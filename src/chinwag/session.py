@@ -461,7 +461,7 @@ class Session:
             self._listener.echo.ducked(gain, asyncio.get_running_loop().time())
         self._emit(event)
         self._toolwork.told(event)
-        if not isinstance(event, ReplyEnded):
+        if not isinstance(event, ReplyEnded) or self._awaiting:  # what is awaited answers all there is
             return
         if self._unanswered:
             self._unanswered = False

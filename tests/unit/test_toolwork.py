@@ -12,7 +12,9 @@ import pytest
 from unit.test_protocol import Client, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
+from chinwag.calling import Calling
 from chinwag.engines.fake import FakeCalls, FakeChat, Fakes, loud
+from chinwag.engines.protocols import CallDelta
 from chinwag.session import MOST_ROUNDS, Settings
 from chinwag.tools.tool import Filler, Tool, ToolError
 
@@ -336,6 +338,33 @@ async def test_a_response_asked_for_while_a_tool_runs_waits_for_it() -> None:
         await client.play(silence(2.0, WIRE_RATE))
         assert said(client) == ["It is here."]
         assert roles(fakes) == ["system", "user", "assistant", "tool"]
+
+
+async def test_there_is_one_response_at_a_time_whatever_comes_while_a_tool_runs() -> None:
+    fakes, setup = serving(Own(takes_s=14.0), LOOK, "It is here.")
+    async with connected(fakes, setup=setup) as client:
+        await ask(client)
+        await client.quiet_until("response.done")
+        client.send("response.create")  # waits for the tool
+        await client.quiet_until("response.output_audio.delta")
+        await client.play(loud(1.0))  # and so does what is said over the filler
+        await client.play(silence(20.0, WIRE_RATE))
+        order = [event["type"] for event in client.told if event["type"] in ("response.created", "response.done")]
+        assert order == ["response.created", "response.done"] * 4
+        assert said(client)[-2:] == ["Nearly there.", "It is here."], "one answer for both"
+
+
+async def test_nothing_is_told_of_a_call_behind_its_end() -> None:
+    told: list[Any] = []
+    calling = Calling("r", (), told.append)
+    calling.open()
+    calling.take(CallDelta(0, "call_1", "look"))
+    calling.end(whole=False)
+    before = len(told)
+    calling.take(CallDelta(0, arguments="{}"))
+    calling.take(CallDelta(1, "call_2", "look"))
+    assert len(told) == before
+    assert [call.status for call in calling.calls] == ["incomplete"]
 
 
 async def test_a_deleted_call_is_not_run_on() -> None:
