@@ -94,6 +94,7 @@ class Host:
                 llm=cast(ChatModel, loaded[3]),
                 tts=cast(Voice, loaded[4]),
             )
+            await self.toolbox.tried()
             self.startup_s = round(time.time() - psutil.Process().create_time(), 2)
             self.stage = "ready"
         except ChinwagError as error:
