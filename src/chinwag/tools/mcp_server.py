@@ -16,6 +16,7 @@ from chinwag.tools.tool import Tool, ToolError
 
 if TYPE_CHECKING:
     from mcp import Client
+    from mcp_types import Tool as Listed
 
 CONNECTS_WITHIN_S = 15.0
 """A server that has not told its tools by then is not there; a child may have to start its interpreter first."""
@@ -67,8 +68,6 @@ class McpServer:
 
     async def fetch(self) -> tuple[Tool, ...]:
         """Ask for the tools. Raises ChinwagError where the server does not answer."""
-        from mcp_types import Tool as Listed
-
         try:
             async with asyncio.timeout(CONNECTS_WITHIN_S):
                 client = await self._connected()
@@ -153,6 +152,7 @@ class McpServer:
 
     async def _own(self, ready: asyncio.Future[Client], leave: asyncio.Event) -> None:
         try:
+            await asyncio.to_thread(_load)
             async with self._open() as client:
                 ready.set_result(client)
                 await leave.wait()
@@ -194,6 +194,14 @@ class McpServer:
         if not owner.done():
             owner.cancel()
             await asyncio.wait({owner})
+
+
+def _load() -> None:
+    """The package takes a second or more to load, in which the conversations go on."""
+    import httpx2
+    import mcp.client.streamable_http
+
+    log.debug("%s, %s", httpx2.__name__, mcp.__name__)
 
 
 def distinct_labels(specs: Sequence[McpSpec]) -> str | None:

@@ -28,6 +28,7 @@ class Toolbox:
             raise ConfigError(f"tools.mcp has two servers called {twice}.", "Give each a name of its own.")
         self._servers = [McpServer(spec, settings.timeout_s) for spec in specs]
         self._listing: list[asyncio.Task[None]] = []
+        self._tried = {server: asyncio.Event() for server in self._servers}
 
     def tools(self) -> tuple[Tool, ...]:
         """Those that can be called now."""
@@ -36,6 +37,10 @@ class Toolbox:
     def open(self) -> None:
         """Begin to ask the MCP servers for their tools."""
         self._listing = [asyncio.create_task(self._list(server)) for server in self._servers]
+
+    async def tried(self) -> None:
+        """Once each MCP server has told its tools, or has failed to for the first time."""
+        await asyncio.gather(*(event.wait() for event in self._tried.values()))
 
     async def close(self) -> None:
         """Let the MCP servers go."""
@@ -50,9 +55,11 @@ class Toolbox:
                 tools = await server.fetch()
             except ChinwagError as error:
                 log.warning("%s", error)
+                self._tried[server].set()
                 await asyncio.sleep(TRIED_AGAIN_S)
             else:
                 log.info("MCP server %s: %s", server.spec.label, ", ".join(tool.name for tool in tools) or "no tools")
+                self._tried[server].set()
                 return
 
 

@@ -85,7 +85,7 @@ class Host:
             if missing := await asyncio.to_thread(self.store.missing, needed):
                 await self._puller(self.store, missing, self.progress)
             self.stage = "loading"
-            self.toolbox = Toolbox(self.config.tools)
+            self.toolbox = await asyncio.to_thread(Toolbox, self.config.tools)  # it imports what it offers
             self.toolbox.open()
             loaded = await asyncio.gather(*(self._load(task, classes[task]) for task in TASKS))
             self.engines = Engines(
@@ -95,6 +95,7 @@ class Host:
                 llm=cast(ChatModel, loaded[3]),
                 tts=cast(Voice, loaded[4]),
             )
+            await self.toolbox.tried()
             self.startup_s = round(time.time() - psutil.Process().create_time(), 2)
             self.stage = "ready"
         except ChinwagError as error:
