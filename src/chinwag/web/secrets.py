@@ -14,7 +14,7 @@ PREFIX = "ek_"
 SHORTEST_S, USUAL_S, LONGEST_S = 10, 600, 7200
 """OpenAI's limits for `expires_after.seconds`, and what holds without it."""
 
-MOST = 10_000
+MOST = 1000
 """Secrets that are kept; the oldest goes for the next."""
 
 
