@@ -192,7 +192,7 @@ async def test_the_way_itself_takes_half_a_frame_and_the_codec() -> None:
             return np.zeros(FRAME, np.float32)
         wanted.clear()
         left.append(loop.time())
-        return (0.5 * np.sin(np.arange(FRAME) * 0.3)).astype(np.float32)
+        return np.asarray(0.5 * np.sin(np.arange(FRAME) * 0.3), np.float32)
 
     def hear(audio: Audio) -> None:
         loud = np.flatnonzero(np.abs(audio.pcm) > 0.05)
