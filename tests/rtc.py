@@ -30,25 +30,27 @@ class Caller:
         self.call_id = ""
         self.spoken_at: list[float] = []
         """When the last sample of each thing said was captured."""
-        self.sent = 0
-        self.ends: list[int] = []
-        """Its place in the input, 24 kHz."""
         self._say: list[Samples] = []
         self._news = asyncio.Event()
         self._quiet = noisy(np.zeros(WIRE_RATE, np.float32))
         self._loop = asyncio.get_running_loop()
-        self.peer = Peer(self._frame, lambda audio: self.heard.append((self._loop.time(), audio)), self._take)
+        self.behind: list[float] = []
+        """With each piece of sound, how far what was passed on was behind the quickest packets, in seconds."""
+        self.peer = Peer(self._frame, self._hear, self._take)
 
     def _frame(self) -> Samples:
-        self.sent += FRAME
         if not self._say:
             return self._quiet[:FRAME]
         frame, self._say[0] = self._say[0][:FRAME], self._say[0][FRAME:]
         if not len(self._say[0]):
             self._say.pop(0)
             self.spoken_at.append(self._loop.time())
-            self.ends.append(self.sent)
         return np.pad(frame, (0, FRAME - len(frame)))
+
+    def _hear(self, audio: Audio) -> None:
+        now = self._loop.time()
+        self.heard.append((now, audio))
+        self.behind.append(self.peer.incoming.order.behind(now))
 
     def _take(self, message: str) -> None:
         self.events.append(json.loads(message))

@@ -25,6 +25,8 @@ CHANNEL = "oai-events"
 CONNECT_WITHIN_S = 20.0
 """An answer that nobody connects to is given up."""
 
+CLOSE_WITHIN_S = 5.0
+
 LOST_AFTER_S = 12.0
 """A peer sends reports at least every five seconds, even while it is muted; one that sends nothing is gone."""
 
@@ -139,13 +141,14 @@ class Call:
 
     async def _close(self) -> None:
         self._incoming.close()
-        try:
-            await self._peer.close()
-        except Exception:
-            log.exception("a peer connection did not close")
-        if self._over:
-            over, self._over = self._over, None
+        over, self._over = self._over, None
+        if over:  # first, as an offer that was odd can have aiortc fail or hang here
             over()
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self._peer.close()
+        except Exception as error:
+            log.warning("a peer connection did not close: %r", error)
 
     # --- the peer --------------------------------------------------------------------------------------------
 
