@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from chinwag.audio import LISTEN_RATE
 from chinwag.engines.protocols import Engines, Message
@@ -27,7 +28,7 @@ RELEASED_WITHIN_S = 0.5
 
 @dataclass(frozen=True)
 class Manner:
-    """How this conversation is answered."""
+    """How this conversation is answered. tag: goes with the reply, for who asked for it."""
 
     instructions: str = ""
     style: Style = field(default_factory=Style)
@@ -35,6 +36,7 @@ class Manner:
     max_tokens: int | None = None
     lead_s: float = LEAD_S
     ducks: bool = False
+    tag: Any = None
 
 
 @dataclass
@@ -44,7 +46,7 @@ class _Draft:
 
 
 class Answers:
-    """At most one is being given, and one drafted.
+    """At most one is being given, and one drafted; beside the conversation there may be others.
 
     emit: is told of all that happens. sensed: is told P(the words end there) for each text that was read ahead.
     """
@@ -60,6 +62,7 @@ class Answers:
         self._engines, self._history, self._key = engines, history, key
         self._emit, self._sensed = emit, sensed
         self.last: Reply | None = None
+        self._asides: dict[str, Reply] = {}
         self._draft: _Draft | None = None
         self._drafts = 0
         self._working: asyncio.Task[None] | None = None
@@ -157,6 +160,37 @@ class Answers:
             messages.append({"role": "system", "content": hint})
         self._give(self._begin(replace(self._plain(messages, manner), opening=opening, asks=asks)))
 
+    def give_to(self, messages: Sequence[Message], manner: Manner, *, aside: bool) -> None:
+        """Answer these messages. aside: no part of the conversation, and beside what else is being given."""
+        request = self._plain(messages, manner)
+        if not aside:
+            self._give(self._begin(request))
+            return
+        engines = self._engines
+        request = replace(request, cache_key=f"{self._key}/aside")  # what was read of the conversation stays read
+        reply = Reply(new_id("resp"), new_id("item"), request, engines.llm, engines.tts, self._emit)
+        self._tasks.keep(reply.task)
+        self._asides[reply.reply_id] = reply
+        reply.task.add_done_callback(lambda _: self._asides.pop(reply.reply_id, None))
+        reply.open()
+
+    @property
+    def asides(self) -> int:
+        """How many are given beside the conversation."""
+        return len(self._asides)
+
+    def aside(self, reply_id: str) -> Reply | None:
+        """The one of that id."""
+        return self._asides.get(reply_id)
+
+    def cancel_aside(self, reply_id: str) -> bool:
+        """Stop the one of that id; False where it is not under way."""
+        reply = self._asides.get(reply_id)
+        if reply is None or not reply.active:
+            return False
+        reply.stop("client_cancelled")
+        return True
+
     def _give(self, reply: Reply) -> None:
         self.last = reply
         self._history.add(reply)
@@ -177,6 +211,7 @@ class Answers:
             cache_key=self._key,
             lead_s=manner.lead_s,
             ducks=manner.ducks,
+            tag=manner.tag,
         )
 
     def _request(self, messages: Sequence[Message], manner: Manner, said: str) -> Request:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -66,6 +66,7 @@ class Request:
     already: words of this answer that were heard before; the model goes on behind them. opening: said before the
     model's words. asks: the model is to go on from there.
     lead_s: sound is sent so far ahead of the ear. ducks: the client lowers the reply itself when it is told to.
+    tag: whatever who asked for it wants to find with the reply.
     """
 
     messages: Sequence[Message]
@@ -78,6 +79,7 @@ class Request:
     asks: bool = True
     lead_s: float = LEAD_S
     ducks: bool = False
+    tag: Any = None
 
 
 class Reply:

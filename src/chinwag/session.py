@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from chinwag.answers import Answers, Manner
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, ToListenRate
@@ -48,6 +49,9 @@ from chinwag.wording import Wording
 SILENT_ACTS = ("stop", "wait")
 """What is obeyed without a word."""
 
+ASIDES = 4
+"""Replies beside the conversation that one client may have under way."""
+
 SHORTEST_COMMIT_S = 0.1
 """OpenAI's server refuses to commit less sound than this."""
 
@@ -69,7 +73,8 @@ class Settings:
     create_response: the end of a turn asks for a reply. interruption: what of speech during a reply stops it.
     drafts: begin the reply at a likely end. context_tokens: what the model can read at once. lead_s: the reply's
     sound is sent so far ahead of the ear. ducks: the client lowers it itself when told to. idle_s: silence after
-    which the server speaks first; None for never. greeting: what it says at the beginning.
+    which the server speaks first; None for never. greeting: what it says at the beginning. kept: the share of the
+    words that is still asked about once all do not fit.
     """
 
     instructions: str = COMPANION
@@ -85,6 +90,7 @@ class Settings:
     ducks: bool = False
     idle_s: float | None = None
     greeting: str = ""
+    kept: float = 0.5
 
     @property
     def manner(self) -> Manner:
@@ -108,7 +114,7 @@ class Session:
 
     def __init__(self, engines: Engines, settings: Settings, emit: Callable[[Event], None]) -> None:
         self.id = new_id("sess")
-        self.history = History(settings.context_tokens - (settings.max_tokens or 0))
+        self.history = History(settings.context_tokens - (settings.max_tokens or 0), settings.kept)
         self.settings = settings
         self._engines, self._emit = engines, emit
         self._listener = Listener(engines.vad, engines.turn, engines.stt, settings.hearing, self)
@@ -123,6 +129,7 @@ class Session:
         self._reminded = False
         self._wording = Wording(engines.stt, self.history, emit)
         self._awaiting: asyncio.Task[None] | None = None
+        self._asides_awaited: set[asyncio.Task[None]] = set()
         self._tasks = Tasks()
 
     async def run(self) -> None:
@@ -143,6 +150,11 @@ class Session:
     def reply(self) -> Reply | None:
         """The reply that is being given."""
         return self._answers.active
+
+    def given(self, reply_id: str) -> Reply | None:
+        """The reply of that id, in the conversation or beside it, while it is given."""
+        last = self.last_reply
+        return last if last and last.reply_id == reply_id else self._answers.aside(reply_id)
 
     @property
     def last_reply(self) -> Reply | None:
@@ -222,7 +234,7 @@ class Session:
         reply = self.item(item_id)
         if not isinstance(reply, Reply):
             raise Refused("invalid_value", f"Item {item_id} is not an answer of mine.", param="item_id")
-        sent_ms = reply.playout.sent * 1000 // WIRE_RATE
+        sent_ms = -(-reply.playout.sent * 1000 // WIRE_RATE)  # a telephone's last sample is three of ours, or one
         if audio_end_ms > sent_ms:
             message = f"Audio content of {sent_ms}ms is already shorter than {audio_end_ms}ms."
             raise Refused("invalid_value", message, param="audio_end_ms")
@@ -235,22 +247,45 @@ class Session:
         if isinstance(reply, Reply):
             reply.playout.report(played_ms * WIRE_RATE // 1000)
 
-    def respond(self, settings: Settings | None = None) -> None:
-        """Answer now. settings: of this one reply. Raises Refused while another is being given."""
-        if self.reply or self._awaiting:
+    def respond(
+        self,
+        settings: Settings | None = None,
+        tag: Any = None,
+        *,
+        context: Sequence[Entry] | None = None,
+        aside: bool = False,
+    ) -> None:
+        """Answer now.
+
+        settings: of this one reply. tag: goes with it. context: what it answers, in place of the conversation. aside:
+        it is no part of the conversation, and may be given beside a reply that is.
+        Raises Refused while another is being given, or many are beside.
+        """
+        if aside and self._answers.asides + len(self._asides_awaited) >= ASIDES:
+            message = f"{ASIDES} responses outside of the conversation are under way."
+            raise Refused("too_many_responses", message, "Wait until one of them is done, or cancel it.")
+        if not aside and (self.reply or self._awaiting):
             raise Refused(
                 "conversation_already_has_active_response",
                 f"Conversation already has an active response in progress: {self.reply and self.reply.reply_id}.",
                 "Wait until the response is finished before creating a new one, or cancel it.",
             )
-        settings = settings or self.settings
-        if self._wording.missing:
-            self._awaiting = self._tasks.start(self._respond_once_known(settings))
+        manner = replace((settings or self.settings).manner, tag=tag)
+        unheard = [entry for entry in context or () if isinstance(entry, Said) and entry.audio and not entry.words]
+        if not (self._wording.missing or unheard):
+            self._give(manner, context, aside=aside)
+            return
+        task = self._tasks.start(self._respond_once_known(manner, context, unheard, aside=aside))
+        if aside:
+            self._asides_awaited.add(task)
+            task.add_done_callback(self._asides_awaited.discard)
         else:
-            self._answers.give(settings.manner)
+            self._awaiting = task
 
-    def cancel(self, reason: CancelReason = "client_cancelled") -> bool:
-        """Stop the reply that is being given; False where there is none."""
+    def cancel(self, reason: CancelReason = "client_cancelled", reply_id: str | None = None) -> bool:
+        """Stop the reply that is being given, or the one of that id; False where there is none."""
+        if reply_id and not (self.reply and self.reply.reply_id == reply_id):
+            return self._answers.cancel_aside(reply_id)
         self._unanswered = False
         if self._awaiting:
             self._awaiting.cancel()
@@ -266,6 +301,7 @@ class Session:
         if settings.hearing.language != self.settings.hearing.language:
             self._engines.stt.open(settings.hearing.language)
         before, self.settings = self.settings, settings
+        self.history.kept = settings.kept
         if settings.hearing != before.hearing:
             if settings.hearing.restarts(before.hearing):
                 self._floor.close(speech_ended=False)
@@ -285,7 +321,9 @@ class Session:
         self._floor.speech_came()
         self._speech_id, self._speech_at = new_id("item"), at
         last, reply = self._last_turn, self._answers.sounding
-        if goes_on and last and last.reply is self._answers.last and not (last.reply and last.reply.words):
+        # who answers by themselves may have acted on the words already
+        untold = self.settings.create_response and not (last and last.reply and last.reply.words)
+        if goes_on and last and untold and last.reply is self._answers.last:
             self._take_back(last)
             return True
         begun_too_early = goes_on and last is not None and reply is last.reply
@@ -419,25 +457,45 @@ class Session:
         self._last_turn = _LastTurn(item_id, self._answers.last)
 
     def _from_reply(self, event: Event) -> None:
-        if isinstance(event, ReplyAudio) and (reply := self._answers.last):
+        reply = self._answers.last
+        if isinstance(event, ReplyAudio) and reply and reply.reply_id == event.reply_id:
             now = asyncio.get_running_loop().time()
             self._listener.echo.played(event.audio, now + reply.playout.ahead - event.audio.seconds)
         elif isinstance(event, ReplyDucked | ReplyResumed) and self.settings.ducks:  # else it was sent low
             gain = DUCKED if isinstance(event, ReplyDucked) else 1.0
             self._listener.echo.ducked(gain, asyncio.get_running_loop().time())
         self._emit(event)
-        if not isinstance(event, ReplyEnded):
+        if not isinstance(event, ReplyEnded) or not (self.last_reply and event.reply_id == self.last_reply.reply_id):
             return
         if self._unanswered:
             self._unanswered = False
             self._answers.give(self.settings.manner)
-        elif (reply := self._answers.last) and reply.reply_id == event.reply_id:
-            self._rest_after(reply)
+        else:
+            self._rest_after(self._answers.last)
 
-    async def _respond_once_known(self, settings: Settings) -> None:
-        await self._wording.all_known()
-        self._awaiting, self._unanswered = None, False
-        self._answers.give(settings.manner)
+    def _give(self, manner: Manner, context: Sequence[Entry] | None, *, aside: bool) -> None:
+        if context is None and not aside:
+            self._answers.give(manner)
+            return
+        history = self.history if context is None else History(self.settings.context_tokens - (manner.max_tokens or 0))
+        if context is not None:
+            for entry in context:
+                history.add(entry)
+        self._answers.give_to(history.prompt(manner.instructions), manner, aside=aside)
+
+    async def _respond_once_known(
+        self, manner: Manner, context: Sequence[Entry] | None, unheard: Sequence[Said], *, aside: bool
+    ) -> None:
+        if self._wording.missing:
+            await self._wording.all_known()
+        for entry in unheard:
+            assert entry.audio is not None
+            entry.words = (
+                entry.words or await self._wording.recognised(entry.audio, self.settings.hearing.language) or ""
+            )
+        if not aside:
+            self._awaiting, self._unanswered = None, False
+        self._give(manner, context, aside=aside)
 
 
 def _ms(sample: int) -> int:

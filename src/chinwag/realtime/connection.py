@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -14,16 +17,26 @@ from chinwag.engines.protocols import Engines
 from chinwag.errors import ChinwagError
 from chinwag.ids import new_id
 from chinwag.realtime import inbound, outbound
-from chinwag.realtime.configuration import Configuration, Defaults
+from chinwag.realtime.configuration import Configuration, Defaults, Kind, only_hears
+from chinwag.realtime.sound import Format, FromClient, ToClient
 from chinwag.reply import LEAD_S, Reply
-from chinwag.respond.history import Said
+from chinwag.respond.history import Entry, Said
 from chinwag.session import Refused, Session
 
 STOCK_LEAD_S = 0.12
 """A stock client cannot lower what it was sent: that much of a reply still sounds when somebody interrupts it."""
 
 Outgoing: TypeAlias = dict[str, Any] | bytes
-"""A server event, or the bytes of PCM16 sound where the client asked for binary frames."""
+"""A server event, or the bytes of sound where the client asked for binary frames."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What response.create asked of the wire: what to send back, in what form, and whether outside the conversation."""
+
+    metadata: Any
+    form: Format
+    aside: bool = False
 
 
 @dataclass
@@ -31,7 +44,8 @@ class _Response:
     """How far a response has been told."""
 
     reply: Reply
-    metadata: Any = None
+    asked: _Asked
+    sound: ToClient
     begun: bool = False
     text: list[str] = field(default_factory=list)
 
@@ -41,7 +55,7 @@ class Connection:
 
     send: takes each message for the client, in order; it must not block and must not raise.
     extended: the client asked for `chinwag.*` events. binary: and for sound as binary frames. longest_message: bytes
-    of a message that are taken.
+    of a message that are taken. kind: whether the session begins as one that is answered, or only transcribed.
     """
 
     def __init__(
@@ -53,28 +67,39 @@ class Connection:
         extended: bool = False,
         binary: bool = False,
         longest_message: int,
+        kind: Kind = "realtime",
     ) -> None:
         self._send, self._extended, self._binary = send, extended or binary, binary
         self._longest = longest_message
         # a client that was not asked for its own volume is sent little ahead, so that what is lowered is soon heard
         settings = replace(defaults.settings, lead_s=LEAD_S if self._extended else STOCK_LEAD_S, ducks=self._extended)
         defaults = replace(defaults, settings=settings)
-        self.session = Session(engines, settings, self._told)
-        self._configuration = Configuration(self.session.id, defaults)
+        begins = only_hears(settings) if kind == "transcription" else settings
+        self.session = Session(engines, begins, self._told)
+        self._configuration = Configuration(self.session.id, defaults, kind)
+        self._longest_s = defaults.longest_s
         self._conversation = new_id("conv")
         self._responses: dict[str, _Response] = {}
-        self._metadata: Any = None
+        self._incoming = FromClient(self._configuration.heard)
 
     async def run(self) -> None:
-        """Greet, then hold the conversation until cancelled."""
-        self._tell("session.created", session=self._configuration.wire)
-        await self.session.run()
+        """Greet, then hold the conversation until cancelled, or until it has lasted as long as one may."""
+        self._tell("session.created", session=self._configuration.shown)
+        try:
+            async with asyncio.timeout(self._longest_s) as longest:
+                await self.session.run()
+        except TimeoutError:
+            if not longest.expired():
+                raise
+            minutes = f"{self._longest_s / 60:g}"
+            message = f"Your session hit the maximum duration of {minutes} minutes."
+            self._send(outbound.error(Refused("session_expired", message, "Connect again."), None))
 
     # --- in --------------------------------------------------------------------------------------------------
 
     def receive_bytes(self, data: bytes) -> None:
         """A binary frame: sound, as input_audio_buffer.append carries it. Whatever is wrong with it is told."""
-        self._guard(None, len(data), lambda: self.session.hear(inbound.samples(data, "audio")))
+        self._guard(None, len(data), lambda: self.session.hear(self._incoming.push(data)))
 
     def receive_text(self, data: str) -> None:
         """A client event. Whatever is wrong with it is told in an `error` event, and the connection lives on."""
@@ -106,23 +131,25 @@ class Connection:
         if own := {"chinwag.playback": self._playback, "chinwag.detector": self._detector}.get(kind):
             own(event)
             return
-        checked = inbound.check(kind, event)
+        checked = inbound.check(kind, event, self._configuration.kind)
         session = self.session
         match kind:
             case "session.update":
                 self._configuration_update(checked.session.model_dump(exclude_unset=True))
             case "input_audio_buffer.append":
-                session.hear(inbound.pcm16(checked.audio, "audio"))
+                session.hear(self._incoming.push(inbound.unbase64(checked.audio, "audio")))
             case "input_audio_buffer.commit":
+                self._hear_rest()
                 session.commit()
             case "input_audio_buffer.clear":
+                self._incoming.flush()
                 session.clear()
                 self._tell("input_audio_buffer.cleared")
             case "conversation.item.create":
                 self._create_item(checked)
             case "conversation.item.retrieve":
                 entry = session.item(checked.item_id)
-                self._tell("conversation.item.retrieved", item=outbound.item(entry, sound=True))
+                self._tell("conversation.item.retrieved", item=outbound.item(entry, sound=self._incoming.form))
             case "conversation.item.delete":
                 session.delete(checked.item_id)
                 self._tell("conversation.item.deleted", item_id=checked.item_id)
@@ -145,44 +172,69 @@ class Connection:
         wire, settings = self._configuration.updated(update)
         self.session.update(settings)
         self._configuration.wire = wire
-        self._tell("session.updated", session=wire)
+        if self._configuration.kind == "transcription":
+            self.session.cancel()
+        if self._configuration.heard is not self._incoming.form:
+            self._hear_rest()
+            self._incoming = FromClient(self._configuration.heard)
+        self._tell("session.updated", session=self._configuration.shown)
+
+    def _hear_rest(self) -> None:
+        """What the resampler holds back belongs to what came before."""
+        with suppress(Refused):  # the buffer was full
+            self.session.hear(self._incoming.flush())
 
     def _create_item(self, checked: ConversationItemCreateEvent) -> None:
-        item: Any = checked.item
-        item_id = item.id or new_id("item")
-        said = Said(item_id, item.role, "")
+        self.session.add(self._said(checked.item, "item"), checked.previous_item_id)
+
+    def _said(self, item: Any, where: str) -> Said:
+        """A message as an entry of the history. where: its field's name, for what is wrong with it."""
+        said = Said(item.id or new_id("item"), item.role, "")
         texts: list[str] = []
         for index, part in enumerate(item.content):
             if part.type == "input_image":
-                where = f"item.content.{index}.type"
-                raise Refused("unsupported_value", "Images are not supported.", "Describe it in words.", where)
+                param = f"{where}.content.{index}.type"
+                raise Refused("unsupported_value", "Images are not supported.", "Describe it in words.", param)
             texts.append(part.text or getattr(part, "transcript", None) or "")
             if part.type == "input_audio":
                 said.spoken = True
                 if part.audio and not texts[-1]:
-                    said.audio = inbound.pcm16(part.audio, f"item.content.{index}.audio").resampled(LISTEN_RATE)
+                    param = f"{where}.content.{index}.audio"
+                    sound = self._incoming.form.samples(inbound.unbase64(part.audio, param), param)
+                    said.audio = sound.resampled(LISTEN_RATE)
         said.words = " ".join(text for text in texts if text)
         if not said.words and said.audio is None:
-            raise Refused("invalid_value", "The item has no content.", "Give it text or audio.", "item.content")
-        self.session.add(said, checked.previous_item_id)
+            raise Refused("invalid_value", "The item has no content.", "Give it text or audio.", f"{where}.content")
+        return said
 
     def _create_response(self, checked: ResponseCreateEvent) -> None:
-        if checked.response is None:
-            self._metadata = None
-            self.session.respond()
-            return
-        settings = self._configuration.for_response(checked.response.model_dump(exclude_unset=True))
-        self._metadata = checked.response.metadata
-        self.session.respond(settings)
+        asked: Any = checked.response
+        known = asked.model_dump(exclude_unset=True, exclude={"input"}) if asked else {}
+        settings, form = self._configuration.for_response(known)
+        context: list[Entry] | None = None
+        if asked and asked.input is not None:
+            context = [
+                self._referred(item.id, f"response.input.{place}.id")
+                if isinstance(item, inbound.Reference)
+                else self._said(item, f"response.input.{place}")
+                for place, item in enumerate(asked.input)
+            ]
+        tag = _Asked(asked.metadata if asked else None, form, bool(asked and asked.conversation == "none"))
+        self.session.respond(settings, tag, context=context, aside=tag.aside)
+
+    def _referred(self, item_id: str, param: str) -> Entry:
+        entry = self.session.history.find(item_id)
+        if entry is None:
+            raise Refused("item_not_found", f"There is no item {item_id} in this conversation.", param=param)
+        return entry
 
     def _cancel(self, response_id: str | None) -> None:
-        reply = self.session.reply
-        if (response_id and reply and reply.reply_id != response_id) or not self.session.cancel():
+        if not self.session.cancel(reply_id=response_id):
             raise Refused("response_cancel_not_active", "Cancellation failed: no active response found.")
 
     def _playback(self, event: dict[str, Any]) -> None:
         item_id, played = event.get("item_id"), event.get("played_ms")
-        if not isinstance(item_id, str) or not isinstance(played, int | float):
+        if not isinstance(item_id, str) or not isinstance(played, int | float) or not math.isfinite(played):
             raise Refused("invalid_type", "chinwag.playback has an item_id and a number of played_ms.")
         self.session.played(item_id, int(played))
 
@@ -234,20 +286,17 @@ class Connection:
                 kind = "conversation.item.input_audio_transcription.failed"
                 self._tell(kind, item_id=event.item_id, content_index=0, error=error)
             case events.ReplyStarted():
-                reply = self.session.last_reply
+                reply = self.session.given(event.reply_id)
                 if reply is not None:
-                    told = self._responses[event.reply_id] = _Response(reply, self._metadata)
-                    self._metadata = None
-                    response = outbound.response(reply, self._conversation, [], None, told.metadata)
+                    asked = reply.request.tag or _Asked(None, self._configuration.spoken)
+                    self._responses[event.reply_id] = _Response(reply, asked, ToClient(asked.form))
+                    response = outbound.response(reply, self._place(asked), [], None, asked.metadata, asked.form)
                     self._tell("response.created", response=response)
             case events.ReplyText():
                 self._reply_text(event)
             case events.ReplyAudio():
-                if self._binary:
-                    self._send(event.audio.to_pcm16())
-                else:
-                    reply = self._responses[event.reply_id].reply
-                    self._part("response.output_audio.delta", reply, delta=outbound.encode(event.audio))
+                told = self._responses[event.reply_id]
+                self._reply_sound(told, told.sound.push(event.audio))
             case events.ReplyEnded():
                 self._reply_ended(event)
             case events.Fault():
@@ -270,13 +319,22 @@ class Connection:
             told.begun = True
             item = outbound.item(reply, status="in_progress", empty=True)
             self._tell("response.output_item.added", response_id=event.reply_id, output_index=0, item=item)
-            previous = self.session.history.before(reply.item_id)
-            self._tell("conversation.item.added", item=item, previous_item_id=previous)
+            if not told.asked.aside:
+                previous = self.session.history.before(reply.item_id)
+                self._tell("conversation.item.added", item=item, previous_item_id=previous)
             part = {"type": "audio", "transcript": ""} if reply.request.audio else {"type": "text", "text": ""}
             self._part("response.content_part.added", reply, part=part)
         told.text.append(event.text)
         kind = "output_audio_transcript" if reply.request.audio else "output_text"
         self._part(f"response.{kind}.delta", reply, delta=event.text)
+
+    def _reply_sound(self, told: _Response, data: bytes) -> None:
+        if not data:
+            return
+        if self._binary:
+            self._send(data)
+        else:
+            self._part("response.output_audio.delta", told.reply, delta=outbound.encode(data))
 
     def _reply_ended(self, event: events.ReplyEnded) -> None:
         told = self._responses.pop(event.reply_id)
@@ -286,6 +344,8 @@ class Connection:
             self._send(outbound.fault("response_failed", event.error))
         if told.begun:
             if reply.request.audio:
+                if event.status != "cancelled":
+                    self._reply_sound(told, told.sound.flush())
                 self._part("response.output_audio.done", reply)
                 self._part("response.output_audio_transcript.done", reply, transcript=text)
                 self._part("response.content_part.done", reply, part={"type": "audio", "transcript": text})
@@ -293,8 +353,9 @@ class Connection:
                 self._part("response.output_text.done", reply, text=text)
                 self._part("response.content_part.done", reply, part={"type": "text", "text": text})
             item = outbound.item(reply, status="completed" if event.status == "completed" else "incomplete")
-            previous = self.session.history.before(reply.item_id)
-            self._tell("conversation.item.done", item=item, previous_item_id=previous)
+            if not told.asked.aside:
+                previous = self.session.history.before(reply.item_id)
+                self._tell("conversation.item.done", item=item, previous_item_id=previous)
             self._tell("response.output_item.done", response_id=event.reply_id, output_index=0, item=item)
             output = [item]
         details: dict[str, Any] = {"type": event.status}
@@ -302,8 +363,11 @@ class Connection:
             details["reason"] = event.reason
         if event.error:
             details["error"] = {"type": "server_error", "code": "response_failed", "message": event.error}
-        done = outbound.response(reply, self._conversation, output, details, told.metadata)
+        done = outbound.response(reply, self._place(told.asked), output, details, told.asked.metadata, told.asked.form)
         self._tell("response.done", response=done)
+
+    def _place(self, asked: _Asked) -> str | None:
+        return None if asked.aside else self._conversation
 
     def _part(self, kind: str, reply: Reply, **fields: Any) -> None:
         """An event about a response's one content part."""

@@ -53,10 +53,12 @@ BYTES_PER_TOKEN = 3
 class History:
     """Entries in the order of the conversation. A reply stands in it from its start and speaks for itself.
 
-    tokens: about how many a prompt may have. What is older is kept, but no longer asked about.
+    tokens: about how many a prompt may have. What is older is kept, but no longer asked about. kept: the share of
+    them that is left when something has to go.
     """
 
-    def __init__(self, tokens: int = 4096) -> None:
+    def __init__(self, tokens: int = 4096, kept: float = 0.5) -> None:
+        self.kept = kept
         self._entries: list[Entry] = []
         self._budget = tokens * BYTES_PER_TOKEN
         self._forgotten: set[str] = set()
@@ -121,14 +123,14 @@ class History:
     def _remembered(self, besides: int, until: str | None) -> list[tuple[Role, str]]:
         """Words of the entries that fit.
 
-        Forgetting goes down to half the budget at once, as each change of the beginning costs the model's cache.
+        Forgetting goes down to a share of the budget at once, as each change of the beginning costs the model's cache.
         """
         entries = itertools.takewhile(lambda entry: entry.item_id != until, self._entries)
         spoken = [(entry, entry.words.strip()) for entry in entries if entry.item_id not in self._forgotten]
         spoken = [(entry, words) for entry, words in spoken if words]
         sizes = [len(words.encode()) for _, words in spoken]
         if besides + sum(sizes) > self._budget:
-            while spoken and besides + sum(sizes) > self._budget // 2:
+            while spoken and besides + sum(sizes) > self._budget * self.kept:
                 self._forgotten.add(spoken.pop(0)[0].item_id)
                 sizes.pop(0)
         return [(entry.role, words) for entry, words in spoken]

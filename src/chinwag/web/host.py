@@ -124,7 +124,9 @@ class Host:
             drafts=config.turn.drafts,
             context_tokens=config.llm.context_tokens,
         )
-        return Defaults(settings, engines.llm.model, engines.stt.name, engines.tts.voices)
+        return Defaults(
+            settings, engines.llm.model, engines.stt.name, engines.tts.voices, config.server.max_session_minutes * 60
+        )
 
     def status(self) -> dict[str, Any]:
         """Everything the page shows while it waits, in the shape of docs/architecture.md."""
