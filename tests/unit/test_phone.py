@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_protocol import LONG, Client, connected
+from wire import LONG, Client, connected
 
 from chinwag.audio import G711, PHONE_RATE, WIRE_RATE, Audio, Samples, silence
 from chinwag.engines.fake import FakeChat, Fakes, loud
@@ -29,7 +29,7 @@ A_PAIRS = {0: 0xD5, 15: 0xD5, 16: 0xD4, -1: 0x55, -17: 0x54, 1000: 0xFA, -1000: 
 
 
 def codes(law: G711, *levels: int) -> list[int]:
-    return list(law.encode(Audio(np.array(levels, np.float32) / 32768, PHONE_RATE)))
+    return list(law.encode(Audio(np.array(levels, np.float32) / np.float32(32768), PHONE_RATE)))
 
 
 @pytest.mark.parametrize(("law", "pairs"), [(MU, MU_PAIRS), (A, A_PAIRS)])

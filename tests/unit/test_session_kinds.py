@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from openai.types.realtime import RealtimeTranscriptionSessionCreateResponse
-from test_protocol import LONG, connected, user
+from wire import LONG, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
 from chinwag.engines.fake import FakeChat, Fakes, loud
