@@ -25,7 +25,7 @@ from chinwag.realtime.inbound import CLIENT_EVENTS
 pytestmark = pytest.mark.unit
 
 MESSAGES = 10_000
-EXAMPLES, LENGTH = 150, 80
+EXAMPLES, LENGTH = 130, 90
 
 
 def base(audio: Audio) -> str:
@@ -35,6 +35,29 @@ def base(audio: Audio) -> str:
 LOUD, QUIET, NOISE = loud(0.1), silence(0.1, WIRE_RATE), Audio(np.tile([0.4, -0.4], 1200).astype(np.float32), WIRE_RATE)
 SERVER_VAD = {"type": "server_vad", "threshold": 0.5, "silence_duration_ms": 200, "idle_timeout_ms": 5000}
 OLD = "$an item or response it was told of"
+
+WHOLE: dict[str, Any] = {
+    "type": "realtime",
+    "output_modalities": ["audio"],
+    "instructions": "Be brief.",
+    "max_output_tokens": "inf",
+    "truncation": "auto",
+    "prompt": None,
+    "include": None,
+    "tools": [],
+    "tool_choice": "auto",
+    "audio": {
+        "input": {
+            "format": {"type": "audio/pcm"},
+            "turn_detection": {"type": "semantic_vad"},
+            "transcription": {"model": "any", "language": "en"},
+            "noise_reduction": {"type": "far_field"},
+        },
+        "output": {"format": {"type": "audio/pcm"}, "voice": "one", "speed": 1.0},
+    },
+}
+"""What makes a session talk again, whatever it was told."""
+
 
 VALID: list[dict[str, Any]] = [
     {"type": "input_audio_buffer.append", "audio": base(LOUD)},
@@ -71,6 +94,7 @@ VALID: list[dict[str, Any]] = [
     {"type": "session.update", "session": {"audio": {"output": {"format": {"type": "audio/pcma"}, "speed": 1.2}}}},
     {"type": "session.update", "session": {"truncation": {"type": "retention_ratio", "retention_ratio": 0.5}}},
     {"type": "session.update", "session": {"instructions": "Rhyme.", "max_output_tokens": 5, "tracing": "auto"}},
+    {"type": "session.update", "session": WHOLE},
     {"type": "chinwag.playback", "item_id": OLD, "played_ms": 100},
     {"type": "chinwag.detector", "detector": "ear"},
 ]
@@ -79,22 +103,6 @@ JUNK: list[Any] = [
     "\0", "AAA=", [], {}, [[]], [None], {"type": None}, {"type": "message"}, {"a": {"b": []}}, "none", "auto",
 ]  # fmt: skip
 
-WHOLE: dict[str, Any] = {
-    "type": "realtime",
-    "output_modalities": ["audio"],
-    "instructions": "Be brief.",
-    "max_output_tokens": "inf",
-    "audio": {
-        "input": {
-            "format": {"type": "audio/pcm"},
-            "turn_detection": {"type": "semantic_vad"},
-            "transcription": {"model": "any", "language": "en"},
-        },
-        "output": {"format": {"type": "audio/pcm"}, "voice": "one", "speed": 1.0},
-    },
-}
-"""What makes a session talk again, whatever it was told."""
-
 
 def places(message: Any) -> list[tuple[Any, ...]]:
     """Paths to everything in it."""
@@ -102,11 +110,10 @@ def places(message: Any) -> list[tuple[Any, ...]]:
     return [(key, *rest) for key, value in inside for rest in [(), *places(value)]]
 
 
-def broken(message: dict[str, Any], where: int, junk: Any) -> dict[str, Any]:
+def broken(message: dict[str, Any], path: tuple[Any, ...], junk: Any) -> dict[str, Any]:
     """With one field replaced, or taken away."""
     message = copy.deepcopy(message)
-    paths = places(message)
-    *way, last = paths[where % len(paths)]
+    *way, last = path
     holder: Any = message
     for key in way:
         holder = holder[key]
@@ -117,8 +124,10 @@ def broken(message: dict[str, Any], where: int, junk: Any) -> dict[str, Any]:
     return message
 
 
+FIELDS_OF_ALL = [(message, path) for message in VALID for path in places(message)]
+
 JSON = st.recursive(st.sampled_from(JUNK), lambda inner: st.lists(inner, max_size=3), max_leaves=4)
-NEARLY = st.builds(broken, st.sampled_from(VALID), st.integers(0, 30), st.sampled_from(JUNK))
+NEARLY = st.builds(lambda field, junk: broken(*field, junk), st.sampled_from(FIELDS_OF_ALL), st.sampled_from(JUNK))
 FIELDS = ("session", "item", "response", "audio", "item_id", "event_id", "previous_item_id")
 STRANGE = st.fixed_dictionaries(
     {"type": st.sampled_from([*CLIENT_EVENTS, "no.such", 5])}, optional=dict.fromkeys(FIELDS, JSON)
@@ -204,6 +213,18 @@ def test_whatever_is_sent_the_next_turn_is_answered() -> None:
     assert total >= MESSAGES, total
 
 
+async def test_every_field_is_broken_in_every_way() -> None:
+    async with connected(extended=True) as client:
+        fuzzed = Fuzzed(client)
+        for message, path in FIELDS_OF_ALL:
+            for junk in JUNK:
+                await fuzzed.send(broken(message, path, junk))
+            await asyncio.sleep(0.1)
+            client.send("input_audio_buffer.clear")
+        assert fuzzed.sent > 1500
+        await fuzzed.talks()
+
+
 async def test_memory_stays_flat() -> None:
     """One session that is sent thousands of messages, and whose items are deleted, is no bigger in the end."""
     chance, fakes = random.Random(0), Fakes()
@@ -214,10 +235,8 @@ async def test_memory_stays_flat() -> None:
         try:
             for _ in range(10):
                 for _ in range(80):
-                    message = chance.choice(VALID)
-                    if chance.random() < 0.5:
-                        message = broken(message, chance.randrange(30), chance.choice(JUNK))
-                    await fuzzed.send(message)
+                    nearly = broken(*chance.choice(FIELDS_OF_ALL), chance.choice(JUNK))
+                    await fuzzed.send(chance.choice([chance.choice(VALID), nearly]))
                     await asyncio.sleep(0.02)
                 await fuzzed.talks()
                 for entry in list(client.connection.session.history):

@@ -188,12 +188,13 @@ class Configuration:
 def _check_transcription(update: dict[str, Any]) -> None:
     """Raises Refused for what a transcription session has not."""
     beyond = set(update) - {"id", "object", "type", "audio", "include", "expires_at"}
-    if "output" in (update.get("audio") or {}):
+    audio = update.get("audio") or {}
+    if "output" in audio:
         beyond.add("audio.output")
     for field in sorted(beyond):
         message = f"A transcription session has no '{field}'."
         raise Refused("unknown_parameter", message, "Leave it out.", f"session.{field}")
-    if (update.get("audio") or {}).get("input", {}).get("transcription", {}) is None:
+    if (audio.get("input") or {}).get("transcription", {}) is None:
         message = "A transcription session cannot be without transcription."
         raise Refused("invalid_value", message, param="session.audio.input.transcription")
 
