@@ -127,7 +127,9 @@ def broken(message: dict[str, Any], path: tuple[Any, ...], junk: Any) -> dict[st
 FIELDS_OF_ALL = [(message, path) for message in VALID for path in places(message)]
 
 JSON = st.recursive(st.sampled_from(JUNK), lambda inner: st.lists(inner, max_size=3), max_leaves=4)
-NEARLY = st.builds(lambda field, junk: broken(*field, junk), st.sampled_from(FIELDS_OF_ALL), st.sampled_from(JUNK))
+NEARLY = st.builds(
+    lambda field, junk: broken(field[0], field[1], junk), st.sampled_from(FIELDS_OF_ALL), st.sampled_from(JUNK)
+)
 FIELDS = ("session", "item", "response", "audio", "item_id", "event_id", "previous_item_id")
 STRANGE = st.fixed_dictionaries(
     {"type": st.sampled_from([*CLIENT_EVENTS, "no.such", 5])}, optional=dict.fromkeys(FIELDS, JSON)
@@ -242,7 +244,7 @@ async def test_memory_stays_flat() -> None:
                 for entry in list(client.connection.session.history):
                     client.send("conversation.item.delete", item_id=entry.item_id)
                 for notes in (client.told, fakes.llm.asked, fakes.llm.prefilled, fakes.tts.spoken):
-                    notes.clear()  # type: ignore[attr-defined]
+                    notes.clear()
                 gc.collect()
                 kept = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*chinwag/*")])
                 sizes.append(sum(trace.size for trace in kept.traces))
