@@ -117,6 +117,11 @@ class Reply:
         """It was too long to be drafted to its end, and its model cannot go on where it was stopped."""
         self.playout = Playout(WIRE_RATE, self._loop.time)
         self.task = self._loop.create_task(self._run(), name=f"reply {reply_id}")
+        self.task.add_done_callback(self._forget_before)
+
+    def _forget_before(self, _: asyncio.Task[None]) -> None:
+        """A cancelled task holds its reply: with `after` kept, each would hold all that were cancelled before it."""
+        self._after = None
 
     @property
     def active(self) -> bool:
