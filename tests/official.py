@@ -77,13 +77,14 @@ def loudness(audio: Audio) -> float:
 
 
 @asynccontextmanager
-async def calling(url: str) -> AsyncIterator[Caller]:
-    """Connect the official client to a server's /v1/realtime."""
+async def calling(url: str, *, microphone: bool = True, **query: str) -> AsyncIterator[Caller]:
+    """Connect the official client to a server's /v1/realtime. query: added to the address."""
     base = url.removesuffix("/realtime")
     client = AsyncOpenAI(api_key="none", base_url=base.replace("ws", "http", 1), websocket_base_url=base)
-    async with client, client.realtime.connect(model="chinwag") as connection:
+    async with client, client.realtime.connect(model="chinwag", extra_query=query) as connection:
         caller = Caller(connection)
-        tasks = [asyncio.create_task(caller.listen()), asyncio.create_task(caller.microphone())]
+        works = [caller.listen(), caller.microphone()] if microphone else [caller.listen()]
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             yield caller
         finally:

@@ -30,7 +30,7 @@ RELEASED_WITHIN_S = 0.5
 
 @dataclass(frozen=True)
 class Manner:
-    """How this conversation is answered."""
+    """How this conversation is answered. tag: goes with the reply, for who asked for it."""
 
     instructions: str = ""
     style: Style = field(default_factory=Style)
@@ -40,6 +40,7 @@ class Manner:
     ducks: bool = False
     tools: tuple[Tool, ...] = ()
     tool_choice: Choice = "auto"
+    tag: Any = None
 
     @property
     def offers(self) -> list[dict[str, Any]]:
@@ -59,7 +60,7 @@ class _Draft:
 
 
 class Answers:
-    """At most one is being given, and one drafted.
+    """At most one is being given, and one drafted; beside the conversation there may be others.
 
     emit: is told of all that happens. sensed: is told what the model expects behind each text that was read ahead.
     """
@@ -75,6 +76,7 @@ class Answers:
         self._engines, self._history, self._key = engines, history, key
         self._emit, self._sensed = emit, sensed
         self.last: Reply | None = None
+        self._asides: dict[str, Reply] = {}
         self._draft: _Draft | None = None
         self._next: Reply | None = None
         self._drafts = 0
@@ -213,6 +215,38 @@ class Answers:
     def _prompt(self, manner: Manner, said: str = "") -> list[Message]:
         return self._history.prompt(manner.instructions, said, besides=manner.besides)
 
+    def give_to(self, messages: Sequence[Message], manner: Manner, *, aside: bool) -> None:
+        """Answer these messages. aside: no part of the conversation, and beside what else is being given."""
+        request = self._plain(messages, manner)
+        if not aside:
+            self.drop_next()
+            self._give(self._begin(request))
+            return
+        engines = self._engines
+        request = replace(request, cache_key=f"{self._key}/aside")  # what was read of the conversation stays read
+        reply = Reply(new_id("resp"), new_id("item"), request, engines.llm, engines.tts, self._emit)
+        self._tasks.keep(reply.task)
+        self._asides[reply.reply_id] = reply
+        reply.task.add_done_callback(lambda _: self._asides.pop(reply.reply_id, None))
+        reply.open()
+
+    @property
+    def asides(self) -> int:
+        """How many are given beside the conversation."""
+        return len(self._asides)
+
+    def aside(self, reply_id: str) -> Reply | None:
+        """The one of that id."""
+        return self._asides.get(reply_id)
+
+    def cancel_aside(self, reply_id: str) -> bool:
+        """Stop the one of that id; False where it is not under way."""
+        reply = self._asides.get(reply_id)
+        if reply is None or not reply.active:
+            return False
+        reply.stop("client_cancelled")
+        return True
+
     def _give(self, reply: Reply) -> None:
         if self.last:
             reply.playout.behind(self.last.playout)
@@ -239,6 +273,7 @@ class Answers:
             ducks=manner.ducks,
             tools=manner.tools,
             tool_choice=manner.tool_choice,
+            tag=manner.tag,
         )
 
     def _request(self, messages: Sequence[Message], manner: Manner, said: str) -> Request:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import soxr
@@ -16,6 +16,9 @@ LISTEN_RATE = 16_000
 
 WIRE_RATE = 24_000
 """Samples a second of PCM16 on the OpenAI Realtime wire."""
+
+PHONE_RATE = 8_000
+"""Samples a second of G.711, the telephone's sound."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,6 +153,61 @@ class ToListenRate:
         tail = self.push(Audio(np.zeros(self._REACH // 2, np.float32), WIRE_RATE))
         self._held, self._phase = np.zeros(self._span - 1, np.float32), 0
         return tail
+
+
+class G711:
+    """One byte a sample, by the companding laws of ITU-T G.711 (tables worked out as in ITU-T G.191's g711.c).
+
+    decoded: int16 of shape (256,), the level each code stands for. encoded: uint8 of shape (65536,), the code of each
+    level from -32768 on.
+    """
+
+    def __init__(self, law: Literal["mu", "a"]) -> None:
+        codes, levels = np.arange(256), np.arange(-32768, 32768)
+        # a negative level is coded as its complement: -1 as 0
+        expand, compress = (_mu_expanded, _mu_compressed) if law == "mu" else (_a_expanded, _a_compressed)
+        self.decoded = expand(codes).astype(np.int16)
+        self.encoded = compress(np.where(levels < 0, ~levels, levels), levels < 0).astype(np.uint8)
+
+    def decode(self, data: bytes) -> Audio:
+        """Read one code a byte; 8 kHz."""
+        return Audio(self.decoded[np.frombuffer(data, np.uint8)].astype(np.float32) / 32768.0, PHONE_RATE)
+
+    def encode(self, audio: Audio) -> bytes:
+        """One code a sample; what is beyond full scale is clipped."""
+        levels = np.clip(np.rint(audio.pcm * 32768.0), -32768, 32767).astype(np.int32)
+        data: bytes = self.encoded[levels + 32768].tobytes()
+        return data
+
+
+_Integers: TypeAlias = NDArray[Any]
+
+
+def _mu_expanded(codes: _Integers) -> Any:
+    exponent, mantissa = (~codes >> 4) & 7, ~codes & 15
+    step = 8 << exponent
+    level = (0x80 << exponent) + step * mantissa + step // 2 - 4 * 33
+    return np.where(codes < 0x80, -level, level)
+
+
+def _mu_compressed(magnitude: _Integers, negative: NDArray[np.bool_]) -> Any:
+    biased = np.minimum((magnitude >> 2) + 33, 0x1FFF)
+    segment = np.floor(np.log2(biased)).astype(int) - 4
+    code = ((8 - segment) << 4) | (15 - ((biased >> segment) & 15))
+    return np.where(negative, code, code | 0x80)
+
+
+def _a_expanded(codes: _Integers) -> Any:
+    exponent, mantissa = ((codes ^ 0x55) >> 4) & 7, (codes ^ 0x55) & 15
+    level = ((mantissa + np.where(exponent > 0, 16, 0)) * 16 + 8) << np.maximum(exponent - 1, 0)
+    return np.where(codes > 0x7F, level, -level)
+
+
+def _a_compressed(magnitude: _Integers, negative: NDArray[np.bool_]) -> Any:
+    level = magnitude >> 4
+    exponent = np.maximum(np.floor(np.log2(np.maximum(level, 1))).astype(int) - 3, 0)
+    code = (exponent << 4) | ((level >> np.maximum(exponent - 1, 0)) & 15)
+    return np.where(negative, code, code | 0x80) ^ 0x55
 
 
 _NONE: Samples = np.zeros(0, np.float32)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -70,6 +70,7 @@ class Request:
     model's words. asks: the model is to go on from there.
     lead_s: sound is sent so far ahead of the ear. ducks: the client lowers the reply itself when it is told to.
     tools, tool_choice: what the model may call. passing: said while a result is awaited; the model is not told of it.
+    tag: whatever who asked for it wants to find with the reply.
     """
 
     messages: Sequence[Message]
@@ -85,6 +86,7 @@ class Request:
     tools: tuple[Tool, ...] = ()
     tool_choice: Choice = "auto"
     passing: bool = False
+    tag: Any = None
 
 
 class Reply:
@@ -126,6 +128,11 @@ class Reply:
         """The first of it is made, or it has come to its end without."""
         self.playout = Playout(WIRE_RATE, self._loop.time)
         self.task = self._loop.create_task(self._run(), name=f"reply {reply_id}")
+        self.task.add_done_callback(self._forget_before)
+
+    def _forget_before(self, _: asyncio.Task[None]) -> None:
+        """A cancelled task holds its reply: with `after` kept, each would hold all that were cancelled before it."""
+        self._after = None
 
     @property
     def active(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from chinwag.answers import Answers, Manner
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, ToListenRate
@@ -52,6 +53,9 @@ __all__ = ["Refused", "Session", "Settings"]
 SILENT_ACTS = ("stop", "wait")
 """What is obeyed without a word."""
 
+ASIDES = 4
+"""Replies beside the conversation that one client may have under way."""
+
 SHORTEST_COMMIT_S = 0.1
 """OpenAI's server refuses to commit less sound than this."""
 
@@ -66,7 +70,8 @@ class Settings:
     create_response: the end of a turn asks for a reply. interruption: what of speech during a reply stops it.
     drafts: begin the reply at a likely end. context_tokens: what the model can read at once. lead_s: the reply's
     sound is sent so far ahead of the ear. ducks: the client lowers it itself when told to. idle_s: silence after
-    which the server speaks first; None for never. greeting: what it says at the beginning. offer: the tools.
+    which the server speaks first; None for never. greeting: what it says at the beginning. offer: the tools. kept: the
+    share of the words that is still asked about once all do not fit.
     """
 
     instructions: str = COMPANION
@@ -83,6 +88,7 @@ class Settings:
     idle_s: float | None = None
     greeting: str = ""
     offer: Offer = field(default_factory=Offer)
+    kept: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ class Session:
 
     def __init__(self, engines: Engines, settings: Settings, emit: Callable[[Event], None]) -> None:
         self.id = new_id("sess")
-        self.history = History(settings.context_tokens - (settings.max_tokens or 0))
+        self.history = History(settings.context_tokens - (settings.max_tokens or 0), settings.kept)
         self.settings = settings
         self._engines, self._emit = engines, emit
         self._listener = Listener(engines.vad, engines.turn, engines.stt, settings.hearing, self)
@@ -120,6 +126,7 @@ class Session:
         self._answered = settings
         self._results_due = False
         self._rounds = 0
+        self._asides_awaited: set[asyncio.Task[None]] = set()
         self._tasks = Tasks()
 
     async def run(self) -> None:
@@ -142,6 +149,11 @@ class Session:
     def reply(self) -> Reply | None:
         """The reply that is being given."""
         return self._answers.active
+
+    def given(self, reply_id: str) -> Reply | None:
+        """The reply of that id, in the conversation or beside it, while it is given."""
+        last = self.last_reply
+        return last if last and last.reply_id == reply_id else self._answers.aside(reply_id)
 
     @property
     def last_reply(self) -> Reply | None:
@@ -242,7 +254,7 @@ class Session:
         reply = self.item(item_id)
         if not isinstance(reply, Reply):
             raise Refused("invalid_value", f"Item {item_id} is not an answer of mine.", param="item_id")
-        sent_ms = reply.playout.sent * 1000 // WIRE_RATE
+        sent_ms = -(-reply.playout.sent * 1000 // WIRE_RATE)  # a telephone's last sample is three of ours, or one
         if audio_end_ms > sent_ms:
             message = f"Audio content of {sent_ms}ms is already shorter than {audio_end_ms}ms."
             raise Refused("invalid_value", message, param="audio_end_ms")
@@ -255,24 +267,51 @@ class Session:
         if isinstance(reply, Reply):
             reply.playout.report(played_ms * WIRE_RATE // 1000)
 
-    def respond(self, settings: Settings | None = None) -> None:
-        """Answer now. settings: of this one reply. Raises Refused while another is being given."""
+    def respond(
+        self,
+        settings: Settings | None = None,
+        tag: Any = None,
+        *,
+        context: Sequence[Entry] | None = None,
+        aside: bool = False,
+    ) -> None:
+        """Answer now.
+
+        settings: of this one reply. tag: goes with it. context: what it answers, in place of the conversation. aside:
+        it is no part of the conversation, and may be given beside a reply that is.
+        Raises Refused while another is being given, or many are beside.
+        """
+        if aside and self._answers.asides + len(self._asides_awaited) >= ASIDES:
+            message = f"{ASIDES} responses outside of the conversation are under way."
+            raise Refused("too_many_responses", message, "Wait until one of them is done, or cancel it.")
         coming = self._answers.coming
-        if coming or self._awaiting:
+        if not aside and (coming or self._awaiting):
             raise Refused(
                 "conversation_already_has_active_response",
                 f"Conversation already has an active response in progress: {coming and coming.reply_id}.",
                 "Wait until the response is finished before creating a new one, or cancel it.",
             )
         settings = settings or self.settings
-        self._rounds = 0
-        if self._wording.missing or self._toolwork.running:
-            self._awaiting = self._tasks.start(self._respond_once_known(settings))
+        if not aside:
+            self._rounds = 0
+        unheard = [entry for entry in context or () if isinstance(entry, Said) and entry.audio and not entry.words]
+        if not (self._wording.missing or unheard or (self._toolwork.running and not aside)):
+            self._give(settings, tag, context, aside=aside)
+            return
+        task = self._tasks.start(self._respond_once_known(settings, tag, context, unheard, aside=aside))
+        if aside:
+            self._asides_awaited.add(task)
+            task.add_done_callback(self._asides_awaited.discard)
         else:
-            self._give(settings)
+            self._awaiting = task
 
-    def cancel(self, reason: CancelReason = "client_cancelled") -> bool:
-        """Stop the reply that is being given, or is to follow what the server runs; False where there is none."""
+    def cancel(self, reason: CancelReason = "client_cancelled", reply_id: str | None = None) -> bool:
+        """Stop the reply that is being given, or is to follow what the server runs, or the one of that id.
+
+        False where there is none.
+        """
+        if reply_id and reply_id not in {reply.reply_id for reply in (self.reply, self._answers.coming) if reply}:
+            return self._answers.cancel_aside(reply_id)
         self._unanswered = self._results_due = False
         was_running, was_coming = self._toolwork.let_go(), self._answers.coming is not None
         self._answers.drop_next()
@@ -290,6 +329,7 @@ class Session:
         if settings.hearing.language != self.settings.hearing.language:
             self._engines.stt.open(settings.hearing.language)
         before, self.settings = self.settings, settings
+        self.history.kept = settings.kept
         if settings.hearing != before.hearing:
             if settings.hearing.restarts(before.hearing):
                 self._floor.close(speech_ended=False)
@@ -312,7 +352,8 @@ class Session:
         self._speech_id, self._speech_at = new_id("item"), at
         last, reply = self._last_turn, self._answers.sounding
         undone = last is None or last.reply is None or not (last.reply.words or last.reply.calls)
-        if goes_on and last and last.reply is self._answers.last and undone:
+        # who answers by themselves may have acted on the words already
+        if goes_on and last and self.settings.create_response and undone and last.reply is self._answers.last:
             self._take_back(last)
             return True
         begun_too_early = at_once and last is not None and reply is last.reply
@@ -453,7 +494,8 @@ class Session:
         self._last_turn = _LastTurn(item_id, self._answers.last)
 
     def _from_reply(self, event: Event) -> None:
-        if isinstance(event, ReplyAudio) and (reply := self._answers.last):
+        reply = self._answers.last
+        if isinstance(event, ReplyAudio) and reply and reply.reply_id == event.reply_id:
             now = asyncio.get_running_loop().time()
             self._listener.echo.played(event.audio, now + reply.playout.ahead - event.audio.seconds)
         elif isinstance(event, ReplyDucked | ReplyResumed) and self.settings.ducks:  # else it was sent low
@@ -471,16 +513,37 @@ class Session:
         elif (reply := self._answers.last) and reply.reply_id == event.reply_id:
             self._rest_after(reply)
 
-    async def _respond_once_known(self, settings: Settings) -> None:
+    async def _respond_once_known(
+        self, settings: Settings, tag: Any, context: Sequence[Entry] | None, unheard: Sequence[Said], *, aside: bool
+    ) -> None:
         if self._wording.missing:
             await self._wording.all_known()
-        await self._toolwork.over()
-        self._awaiting, self._unanswered = None, False
-        self._give(settings)
+        for entry in unheard:
+            assert entry.audio is not None
+            entry.words = (
+                entry.words or await self._wording.recognised(entry.audio, self.settings.hearing.language) or ""
+            )
+        if not aside:
+            await self._toolwork.over()
+            self._awaiting, self._unanswered = None, False
+        self._give(settings, tag, context, aside=aside)
 
-    def _give(self, settings: Settings) -> None:
-        self._results_due, self._answered = False, settings
-        self._answers.give(self._manner(settings))
+    def _give(
+        self, settings: Settings, tag: Any = None, context: Sequence[Entry] | None = None, *, aside: bool = False
+    ) -> None:
+        manner = replace(self._manner(settings), tag=tag)
+        if aside:  # nobody would run what it calls
+            manner = replace(manner, tools=(), tool_choice="auto")
+        else:
+            self._results_due, self._answered = False, settings
+        if context is None and not aside:
+            self._answers.give(manner)
+            return
+        history = self.history if context is None else History(self.settings.context_tokens - (manner.max_tokens or 0))
+        for entry in context or ():
+            history.add(entry)
+        messages = history.prompt(manner.instructions, besides=manner.besides)
+        self._answers.give_to(messages, manner, aside=aside)
 
     def _manner(self, settings: Settings | None = None) -> Manner:
         one = settings or self.settings

@@ -40,16 +40,19 @@ class Wording:
 
     async def find(self, entry: Said, audio: Audio, language: str | None) -> None:
         """Transcribe an item's sound (16 kHz)."""
-        text, failed = "", False
+        text = await self.recognised(audio, language)
+        self.know(entry.item_id, text or "", audio, failed=text is None)
+
+    async def recognised(self, audio: Audio, language: str | None) -> str | None:
+        """The words of some sound (16 kHz); None where that failed."""
         try:
             utterance = self._transcriber.open(language)
             utterance.push(audio)
             async with asyncio.timeout(HEARING_TIMEOUT_S):
-                text = (await utterance.finish()).text.strip()
+                return (await utterance.finish()).text.strip()
         except (ChinwagError, TimeoutError):
             log.warning("an item's sound was not recognised", exc_info=True)
-            failed = True
-        self.know(entry.item_id, text, audio, failed=failed)
+            return None
 
     def know(self, item_id: str, text: str, audio: Audio, *, failed: bool) -> None:
         """They came: into the history, and out to the client."""

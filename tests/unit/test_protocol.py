@@ -2,116 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from itertools import groupby
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from openai.types.realtime import RealtimeSessionCreateResponse
-from openai.types.realtime.realtime_server_event import RealtimeServerEvent
-from pydantic import BaseModel
+from wire import LONG, connected, user
 
-from chinwag.audio import WIRE_RATE, Audio, silence
+from chinwag.audio import WIRE_RATE, silence
 from chinwag.engines.fake import FakeChat, Fakes, loud
-from chinwag.realtime.configuration import Defaults
-from chinwag.realtime.connection import Connection
 from chinwag.realtime.inbound import CLIENT_EVENTS
 from chinwag.session import Settings
 
 pytestmark = pytest.mark.unit
 
-SERVER_EVENTS: dict[str, type[BaseModel]] = {
-    get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(get_args(RealtimeServerEvent)[0])
-}
 PAUSE = {"type", "event_id", "item_id", "speech_end_ms", "silence_ms", "finished", "wait_ms", "looks"}
-LONG = " ".join(f"This is sentence number {n} of a long answer." for n in range(1, 12))
-
-
-class Client:
-    """Keeps what it is told, each event checked against its official type."""
-
-    def __init__(self, fakes: Fakes, setup: Callable[[Settings], Settings] = lambda usual: usual, **flags: Any) -> None:
-        self.told: list[dict[str, Any]] = []
-        self.bytes: list[bytes] = []
-        defaults = Defaults(setup(Settings(instructions="Be brief.")), "fake-llm", "fake-stt", ("one", "two"))
-        self.connection = Connection(fakes.engines(), defaults, self._take, longest_message=15 * 1024 * 1024, **flags)
-        self._sent = 0
-
-    def _take(self, message: dict[str, Any] | bytes) -> None:
-        if isinstance(message, bytes):
-            self.bytes.append(message)
-            return
-        event = json.loads(json.dumps(message))
-        if not event["type"].startswith("chinwag."):
-            SERVER_EVENTS[event["type"]].model_validate(event, strict=True)
-        self.told.append(event)
-
-    def send(self, kind: str, **fields: Any) -> None:
-        self._sent += 1
-        event = {"type": kind, "event_id": f"mine_{self._sent}", **fields}
-        self.connection.receive_text(json.dumps(event))
-
-    def raw(self, data: str) -> dict[str, Any]:
-        """Send as it is; the error that comes back."""
-        before = len(self.told)
-        self.connection.receive_text(data)
-        (answer,) = self.told[before:]
-        assert answer["type"] == "error"
-        error: dict[str, Any] = answer["error"]
-        return error
-
-    def refused(self, kind: str, **fields: Any) -> dict[str, Any]:
-        error = self.raw(json.dumps({"type": kind, "event_id": "mine", **fields}))
-        assert error["event_id"] == "mine"
-        assert error["type"] == "invalid_request_error"
-        assert error["message"]
-        return error
-
-    async def play(self, audio: Audio, binary: bool = False) -> None:
-        for place in range(0, len(audio.pcm), 480):
-            piece = Audio(audio.pcm[place : place + 480], WIRE_RATE).to_pcm16()
-            if binary:
-                self.connection.receive_bytes(piece)
-            else:
-                self.send("input_audio_buffer.append", audio=base64.b64encode(piece).decode())
-            await asyncio.sleep(0.02)
-
-    async def quiet_until(self, kind: str, times: int = 1) -> dict[str, Any]:
-        for _ in range(1500):
-            found = self.all(kind)
-            if len(found) >= times:
-                return found[times - 1]
-            await self.play(silence(0.02, WIRE_RATE))
-        raise AssertionError(f"no {kind}; told {self.kinds()}")
-
-    def all(self, kind: str) -> list[dict[str, Any]]:
-        return [event for event in self.told if event["type"] == kind]
-
-    def kinds(self) -> list[str]:
-        names = [event["type"] for event in self.told]
-        return [name for name, _ in groupby(names)]
-
-
-@asynccontextmanager
-async def connected(fakes: Fakes | None = None, **flags: Any) -> AsyncIterator[Client]:
-    client = Client(fakes or Fakes(), **flags)
-    running = asyncio.create_task(client.connection.run())
-    await asyncio.sleep(0)
-    try:
-        yield client
-        assert not running.done()
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-def user(text: str, **fields: Any) -> dict[str, Any]:
-    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}], **fields}
 
 
 async def test_a_spoken_turn_is_told_in_the_official_order() -> None:
@@ -292,7 +200,8 @@ async def test_after_a_long_silence_the_server_speaks_and_says_why() -> None:
     async with connected() as client:
         client.send("session.update", session={"audio": {"input": {"turn_detection": detection}}})
         assert client.connection.session.settings.idle_s == 5.0
-        assert client.all("session.updated")[0]["session"]["audio"]["input"]["turn_detection"] == detection
+        told = client.all("session.updated")[0]["session"]["audio"]["input"]["turn_detection"]
+        assert told.items() > {**detection, "silence_duration_ms": 500, "create_response": True}.items()
         await client.play(loud(0.6))
         await client.quiet_until("response.created", 2)
         told = client.all("input_audio_buffer.timeout_triggered")
@@ -504,7 +413,7 @@ async def test_a_misspelt_event_is_met_with_the_right_one() -> None:
         ("input_audio_buffer.append", {"audio": "AAAA"}, "audio"),
         ("session.update", {}, "session"),
         ("session.update", {"session": 5}, "session"),
-        ("session.update", {"session": {"type": "transcription"}}, "session.type"),
+        ("session.update", {"session": {"type": "opera"}}, "session.type"),
         ("session.update", {"session": {"instructions": 5}}, "session.instructions"),
         ("session.update", {"session": {"max_output_tokens": "many"}}, "session.max_output_tokens"),
         ("session.update", {"session": {"audio": {"output": {"speed": "fast"}}}}, "session.audio.output.speed"),
@@ -512,7 +421,7 @@ async def test_a_misspelt_event_is_met_with_the_right_one() -> None:
         ("session.update", {"session": {"audio": {"output": {"voice": "nobody"}}}}, "session.audio.output.voice"),
         (
             "session.update",
-            {"session": {"audio": {"input": {"format": {"type": "audio/pcmu"}}}}},
+            {"session": {"audio": {"input": {"format": {"type": "audio/opus"}}}}},
             "session.audio.input.format.type",
         ),
         (
@@ -529,7 +438,7 @@ async def test_a_misspelt_event_is_met_with_the_right_one() -> None:
         ("conversation.item.truncate", {"item_id": "x", "content_index": 0, "audio_end_ms": 0}, "item_id"),
         ("conversation.item.delete", {"item_id": "x"}, "item_id"),
         ("conversation.item.retrieve", {"item_id": "x"}, "item_id"),
-        ("response.create", {"response": {"conversation": "none"}}, "response.conversation"),
+        ("response.create", {"response": {"conversation": "other"}}, "response.conversation"),
         ("response.create", {"response": 5}, "response"),
         ("output_audio_buffer.clear", {}, "type"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unit.test_protocol import Client, connected, user
+from wire import Client, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
 from chinwag.engines.fake import FakeCalls, FakeChat, Fakes, loud

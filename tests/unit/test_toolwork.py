@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from unit.test_protocol import Client, connected, user
+from wire import Client, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
 from chinwag.calling import Calling

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-from chinwag.listen.endpoint import Endpointer
-from chinwag.realtime import tools
+from chinwag.realtime import sound, tools, turns
+from chinwag.realtime.sound import Format
 from chinwag.session import Refused, Settings
 
 OPENAI_VOICES = frozenset({"alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"})
 """A client that asks for one of these gets the server's own voice, so that it need not be changed."""
 
-SERVER_VAD = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500}
-"""OpenAI's defaults for `server_vad`."""
+Kind = Literal["realtime", "transcription"]
+
+WHOLE = frozenset({"turn_detection", "format"})
+"""Tables that an update replaces as a whole."""
 
 SLOWEST, FASTEST = 0.25, 1.5
 """OpenAI's limits for `speed`."""
 
-SHORTEST_IDLE_MS, LONGEST_IDLE_MS = 5_000, 30_000
-"""OpenAI's limits for `idle_timeout_ms`."""
-
-PCM = {"type": "audio/pcm", "rate": 24000}
-
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a session begins with. voices: those the server can speak with, the first its own.
+    """What a session begins with. voices: those the server can speak with, the first its own. longest_s: it lasts.
 
     client_mcp: addresses of MCP servers that a client may name; "*" for any.
     """
@@ -36,19 +34,28 @@ class Defaults:
     transcription_model: str = ""
     voices: tuple[str, ...] = ()
     client_mcp: tuple[str, ...] = ()
+    longest_s: float = 3600.0
+
+
+def only_hears(settings: Settings) -> Settings:
+    """As a transcription session is held: nothing is answered, and no answer is got ready."""
+    return replace(settings, create_response=False, drafts=False, idle_s=None, greeting="")
 
 
 class Configuration:
-    """A session's object on the wire; each update is taken whole or not at all."""
+    """A session's object on the wire; each update is taken whole or not at all.
 
-    def __init__(self, session_id: str, defaults: Defaults) -> None:
+    wire: all of it; `shown` is what a client sees.
+    """
+
+    def __init__(self, session_id: str, defaults: Defaults, kind: Kind = "realtime") -> None:
         settings = defaults.settings
         self._defaults = defaults
         self.detector: Literal["all", "ear"] = "all"
         self.wire: dict[str, Any] = {
             "id": session_id,
             "object": "realtime.session",
-            "type": "realtime",
+            "type": kind,
             "model": defaults.model,
             "output_modalities": ["audio"],
             "instructions": settings.instructions,
@@ -59,23 +66,21 @@ class Configuration:
             "truncation": "auto",
             "prompt": None,
             "include": None,
+            "expires_at": int(time.time() + defaults.longest_s),
             "audio": {
                 "input": {
-                    "format": PCM,
+                    "format": dict(sound.PCM.wire),
                     "transcription": {
                         "model": defaults.transcription_model,
                         "language": settings.hearing.language,
                     },
                     "noise_reduction": None,
-                    "turn_detection": {
-                        "type": "semantic_vad",
-                        "eagerness": settings.hearing.endpointer.eagerness,
-                        "create_response": True,
-                        "interrupt_response": settings.interruption != "off",
-                    },
+                    "turn_detection": turns.in_full(
+                        {"type": "semantic_vad", "eagerness": settings.hearing.endpointer.eagerness}, settings
+                    ),
                 },
                 "output": {
-                    "format": PCM,
+                    "format": dict(sound.PCM.wire),
                     "voice": settings.style.voice or next(iter(defaults.voices), ""),
                     "speed": settings.style.speed,
                 },
@@ -89,39 +94,78 @@ class Configuration:
 
     def updated(self, update: dict[str, Any]) -> tuple[dict[str, Any], Settings]:
         """The object and the settings after an update that is not yet taken. Raises Refused for what cannot be."""
-        kind = update.get("type", "realtime")
-        if kind != "realtime":
-            raise _unsupported("session.type", kind, "Sessions are of type 'realtime'.")
-        wire = _merged(self.wire, {key: value for key, value in update.items() if key not in {"id", "object", "model"}})
+        kind = update.get("type") or self.kind
+        if kind == "transcription":
+            _check_transcription(update)
+        fixed = {"id", "object", "model", "expires_at"}
+        wire = _merged(self.wire, {key: value for key, value in update.items() if key not in fixed})
+        wire["type"] = kind
+        _name_formats(wire, "session")
+        heard = wire["audio"]["input"]
+        heard["turn_detection"] = turns.in_full(heard["turn_detection"], self._defaults.settings)
+        _check_details(wire)
         return wire, self._settings(wire)
 
-    def for_response(self, asked: dict[str, Any]) -> Settings:
-        """The settings of one response. Raises Refused for what cannot be."""
-        for field in ("input", "prompt"):
-            if asked.get(field):
-                raise _unsupported(f"response.{field}", f"a value for {field}", "Leave it out.")
-        if asked.get("conversation") not in (None, "auto"):
-            raise _unsupported("response.conversation", asked["conversation"], "Use 'auto'.")
+    @property
+    def kind(self) -> Kind:
+        """Whether it is answered, or only transcribed."""
+        return cast(Kind, self.wire["type"])
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The session object, as GA has it for the session's type."""
+        if self.kind == "realtime":
+            return self.wire
+        wire = {key: self.wire[key] for key in ("id", "type", "expires_at", "include")}
+        heard = dict(self.wire["audio"]["input"])
+        if heard["turn_detection"]:
+            answering = {"create_response", "interrupt_response", "idle_timeout_ms"}
+            heard["turn_detection"] = {k: v for k, v in heard["turn_detection"].items() if k not in answering}
+        return {**wire, "object": "realtime.transcription_session", "audio": {"input": heard}}
+
+    @property
+    def heard(self) -> Format:
+        """What the client's sound is."""
+        return sound.known(self.wire["audio"]["input"]["format"], "session.audio.input.format")
+
+    @property
+    def spoken(self) -> Format:
+        """What it is sent."""
+        return sound.known(self.wire["audio"]["output"]["format"], "session.audio.output.format")
+
+    def for_response(self, asked: dict[str, Any]) -> tuple[Settings, Format]:
+        """The settings of one response and the form of its sound. Raises Refused for what cannot be."""
+        if self.kind == "transcription":
+            fix = "Send a session.update with type 'realtime' first."
+            raise Refused("unsupported_event", "A transcription session gives no responses.", fix, "type")
+        if asked.get("prompt"):
+            raise _unsupported("response.prompt", "a value for prompt", "Leave it out.")
+        if asked.get("conversation") not in (None, "auto", "none"):
+            raise _unsupported("response.conversation", asked["conversation"], "Use 'auto' or 'none'.")
+        if asked.get("tools") and asked.get("conversation") == "none":
+            raise _unsupported("response.tools", "tools outside of the conversation", "Answer in the conversation.")
         fields = ["instructions", "output_modalities", "max_output_tokens", "audio", "tools", "tool_choice"]
         known = {field: asked[field] for field in fields if field in asked}
+        wire = _merged(self.wire, known)
+        _name_formats(wire, "response")
         own = asked.get("tools") is None  # a response with tools of its own has no others
-        return self._settings(_merged(self.wire, known), own=own, where="response")
+        settings = self._settings(wire, own=own, where="response")
+        return settings, sound.known(wire["audio"]["output"]["format"], "response.audio.output.format")
 
     def _settings(self, wire: dict[str, Any], *, own: bool = True, where: str = "session") -> Settings:
         before = self._defaults.settings
         offered = before.offer if own else replace(before.offer, own=None)
         heard, spoken = wire["audio"]["input"], wire["audio"]["output"]
-        for side, form in (("input", heard["format"]), ("output", spoken["format"])):
-            if form is not None and form.get("type") not in (None, "audio/pcm"):
-                raise _unsupported(f"session.audio.{side}.format.type", form["type"], "Use 'audio/pcm' at 24000.")
-        settings = self._turns(heard["turn_detection"], before)
+        settings = turns.applied(heard["turn_detection"], before)
         speed = 1.0 if spoken["speed"] is None else spoken["speed"]
         if not SLOWEST <= speed <= FASTEST:
             message = f"speed must be between {SLOWEST} and {FASTEST}."
             raise Refused("invalid_value", message, param="session.audio.output.speed")
         language = (heard["transcription"] or {}).get("language") or before.hearing.language
         limit = wire["max_output_tokens"]
-        return replace(
+        if isinstance(limit, int) and limit < 1:
+            raise Refused("invalid_value", "max_output_tokens must be at least 1, or 'inf'.", param="max_output_tokens")
+        settings = replace(
             settings,
             instructions=wire["instructions"] if wire["instructions"] is not None else before.instructions,
             hearing=replace(settings.hearing, language=language, detector=self.detector),
@@ -129,7 +173,9 @@ class Configuration:
             audio="audio" in (wire["output_modalities"] or ["audio"]),
             max_tokens=before.max_tokens if limit in (None, "inf") else int(limit),
             offer=tools.offer(wire["tools"] or (), wire["tool_choice"], offered, self._defaults.client_mcp, where),
+            kept=before.kept if isinstance(wire["truncation"], str) else wire["truncation"]["retention_ratio"],
         )
+        return only_hears(settings) if wire["type"] == "transcription" else settings
 
     def _voice(self, voice: Any) -> str | None:
         name = voice["id"] if isinstance(voice, dict) else voice
@@ -145,55 +191,53 @@ class Configuration:
             )
         return str(name)
 
-    def _turns(self, detection: dict[str, Any] | None, before: Settings) -> Settings:
-        if detection is None:
-            return replace(before, hearing=replace(before.hearing, automatic=False))
-        answering = replace(
-            before,
-            create_response=detection.get("create_response") is not False,
-            interruption=before.interruption if detection.get("interrupt_response") is not False else "off",
-            idle_s=_idle_s(detection.get("idle_timeout_ms")) or before.idle_s,
-        )
-        if detection["type"] == "server_vad":
-            vad = {**SERVER_VAD, **{key: value for key, value in detection.items() if value is not None}}
-            for key, lowest, highest in (
-                ("threshold", 0, 1),
-                ("prefix_padding_ms", 0, 10_000),
-                ("silence_duration_ms", 0, 10_000),
-            ):
-                if not lowest <= vad[key] <= highest:
-                    param = f"session.audio.input.turn_detection.{key}"
-                    raise Refused("invalid_value", f"{key} must be between {lowest} and {highest}.", param=param)
-            hearing = replace(
-                before.hearing,
-                automatic=True,
-                threshold=max(0.05, vad["threshold"]),
-                padding_s=vad["prefix_padding_ms"] / 1000,
-                endpointer=Endpointer(fixed_s=vad["silence_duration_ms"] / 1000),
-            )
-        else:
-            eagerness = cast(Literal["low", "medium", "high", "auto"], detection.get("eagerness") or "auto")
-            hearing = replace(before.hearing, automatic=True, endpointer=Endpointer(eagerness))
-        return replace(answering, hearing=hearing)
+
+def _check_transcription(update: dict[str, Any]) -> None:
+    """Raises Refused for what a transcription session has not."""
+    beyond = set(update) - {"id", "object", "type", "audio", "include", "expires_at"}
+    audio = update.get("audio") or {}
+    if "output" in audio:
+        beyond.add("audio.output")
+    for field in sorted(beyond):
+        message = f"A transcription session has no '{field}'."
+        raise Refused("unknown_parameter", message, "Leave it out.", f"session.{field}")
+    if (audio.get("input") or {}).get("transcription", {}) is None:
+        message = "A transcription session cannot be without transcription."
+        raise Refused("invalid_value", message, param="session.audio.input.transcription")
 
 
-def _idle_s(timeout_ms: int | None) -> float | None:
-    """OpenAI's limits are 5 and 30 seconds."""
-    if timeout_ms is None:
-        return None
-    if not SHORTEST_IDLE_MS <= timeout_ms <= LONGEST_IDLE_MS:
-        message = f"idle_timeout_ms must be between {SHORTEST_IDLE_MS} and {LONGEST_IDLE_MS}."
-        raise Refused("invalid_value", message, param="session.audio.input.turn_detection.idle_timeout_ms")
-    return timeout_ms / 1000
+def _check_details(wire: dict[str, Any]) -> None:
+    """Raises Refused for what this server cannot do. Tracing and noise reduction are taken and change nothing."""
+    if wire["prompt"]:
+        raise _unsupported("session.prompt", "a stored prompt", "Send its words as instructions.")
+    if wire["include"]:
+        raise _unsupported("session.include", wire["include"][0], "The words come without probabilities: leave it out.")
+    truncation = wire["truncation"] = wire["truncation"] or "auto"
+    if truncation == "disabled":
+        fix = "Use 'auto' or a retention_ratio: the oldest words are no longer asked about once all do not fit."
+        raise _unsupported("session.truncation", truncation, fix)
+    if isinstance(truncation, dict):
+        if not 0 <= truncation["retention_ratio"] <= 1:
+            param = "session.truncation.retention_ratio"
+            raise Refused("invalid_value", "retention_ratio must be between 0 and 1.", param=param)
+        if truncation.get("token_limits"):
+            fix = "Leave it out, or set llm.context_tokens in chinwag.toml."
+            raise _unsupported("session.truncation.token_limits", "limits of its own", fix)
+
+
+def _name_formats(wire: dict[str, Any], where: str) -> None:
+    """Each side's format in full. Raises Refused for one there is not."""
+    for side, table in wire["audio"].items():
+        table["format"] = dict(sound.known(table["format"], f"{where}.audio.{side}.format").wire)
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """`old` with the known keys of `new` laid over it, tables within tables; turn detection is replaced as a whole."""
+    """`old` with the known keys of `new` laid over it, tables within tables; some are replaced as a whole."""
     merged = dict(old)
     for key, value in new.items():
-        if key not in old:
+        if key not in old or (value is None and key in {"audio", "input", "output"}):
             continue
-        if isinstance(old[key], dict) and isinstance(value, dict) and key != "turn_detection":
+        if isinstance(old[key], dict) and isinstance(value, dict) and key not in WHOLE:
             merged[key] = _merged(old[key], value) if key in {"audio", "input", "output"} else {**old[key], **value}
         else:
             merged[key] = value

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -16,18 +18,28 @@ from chinwag.errors import ChinwagError
 from chinwag.ids import new_id
 from chinwag.realtime import inbound, loudspeaker, outbound
 from chinwag.realtime.calls import CallsTold, Ran, Written
-from chinwag.realtime.configuration import Configuration, Defaults
+from chinwag.realtime.configuration import Configuration, Defaults, Kind, only_hears
 from chinwag.realtime.loudspeaker import Loudspeaker
+from chinwag.realtime.sound import Format, FromClient, ToClient
 from chinwag.reply import LEAD_S, Reply
 from chinwag.respond.calls import Aside, Call, Result
-from chinwag.respond.history import Said
+from chinwag.respond.history import Entry, Said
 from chinwag.session import Refused, Session
 
 STOCK_LEAD_S = 0.12
 """A stock client cannot lower what it was sent: that much of a reply still sounds when somebody interrupts it."""
 
 Outgoing: TypeAlias = dict[str, Any] | bytes
-"""A server event, or the bytes of PCM16 sound where the client asked for binary frames."""
+"""A server event, or the bytes of sound where the client asked for binary frames."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What response.create asked of the wire: what to send back, in what form, and whether outside the conversation."""
+
+    metadata: Any
+    form: Format
+    aside: bool = False
 
 
 @dataclass
@@ -35,7 +47,8 @@ class _Response:
     """How far a response has been told."""
 
     reply: Reply
-    metadata: Any = None
+    asked: _Asked
+    sound: ToClient
     text: list[str] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
     """Ids of its items, as they were begun."""
@@ -58,7 +71,8 @@ class Connection:
     send: takes each message for the client, in order; it must not block and must not raise.
     extended: the client asked for `chinwag.*` events. binary: and for sound as binary frames. by_track: sound does not
     come and go in messages but by media tracks, out of `loudspeaker` and into `hear`. longest_message: bytes of a
-    message that are taken. opening: a checked `session.update` that it begins with, from a client secret.
+    message that are taken. opening: a checked `session.update` that it begins with, from a client secret. kind: whether
+    the session begins as one that is answered, or only transcribed.
     """
 
     def __init__(
@@ -72,6 +86,7 @@ class Connection:
         by_track: bool = False,
         longest_message: int,
         opening: dict[str, Any] | None = None,
+        kind: Kind = "realtime",
     ) -> None:
         self._send, self._extended, self._binary = send, extended or binary, binary
         self._longest = longest_message
@@ -79,33 +94,47 @@ class Connection:
         lead_s = loudspeaker.LEAD_S if by_track else LEAD_S if self._extended else STOCK_LEAD_S
         settings = replace(defaults.settings, lead_s=lead_s, ducks=self._extended or by_track)
         defaults = replace(defaults, settings=settings)
-        self.session = Session(engines, settings, self._told)
-        self._configuration = Configuration(self.session.id, defaults)
+        begins = only_hears(settings) if kind == "transcription" else settings
+        self.session = Session(engines, begins, self._told)
+        self._configuration = Configuration(self.session.id, defaults, kind)
         if opening:
             self._configuration.wire, settings = self._configuration.updated(opening)
             self.session.update(settings)
+        self._longest_s, self._over_at = defaults.longest_s, math.inf
         self._conversation = new_id("conv")
         self._responses: dict[str, _Response] = {}
         self._calls = CallsTold(self.session, self._tell)
-        self._metadata: Any = None
+        self._incoming = FromClient(self._configuration.heard)
         self._buffer_full = False
         self.loudspeaker = (
             Loudspeaker(self._tell, asyncio.get_running_loop().time, mutes=extended) if by_track else None
         )
 
     async def run(self) -> None:
-        """Greet, then hold the conversation until cancelled."""
-        self._tell("session.created", session=self._configuration.wire)
-        await self.session.run()
+        """Greet, then hold the conversation until cancelled, or until it has lasted as long as one may."""
+        self._over_at = asyncio.get_running_loop().time() + self._longest_s
+        self._tell("session.created", session=self._configuration.shown)
+        try:
+            async with asyncio.timeout_at(self._over_at) as longest:
+                await self.session.run()
+        except TimeoutError:
+            if not longest.expired():
+                raise
+            minutes = f"{self._longest_s / 60:g}"
+            message = f"Your session hit the maximum duration of {minutes} minutes."
+            self._send(outbound.error(Refused("session_expired", message, "Connect again."), None))
 
     # --- in --------------------------------------------------------------------------------------------------
 
     def receive_bytes(self, data: bytes) -> None:
         """A binary frame: sound, as input_audio_buffer.append carries it. Whatever is wrong with it is told."""
-        self._guard(None, len(data), lambda: self.session.hear(inbound.samples(data, "audio")))
+        if not self._over:
+            self._guard(None, len(data), lambda: self.session.hear(self._incoming.push(data)))
 
     def receive_text(self, data: str) -> None:
         """A client event. Whatever is wrong with it is told in an `error` event, and the connection lives on."""
+        if self._over:
+            return
         try:
             self._check_size(len(data))
             kind, event = inbound.parse(data)
@@ -115,6 +144,11 @@ class Connection:
         event_id = event.get("event_id")
         event_id = event_id if isinstance(event_id, str) else None
         self._guard(event_id, 0, lambda: self._obey(kind, event))
+
+    @property
+    def _over(self) -> bool:
+        """It has expired: what comes while the last words go out would begin a reply that nobody ends."""
+        return asyncio.get_running_loop().time() >= self._over_at
 
     def hear(self, audio: Audio) -> None:
         """Sound of a media track, 24 kHz. A buffer that is full is told once, as a track cannot be refused."""
@@ -128,7 +162,7 @@ class Connection:
 
     def configure(self, session: dict[str, Any]) -> None:
         """Begin with that session object, as a session.update would take it. Raises Refused, or EngineError."""
-        checked = inbound.check("session.update", {"type": "session.update", "session": session})
+        checked = inbound.check("session.update", {"type": "session.update", "session": session}, "realtime")
         wire, settings = self._configuration.updated(checked.session.model_dump(exclude_unset=True))
         self.session.update(settings)
         self._configuration.wire = wire
@@ -156,23 +190,25 @@ class Connection:
         if own := told.get(kind):
             own(event)
             return
-        checked = inbound.check(kind, event)
+        checked = inbound.check(kind, event, self._configuration.kind)
         session = self.session
         match kind:
             case "session.update":
                 self._configuration_update(checked.session.model_dump(exclude_unset=True))
             case "input_audio_buffer.append":
-                session.hear(inbound.pcm16(checked.audio, "audio"))
+                session.hear(self._incoming.push(inbound.unbase64(checked.audio, "audio")))
             case "input_audio_buffer.commit":
+                self._hear_rest()
                 session.commit()
             case "input_audio_buffer.clear":
+                self._incoming.flush()
                 session.clear()
                 self._tell("input_audio_buffer.cleared")
             case "conversation.item.create":
                 self._create_item(checked)
             case "conversation.item.retrieve":
                 entry = session.item(checked.item_id)
-                self._tell("conversation.item.retrieved", item=outbound.item(entry, sound=True))
+                self._tell("conversation.item.retrieved", item=outbound.item(entry, sound=self._incoming.form))
             case "conversation.item.delete":
                 session.delete(checked.item_id)
                 self._tell("conversation.item.deleted", item_id=checked.item_id)
@@ -197,57 +233,88 @@ class Connection:
         wire, settings = self._configuration.updated(update)
         self.session.update(settings)
         self._configuration.wire = wire
-        self._tell("session.updated", session=wire)
+        if self._configuration.kind == "transcription":
+            self.session.cancel()
+        if self._configuration.heard is not self._incoming.form:
+            self._hear_rest()
+            self._incoming = FromClient(self._configuration.heard)
+        self._tell("session.updated", session=self._configuration.shown)
+
+    def _hear_rest(self) -> None:
+        """What the resampler holds back belongs to what came before."""
+        with suppress(Refused):  # the buffer was full
+            self.session.hear(self._incoming.flush())
 
     def _create_item(self, checked: ConversationItemCreateEvent) -> None:
         item: Any = checked.item
-        item_id = item.id or new_id("item")
+        if item.type == "mcp_approval_response":
+            answer = Aside(item.id, item.model_dump(exclude={"id"}, exclude_none=True))
+            self.session.approve(answer, checked.previous_item_id)
+        else:
+            self.session.add(self._entry(item, "item"), checked.previous_item_id)
+
+    def _entry(self, item: Any, where: str) -> Said | Call | Result:
+        """A message, a call or a result as an entry of the history. where: its field's name, for what is wrong."""
         match item.type:
             case "function_call":
-                made = Call(item_id, item.call_id or new_id("call"), item.name, item.arguments, shown=True)
+                call_id = item.call_id or new_id("call")
+                made = Call(item.id or new_id("item"), call_id, item.name, item.arguments, shown=True)
                 made.status = "completed"
-                self.session.add(made, checked.previous_item_id)
-                return
+                return made
             case "function_call_output":
-                self.session.add(Result(item_id, item.call_id, item.output), checked.previous_item_id)
-                return
-            case "mcp_approval_response":
-                answer = item.model_dump(exclude={"id"}, exclude_none=True)
-                self.session.approve(Aside(item_id, answer), checked.previous_item_id)
-                return
-        said = Said(item_id, item.role, "")
+                return Result(item.id or new_id("item"), item.call_id, item.output)
+            case "message":
+                return self._said(item, where)
+        kinds = "Send a message, a function_call, its output, or an item_reference."
+        raise Refused("unsupported_value", f"An item of type {item.type!r} cannot stand here.", kinds, f"{where}.type")
+
+    def _said(self, item: Any, where: str) -> Said:
+        said = Said(item.id or new_id("item"), item.role, "")
         texts: list[str] = []
         for index, part in enumerate(item.content):
             if part.type == "input_image":
-                where = f"item.content.{index}.type"
-                raise Refused("unsupported_value", "Images are not supported.", "Describe it in words.", where)
+                param = f"{where}.content.{index}.type"
+                raise Refused("unsupported_value", "Images are not supported.", "Describe it in words.", param)
             texts.append(part.text or getattr(part, "transcript", None) or "")
             if part.type == "input_audio":
                 said.spoken = True
                 if part.audio and not texts[-1]:
-                    said.audio = inbound.pcm16(part.audio, f"item.content.{index}.audio").resampled(LISTEN_RATE)
+                    param = f"{where}.content.{index}.audio"
+                    sound = self._incoming.form.samples(inbound.unbase64(part.audio, param), param)
+                    said.audio = sound.resampled(LISTEN_RATE)
         said.words = " ".join(text for text in texts if text)
         if not said.words and said.audio is None:
-            raise Refused("invalid_value", "The item has no content.", "Give it text or audio.", "item.content")
-        self.session.add(said, checked.previous_item_id)
+            raise Refused("invalid_value", "The item has no content.", "Give it text or audio.", f"{where}.content")
+        return said
 
     def _create_response(self, checked: ResponseCreateEvent) -> None:
-        if checked.response is None:
-            self._metadata = None
-            self.session.respond()
-            return
-        settings = self._configuration.for_response(checked.response.model_dump(exclude_unset=True))
-        self._metadata = checked.response.metadata
-        self.session.respond(settings)
+        asked: Any = checked.response
+        known = asked.model_dump(exclude_unset=True, exclude={"input"}) if asked else {}
+        settings, form = self._configuration.for_response(known)
+        context: list[Entry] | None = None
+        if asked and asked.input is not None:
+            context = [
+                self._referred(item.id, f"response.input.{place}.id")
+                if isinstance(item, inbound.Reference)
+                else self._entry(item, f"response.input.{place}")
+                for place, item in enumerate(asked.input)
+            ]
+        tag = _Asked(asked.metadata if asked else None, form, bool(asked and asked.conversation == "none"))
+        self.session.respond(settings, tag, context=context, aside=tag.aside)
+
+    def _referred(self, item_id: str, param: str) -> Entry:
+        entry = self.session.history.find(item_id)
+        if entry is None:
+            raise Refused("item_not_found", f"There is no item {item_id} in this conversation.", param=param)
+        return entry
 
     def _cancel(self, response_id: str | None) -> None:
-        reply = self.session.reply
-        if (response_id and reply and reply.reply_id != response_id) or not self.session.cancel():
+        if not self.session.cancel(reply_id=response_id):
             raise Refused("response_cancel_not_active", "Cancellation failed: no active response found.")
 
     def _playback(self, event: dict[str, Any]) -> None:
         item_id, played = event.get("item_id"), event.get("played_ms")
-        if not isinstance(item_id, str) or not isinstance(played, int | float):
+        if not isinstance(item_id, str) or not isinstance(played, int | float) or not math.isfinite(played):
             raise Refused("invalid_type", "chinwag.playback has an item_id and a number of played_ms.")
         self.session.played(item_id, int(played))
 
@@ -322,11 +389,11 @@ class Connection:
                 kind = "conversation.item.input_audio_transcription.failed"
                 self._tell(kind, item_id=event.item_id, content_index=0, error=error)
             case events.ReplyStarted():
-                reply = self.session.last_reply
+                reply = self.session.given(event.reply_id)
                 if reply is not None:
-                    told = self._responses[event.reply_id] = _Response(reply, self._metadata)
-                    self._metadata = None
-                    response = outbound.response(reply, self._conversation, [], None, told.metadata)
+                    asked = reply.request.tag or _Asked(None, self._configuration.spoken)
+                    self._responses[event.reply_id] = _Response(reply, asked, ToClient(asked.form))
+                    response = outbound.response(reply, self._place(asked), [], None, asked.metadata, asked.form)
                     self._tell("response.created", response=response)
             case events.ReplyText():
                 self._reply_text(event)
@@ -363,19 +430,26 @@ class Connection:
         item = outbound.item(reply, status="in_progress", empty=True)
         where = {"response_id": reply.reply_id, "output_index": told.index(reply.item_id)}
         self._tell("response.output_item.added", **where, item=item)
-        previous = self.session.history.before(reply.item_id)
-        self._tell("conversation.item.added", item=item, previous_item_id=previous)
+        if not told.asked.aside:
+            previous = self.session.history.before(reply.item_id)
+            self._tell("conversation.item.added", item=item, previous_item_id=previous)
         part = {"type": "audio", "transcript": ""} if reply.request.audio else {"type": "text", "text": ""}
         self._part("response.content_part.added", reply, part=part)
 
     def _reply_audio(self, event: events.ReplyAudio) -> None:
-        reply = self._responses[event.reply_id].reply
+        told = self._responses[event.reply_id]
         if self.loudspeaker:
-            self.loudspeaker.play(reply, event.audio)
-        elif self._binary:
-            self._send(event.audio.to_pcm16())
+            self.loudspeaker.play(told.reply, event.audio)
         else:
-            self._part("response.output_audio.delta", reply, delta=outbound.encode(event.audio))
+            self._reply_sound(told, told.sound.push(event.audio))
+
+    def _reply_sound(self, told: _Response, data: bytes) -> None:
+        if not data:
+            return
+        if self._binary:
+            self._send(data)
+        else:
+            self._part("response.output_audio.delta", told.reply, delta=outbound.encode(data))
 
     def _reply_ended(self, event: events.ReplyEnded) -> None:
         told = self._responses[event.reply_id]
@@ -386,6 +460,8 @@ class Connection:
             self._send(outbound.fault("response_failed", event.error))
         if told.begun:
             if reply.request.audio:
+                if event.status != "cancelled":
+                    self._reply_sound(told, told.sound.flush())
                 self._part("response.output_audio.done", reply)
                 self._part("response.output_audio_transcript.done", reply, transcript=text)
                 self._part("response.content_part.done", reply, part={"type": "audio", "transcript": text})
@@ -393,8 +469,9 @@ class Connection:
                 self._part("response.output_text.done", reply, text=text)
                 self._part("response.content_part.done", reply, part={"type": "text", "text": text})
             item = outbound.item(reply, status="completed" if event.status == "completed" else "incomplete")
-            previous = self.session.history.before(reply.item_id)
-            self._tell("conversation.item.done", item=item, previous_item_id=previous)
+            if not told.asked.aside:
+                previous = self.session.history.before(reply.item_id)
+                self._tell("conversation.item.done", item=item, previous_item_id=previous)
             where = {"response_id": event.reply_id, "output_index": told.index(reply.item_id)}
             self._tell("response.output_item.done", **where, item=item)
             items[reply.item_id] = item
@@ -404,11 +481,14 @@ class Connection:
         if event.error:
             details["error"] = {"type": "server_error", "code": "response_failed", "message": event.error}
         output = [items[item_id] for item_id in told.order if item_id in items]
-        done = outbound.response(reply, self._conversation, output, details, told.metadata)
+        done = outbound.response(reply, self._place(told.asked), output, details, told.asked.metadata, told.asked.form)
         del self._responses[event.reply_id]
         self._tell("response.done", response=done)
         if self.loudspeaker:
             self.loudspeaker.ended(event.reply_id)
+
+    def _place(self, asked: _Asked) -> str | None:
+        return None if asked.aside else self._conversation
 
     def _part(self, kind: str, reply: Reply, **fields: Any) -> None:
         """An event about a response's one content part."""

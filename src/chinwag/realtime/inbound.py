@@ -6,6 +6,7 @@ import base64
 import binascii
 import difflib
 import json
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from openai.types.realtime import (
@@ -16,11 +17,11 @@ from openai.types.realtime import (
     RealtimeConversationItemUserMessage,
     RealtimeMcpApprovalResponse,
     RealtimeSessionCreateRequest,
+    RealtimeTranscriptionSessionCreateRequest,
 )
 from openai.types.realtime.realtime_client_event import RealtimeClientEvent
 from pydantic import BaseModel, ValidationError
 
-from chinwag.audio import Audio
 from chinwag.errors import Refused
 from chinwag.ids import new_id
 
@@ -33,6 +34,11 @@ MESSAGES: dict[str, type[BaseModel]] = {
     "user": RealtimeConversationItemUserMessage,
     "assistant": RealtimeConversationItemAssistantMessage,
     "system": RealtimeConversationItemSystemMessage,
+}
+
+SESSIONS: dict[str, type[BaseModel]] = {
+    "realtime": RealtimeSessionCreateRequest,
+    "transcription": RealtimeTranscriptionSessionCreateRequest,
 }
 
 
@@ -50,6 +56,12 @@ def parse(data: str) -> tuple[str, dict[str, Any]]:
         event = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise Refused("invalid_json", f"The message is not valid JSON: {error}.", "Send one JSON object.") from None
+    if "\\u" in data:
+        try:
+            json.dumps(event, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            fix = "Send whole characters."
+            raise Refused("invalid_json", "The message has half of a surrogate pair.", fix) from None
     if not isinstance(event, dict):
         raise Refused("invalid_json", f"The message is a JSON {type(event).__name__}, not an object.")
     kind = event.get("type")
@@ -60,40 +72,75 @@ def parse(data: str) -> tuple[str, dict[str, Any]]:
     return kind, event
 
 
-def check(kind: str, event: dict[str, Any]) -> Any:
-    """The event as an `openai.types.realtime` object. Raises Refused naming the field that is wrong."""
+def check(kind: str, event: dict[str, Any], session_type: str = "realtime") -> Any:
+    """The event as an `openai.types.realtime` object. Raises Refused naming the field that is wrong.
+
+    session_type: what a session.update is for that does not say so. The `input` of a response.create is a list of
+    messages and of `Reference`s.
+    """
     model = CLIENT_EVENTS.get(kind)
     if model is None:
         near = difflib.get_close_matches(kind, CLIENT_EVENTS, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Supported are: {', '.join(sorted(CLIENT_EVENTS))}."
         raise Refused("invalid_value", f"Unknown event type {kind[:100]!r}.", hint, param="type")
-    if kind == "session.update":
-        session = event.get("session")
-        if isinstance(session, dict):
-            event = {**event, "session": {"type": "realtime", **session}}
-            validated(RealtimeSessionCreateRequest, event["session"], "session")
-    if kind == "conversation.item.create" and isinstance(event.get("item"), dict):
-        item = message(event["item"])  # first, as the union of all items would name its fault less clearly
-        checked = validated(model, {**event, "item": {"type": "message", **event["item"], "id": item.id}})
-        checked.item = item
-        return checked
+    # what is in a union is checked first by its own type, as the union would name its fault less clearly
+    match kind, event:
+        case "session.update", {"session": dict(session)}:
+            session = {**session, "type": session.get("type") or session_type}
+            if (of := SESSIONS.get(str(session["type"]))) is None:
+                known = f"There are: {', '.join(SESSIONS)}."
+                raise Refused("invalid_value", "Unknown type of session.", known, "session.type")
+            checked = validated(of, session, "session")
+            return _with(validated(model, {**event, "session": session}), session=checked)
+        case "conversation.item.create", {"item": dict(item)}:
+            checked = message(item)
+            whole = {"type": "message", **item, "id": checked.id}
+            return _with(validated(model, {**event, "item": whole}), item=checked)
+        case "response.create", {"response": {"input": list(items), **rest}}:
+            given = [_input(item, f"response.input.{place}") for place, item in enumerate(items)]
+            checked = validated(model, {**event, "response": rest})
+            checked.response.input = given
+            return checked
     return validated(model, event)
 
 
-def message(item: dict[str, Any]) -> Any:
+def _with(checked: Any, **fields: Any) -> Any:
+    for name, value in fields.items():
+        setattr(checked, name, value)
+    return checked
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Stands for an item of the conversation."""
+
+    id: str
+
+
+def _input(item: Any, where: str) -> Any:
+    if not isinstance(item, dict):
+        raise Refused("invalid_type", f"'{where}' must be an item.", "Send a message or an item_reference.", where)
+    if item.get("type") != "item_reference":
+        return message(item, where)
+    if not isinstance(item.get("id"), str):
+        raise Refused("missing_required_parameter", "A reference needs the id of an item.", param=f"{where}.id")
+    return Reference(item["id"])
+
+
+def message(item: dict[str, Any], where: str = "item") -> Any:
     """A conversation item of a kind this server takes. Raises Refused for another."""
     kind = item.get("type", "message")
     if isinstance(kind, str) and kind in TOOL_ITEMS:
         # an id is the server's to give, though the type of an approval's answer asks for one
-        return validated(TOOL_ITEMS[kind], {**item, "id": item.get("id") or new_id("item")}, "item")
+        return validated(TOOL_ITEMS[kind], {**item, "id": item.get("id") or new_id("item")}, where)
     if kind != "message":
         kinds = f"Items of these types are taken: message, {', '.join(TOOL_ITEMS)}."
-        raise Refused("unsupported_value", f"Items of type {kind!r} are not supported.", kinds, "item.type")
+        raise Refused("unsupported_value", f"Items of type {kind!r} are not supported.", kinds, f"{where}.type")
     model = MESSAGES.get(str(item.get("role")))
     if model is None:
         known = ", ".join(MESSAGES)
-        raise Refused("invalid_value", f"Unknown role {item.get('role')!r}.", f"There are: {known}.", "item.role")
-    return validated(model, item, "item")
+        raise Refused("invalid_value", f"Unknown role {item.get('role')!r}.", f"There are: {known}.", f"{where}.role")
+    return validated(model, {"type": "message", **item}, where)
 
 
 def validated(model: type[BaseModel], value: Any, path: str = "") -> Any:
@@ -114,22 +161,10 @@ def _is_field(part: str) -> bool:
     return part.isidentifier() and part == part.lower() and part not in {"int", "str", "float", "bool", "nullable"}
 
 
-def pcm16(encoded: str, param: str) -> Audio:
-    """Decode base64 PCM16 at 24 kHz. Raises Refused for what is not base64, or has half a sample."""
+def unbase64(encoded: str, param: str) -> bytes:
+    """Decode base64. Raises Refused for what is not."""
     try:
-        data = base64.b64decode(encoded, validate=True)
+        return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        raise Refused(
-            "invalid_value", f"'{param}' is not valid base64.", "Encode the PCM16 bytes as base64.", param
-        ) from None
-    return samples(data, param)
-
-
-def samples(data: bytes, param: str) -> Audio:
-    """PCM16 at 24 kHz. Raises Refused where the number of bytes is odd."""
-    try:
-        return Audio.from_pcm16(data)
-    except ValueError as error:
-        raise Refused(
-            "invalid_value", f"'{param}' was not taken: {error}.", "Send whole 16-bit samples.", param
-        ) from None
+        fix = "Encode the bytes of the sound as base64."
+        raise Refused("invalid_value", f"'{param}' is not valid base64.", fix, param) from None

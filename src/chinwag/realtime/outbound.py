@@ -6,8 +6,8 @@ import base64
 from typing import Any
 
 from chinwag import events
-from chinwag.audio import WIRE_RATE, Audio
 from chinwag.ids import new_id
+from chinwag.realtime.sound import Format
 from chinwag.reply import Reply
 from chinwag.respond.calls import Aside, Call, Result
 from chinwag.respond.history import Entry, Said
@@ -63,8 +63,10 @@ def own(told: events.Event) -> dict[str, Any] | None:
     return None
 
 
-def item(entry: Entry, *, status: str = "completed", empty: bool = False, sound: bool = False) -> dict[str, Any]:
-    """An item. empty: without content, as a reply's begins; sound: with its audio, as a retrieval gives it."""
+def item(
+    entry: Entry, *, status: str = "completed", empty: bool = False, sound: Format | None = None
+) -> dict[str, Any]:
+    """An item. empty: without content, as a reply's begins; sound: with its audio, in the form a retrieval gives it."""
     if isinstance(entry, Call | Result | Aside):
         return _tool_item(entry)
     content: list[dict[str, Any]] = [] if empty else [_content(entry, sound)]
@@ -109,7 +111,7 @@ def approval_request(call: Call) -> dict[str, Any]:
     return {"id": call.asked_by, "type": "mcp_approval_request", **asks}
 
 
-def _content(entry: Entry, sound: bool) -> dict[str, Any]:
+def _content(entry: Entry, sound: Format | None) -> dict[str, Any]:
     if isinstance(entry, Reply):
         if entry.request.audio:
             return {"type": "output_audio", "transcript": entry.words if sound else entry.text}
@@ -117,24 +119,25 @@ def _content(entry: Entry, sound: bool) -> dict[str, Any]:
     if isinstance(entry, Said) and entry.spoken:
         part: dict[str, Any] = {"type": "input_audio", "transcript": entry.words or None}
         if sound and entry.audio is not None:
-            part["audio"] = encode(entry.audio.resampled(WIRE_RATE))
+            part["audio"] = encode(sound.encode(entry.audio))
         return part
     return {"type": "output_text" if entry.role == "assistant" else "input_text", "text": entry.words}
 
 
-def encode(audio: Audio) -> str:
-    """Base64 PCM16."""
-    return base64.b64encode(audio.to_pcm16()).decode()
+def encode(data: bytes) -> str:
+    """Base64."""
+    return base64.b64encode(data).decode()
 
 
 def response(
     reply: Reply,
-    conversation: str,
+    conversation: str | None,
     output: list[dict[str, Any]],
     details: dict[str, Any] | None,
     metadata: Any,
+    form: Format,
 ) -> dict[str, Any]:
-    """A response. details: of how it ended, None while it is under way."""
+    """A response. conversation: None where it stands in none. details: of how it ended, None while it is under way."""
     usage = reply.usage
     done = details is not None
     return {
@@ -148,7 +151,7 @@ def response(
         "max_output_tokens": reply.request.max_tokens or "inf",
         "audio": {
             "output": {
-                "format": {"type": "audio/pcm", "rate": WIRE_RATE},
+                "format": dict(form.wire),
                 "voice": reply.request.style.voice or "",
             }
         },

@@ -66,10 +66,12 @@ BYTES_PER_TOKEN = 3
 class History:
     """Entries in the order of the conversation. A reply stands in it from its start and speaks for itself.
 
-    tokens: about how many a prompt may have. What is older is kept, but no longer asked about.
+    tokens: about how many a prompt may have. What is older is kept, but no longer asked about. kept: the share of
+    them that is left when something has to go.
     """
 
-    def __init__(self, tokens: int = 4096) -> None:
+    def __init__(self, tokens: int = 4096, kept: float = 0.5) -> None:
+        self.kept = kept
         self._entries: list[Entry] = []
         self._budget = tokens * BYTES_PER_TOKEN
         self._forgotten: set[str] = set()
@@ -149,8 +151,8 @@ class History:
     def _remembered(self, besides: int, until: str | None, more: bool) -> list[Turn]:
         """The entries that fit.
 
-        Forgetting goes down to half the budget at once, as each change of the beginning costs the model's cache. The
-        last question, and what was found out for it, are kept where nothing (`more`) is said behind them.
+        Forgetting goes down to a share of the budget at once, as each change of the beginning costs the model's cache.
+        The last question, and what was found out for it, are kept where nothing (`more`) is said behind them.
         """
         entries = itertools.takewhile(lambda entry: entry.item_id != until, self._entries)
         turns = [
@@ -163,7 +165,7 @@ class History:
         kept = 0 if more or not asked else len(turns) - asked[-1]
         size = besides + sum(turn.size for _, turn in turns)
         if size > self._budget:
-            while len(turns) > kept and size > self._budget // 2:
+            while len(turns) > kept and size > self._budget * self.kept:
                 item_id, turn = turns.pop(0)
                 self._forgotten.add(item_id)
                 size -= turn.size

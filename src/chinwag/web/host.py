@@ -141,8 +141,14 @@ class Host:
                 timeout_s=config.tools.timeout_s,
             ),
         )
-        allowed = tuple(config.tools.client_mcp)
-        return Defaults(settings, engines.llm.model, engines.stt.name, engines.tts.voices, allowed)
+        return Defaults(
+            settings,
+            engines.llm.model,
+            engines.stt.name,
+            engines.tts.voices,
+            client_mcp=tuple(config.tools.client_mcp),
+            longest_s=config.server.max_session_minutes * 60,
+        )
 
     def status(self) -> dict[str, Any]:
         """Everything the page shows while it waits, in the shape of docs/architecture.md."""

@@ -19,6 +19,10 @@ BINARY = "chinwag.pcm"
 
 TRY_AGAIN = 1013
 TOO_SLOW = 1008
+DONE = 1000
+
+LAST_WORDS_S = 5.0
+"""What is still to be sent when a session has expired has so long to go out."""
 
 LONGEST_QUEUE = 4000
 """Messages that wait for a client: minutes of sound. One that takes none of them is gone."""
@@ -69,7 +73,7 @@ class _Client:
     def __init__(self, websocket: WebSocket, host: Host, *, binary: bool) -> None:
         assert host.engines is not None
         self._websocket = websocket
-        self._outbox: asyncio.Queue[Outgoing] = asyncio.Queue()
+        self._outbox: asyncio.Queue[Outgoing | None] = asyncio.Queue()
         self._stuck = asyncio.Event()
         self._connection = Connection(
             host.engines,
@@ -79,15 +83,18 @@ class _Client:
             binary=binary,
             longest_message=host.config.server.max_message_bytes,
             opening=opening(websocket),
+            kind="transcription" if websocket.query_params.get("intent") == "transcription" else "realtime",
         )
 
     async def run(self) -> None:
         """Until the client goes, or takes nothing any more."""
-        tasks = [
-            asyncio.create_task(work) for work in (self._connection.run(), self._read(), self._write(), self._watch())
-        ]
+        works = (self._connection.run(), self._write(), self._read(), self._watch())
+        holding, writing, *_ = tasks = [asyncio.create_task(work) for work in works]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if expired := holding in done and not holding.exception():
+                self._outbox.put_nowait(None)
+                await asyncio.wait({writing}, timeout=LAST_WORDS_S)
         finally:
             for task in tasks:
                 task.cancel()
@@ -97,7 +104,8 @@ class _Client:
                 log.error("a conversation broke off", exc_info=error)
         if self._websocket.application_state is WebSocketState.CONNECTED:
             try:
-                await self._websocket.close(TOO_SLOW if self._stuck.is_set() else 1011)
+                code = TOO_SLOW if self._stuck.is_set() else DONE if expired else 1011
+                await self._websocket.close(code)
             except (WebSocketDisconnect, RuntimeError):
                 return
 
@@ -122,8 +130,7 @@ class _Client:
 
     async def _write(self) -> None:
         try:
-            while True:
-                message = await self._outbox.get()
+            while (message := await self._outbox.get()) is not None:
                 if isinstance(message, bytes):
                     await self._websocket.send_bytes(message)
                 else:

@@ -1,0 +1,67 @@
+"""`turn_detection` of the wire, and the settings it stands for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal, cast
+
+from chinwag.listen.endpoint import Endpointer
+from chinwag.session import Refused, Settings
+
+SERVER_VAD = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500, "idle_timeout_ms": None}
+"""OpenAI's defaults for `server_vad`."""
+
+SHORTEST_IDLE_MS, LONGEST_IDLE_MS = 5_000, 30_000
+"""OpenAI's limits for `idle_timeout_ms`."""
+
+WHERE = "session.audio.input.turn_detection"
+
+
+def in_full(detection: dict[str, Any] | None, before: Settings) -> dict[str, Any] | None:
+    """What a client asked for, with the defaults it left out. None: the client finds the turns (push to talk)."""
+    if detection is None:
+        return None
+    usual = SERVER_VAD if detection["type"] == "server_vad" else {"eagerness": "auto"}
+    answering = {"create_response": True, "interrupt_response": before.interruption != "off"}
+    return {**usual, **answering, **{key: value for key, value in detection.items() if value is not None}}
+
+
+def applied(detection: dict[str, Any] | None, before: Settings) -> Settings:
+    """The settings for a turn detection in full. Raises Refused for what is out of its limits."""
+    if detection is None:
+        return replace(before, hearing=replace(before.hearing, automatic=False))
+    allowed = before.interruption if before.interruption != "off" else "words"
+    answering = replace(
+        before,
+        create_response=detection["create_response"],
+        interruption=allowed if detection["interrupt_response"] else "off",
+        idle_s=_idle_s(detection.get("idle_timeout_ms")) or before.idle_s,
+    )
+    if detection["type"] == "server_vad":
+        for key, lowest, highest in (
+            ("threshold", 0, 1),
+            ("prefix_padding_ms", 0, 10_000),
+            ("silence_duration_ms", 0, 10_000),
+        ):
+            if not lowest <= detection[key] <= highest:
+                raise Refused("invalid_value", f"{key} must be between {lowest} and {highest}.", param=f"{WHERE}.{key}")
+        hearing = replace(
+            before.hearing,
+            automatic=True,
+            threshold=max(0.05, detection["threshold"]),
+            padding_s=detection["prefix_padding_ms"] / 1000,
+            endpointer=Endpointer(fixed_s=detection["silence_duration_ms"] / 1000),
+        )
+    else:
+        eagerness = cast(Literal["low", "medium", "high", "auto"], detection["eagerness"])
+        hearing = replace(before.hearing, automatic=True, endpointer=Endpointer(eagerness))
+    return replace(answering, hearing=hearing)
+
+
+def _idle_s(timeout_ms: int | None) -> float | None:
+    if timeout_ms is None:
+        return None
+    if not SHORTEST_IDLE_MS <= timeout_ms <= LONGEST_IDLE_MS:
+        message = f"idle_timeout_ms must be between {SHORTEST_IDLE_MS} and {LONGEST_IDLE_MS}."
+        raise Refused("invalid_value", message, param=f"{WHERE}.idle_timeout_ms")
+    return timeout_ms / 1000
