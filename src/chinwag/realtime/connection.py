@@ -77,16 +77,17 @@ class Connection:
         begins = only_hears(settings) if kind == "transcription" else settings
         self.session = Session(engines, begins, self._told)
         self._configuration = Configuration(self.session.id, defaults, kind)
-        self._longest_s = defaults.longest_s
+        self._longest_s, self._over_at = defaults.longest_s, math.inf
         self._conversation = new_id("conv")
         self._responses: dict[str, _Response] = {}
         self._incoming = FromClient(self._configuration.heard)
 
     async def run(self) -> None:
         """Greet, then hold the conversation until cancelled, or until it has lasted as long as one may."""
+        self._over_at = asyncio.get_running_loop().time() + self._longest_s
         self._tell("session.created", session=self._configuration.shown)
         try:
-            async with asyncio.timeout(self._longest_s) as longest:
+            async with asyncio.timeout_at(self._over_at) as longest:
                 await self.session.run()
         except TimeoutError:
             if not longest.expired():
@@ -99,10 +100,13 @@ class Connection:
 
     def receive_bytes(self, data: bytes) -> None:
         """A binary frame: sound, as input_audio_buffer.append carries it. Whatever is wrong with it is told."""
-        self._guard(None, len(data), lambda: self.session.hear(self._incoming.push(data)))
+        if not self._over:
+            self._guard(None, len(data), lambda: self.session.hear(self._incoming.push(data)))
 
     def receive_text(self, data: str) -> None:
         """A client event. Whatever is wrong with it is told in an `error` event, and the connection lives on."""
+        if self._over:
+            return
         try:
             self._check_size(len(data))
             kind, event = inbound.parse(data)
@@ -112,6 +116,11 @@ class Connection:
         event_id = event.get("event_id")
         event_id = event_id if isinstance(event_id, str) else None
         self._guard(event_id, 0, lambda: self._obey(kind, event))
+
+    @property
+    def _over(self) -> bool:
+        """It has expired: what comes while the last words go out would begin a reply that nobody ends."""
+        return asyncio.get_running_loop().time() >= self._over_at
 
     def _guard(self, event_id: str | None, size: int, act: Callable[[], None]) -> None:
         try:
