@@ -231,6 +231,17 @@ async def test_a_session_ends_after_its_longest_time() -> None:
     assert "30 minutes" in told[-1]["error"]["message"]
 
 
+async def test_what_comes_after_the_end_begins_nothing() -> None:
+    told: list[Any] = []
+    connection = Connection(Fakes().engines(), Defaults(Settings(), longest_s=5.0), told.append, longest_message=10**6)
+    await connection.run()
+    connection.receive_text('{"type": "response.create"}')
+    connection.receive_bytes(b"\0" * 960)
+    await asyncio.sleep(1.0)
+    assert told[-1]["error"]["code"] == "session_expired"
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_an_engine_that_takes_too_long_is_no_expiry() -> None:
     """A TimeoutError from within is not told as the session's end."""
     connection = Connection(Fakes().engines(), Defaults(Settings()), lambda _: None, longest_message=1000)
