@@ -370,7 +370,12 @@ async def test_there_are_only_so_many_beside() -> None:
         ({"input": [{"type": "item_reference"}]}, "response.input.0.id"),
         ({"input": [{"type": "item_reference", "id": "none_such"}]}, "response.input.0.id"),
         ({"input": [user("Fine."), {"type": "message", "role": "nobody", "content": []}]}, "response.input.1.role"),
-        ({"input": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, "response.input.0.type"),
+        ({"input": [{"type": "mcp_call", "name": "f", "arguments": "{}"}]}, "response.input.0.type"),
+        (
+            {"input": [{"type": "mcp_approval_response", "approval_request_id": "a", "approve": True}]},
+            "response.input.0.type",
+        ),
+        ({"conversation": "none", "tools": [{"type": "function", "name": "f"}]}, "response.tools"),
         ({"prompt": {"id": "p"}}, "response.prompt"),
     ],
 )
