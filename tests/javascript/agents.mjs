@@ -1,10 +1,11 @@
 // RealtimeSession of `@openai/agents`, over WebSocket.
 
+import { tool } from '@openai/agents';
 import { RealtimeAgent, RealtimeSession } from '@openai/agents/realtime';
 import { Microphone, Record, main } from './caller.mjs';
 
-async function connect(url, config = {}) {
-  const agent = new RealtimeAgent({ name: 'assistant', instructions: 'Answer briefly.' });
+async function connect(url, config = {}, tools = []) {
+  const agent = new RealtimeAgent({ name: 'assistant', instructions: 'Answer briefly.', tools });
   const session = new RealtimeSession(agent, { transport: 'websocket', model: 'chinwag', config });
   const record = new Record();
   session.transport.on('*', (event) => record.take(event));
@@ -53,6 +54,27 @@ await main({
       said: record.said(answered.response),
       errors: record.all('error'),
     };
+  },
+
+  async tool(url) {
+    let asked = null;
+    const weather = tool({
+      name: 'get_weather',
+      description: 'The weather in a city.',
+      strict: true,
+      parameters: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'], additionalProperties: false },
+      execute: async (given) => {
+        asked = given;
+        session.transport.sendEvent({ type: 'session.update', session: { type: 'realtime', tool_choice: 'none' } });
+        return JSON.stringify({ temperature: 21, sky: 'sunny' });
+      },
+    });
+    const { session, record } = await connect(url, { outputModalities: ['text'], toolChoice: 'required' }, [weather]);
+    session.sendMessage('What is the weather in Paris?');
+    const spoke = (event) => event.response.output.some((item) => item.type === 'message');
+    const { response } = await record.until('response.done', 1, spoke);
+    session.close();
+    return { asked, said: record.said(response), errors: record.all('error') };
   },
 
   async push(url, sound) {

@@ -68,6 +68,23 @@ await main({
     };
   },
 
+  async tool(url) {
+    const { realtime, record, send } = await connect(url);
+    const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
+    const tool = { type: 'function', name: 'get_weather', description: 'The weather in a city.', parameters };
+    send({ type: 'session.update', session: { type: 'realtime', output_modalities: ['text'], tools: [tool] } });
+    send({ type: 'conversation.item.create', item: item('What is the weather in Paris?') });
+    send({ type: 'response.create', response: { tool_choice: { type: 'function', name: 'get_weather' } } });
+    const { response } = await record.until('response.done');
+    const [call] = response.output;
+    const output = JSON.stringify({ temperature: 21, sky: 'sunny' });
+    send({ type: 'conversation.item.create', item: { type: 'function_call_output', call_id: call.call_id, output } });
+    send({ type: 'response.create', response: { tool_choice: 'none' } });
+    const answer = await record.until('response.done', 2);
+    realtime.close();
+    return { asked: JSON.parse(call.arguments), said: record.said(answer.response), errors: record.all('error') };
+  },
+
   async push(url, sound) {
     const { realtime, record, send } = await connect(url);
     send({ type: 'session.update', session: { type: 'realtime', audio: { input: { turn_detection: null } } } });

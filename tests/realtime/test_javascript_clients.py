@@ -99,6 +99,14 @@ def test_a_spoken_turn_is_interrupted_and_what_was_heard_is_kept(play: Play, cli
 
 
 @pytest.mark.parametrize("client", ["openai", "agents"])
+def test_a_function_is_called_and_its_result_is_told(play: Play, client: str) -> None:
+    told = play(client, "tool")
+    assert told["asked"] == {"city": "Paris"}
+    assert {"21", "sunny"} & set(words(told["said"])), told["said"]
+    assert not told["errors"]
+
+
+@pytest.mark.parametrize("client", ["openai", "agents"])
 def test_push_to_talk(play: Play, client: str) -> None:
     told = play(client, "push")
     assert "paris" in words(told["said"])
