@@ -385,6 +385,8 @@ class Session:
 
     def judged(self, judgement: Judgement) -> None:
         """What is thought of a silence."""
+        if not self._speech_id:  # the client has cleared or committed it, and the listener comes to that next
+            return
         known = (judgement.silence_s, judgement.finished, judgement.wait_s, judgement.looks)
         self._emit(SilenceJudged(self._speech_id, _ms(judgement.speech_end), *known))
 

@@ -20,7 +20,7 @@ from chinwag.audio import Audio
 from chinwag.caller.call import CallError, call
 from chinwag.web.api.encode import Encoder
 
-pytestmark = pytest.mark.realtime
+pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]  # starting a server counts
 
 KEY = "a-key-for-this-test"
 SENTENCE = "The train to the city leaves at seven in the morning."

@@ -17,7 +17,7 @@ from chinwag.audio import WIRE_RATE, Audio, join
 from chinwag.bench.metrics import words
 from chinwag.realtime.sound import FORMATS
 
-pytestmark = pytest.mark.realtime
+pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]  # starting a server counts
 
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 FRANCE = "What is the capital of France?"

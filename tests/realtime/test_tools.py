@@ -15,7 +15,7 @@ from speech import speech
 
 from chinwag.bench.metrics import words
 
-pytestmark = pytest.mark.realtime
+pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]  # starting a server counts
 
 TOKEN = "let me in"
 WEATHER: dict[str, Any] = {

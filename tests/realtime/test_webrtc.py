@@ -22,7 +22,7 @@ from chinwag.caller.webrtc import Peer
 from chinwag.rtc.opus import FRAME
 from chinwag.rtc.tracks import OutgoingTrack, opus_only
 
-pytestmark = pytest.mark.realtime
+pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]  # starting a server counts
 
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 STORY = "Please tell me a long story about the sea and an old ship."

@@ -22,7 +22,7 @@ from chinwag.audio import WIRE_RATE, Audio, silence
 from chinwag.engines.fake import Fakes, loud
 from chinwag.realtime.inbound import CLIENT_EVENTS
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.timeout(300)]  # on a slow machine
 
 MESSAGES = 10_000
 EXAMPLES, LENGTH = 115, 100

@@ -45,7 +45,7 @@ from chinwag.reply import Reply
 from chinwag.respond.history import Said
 from chinwag.session import Refused, Settings
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.timeout(300)]  # on a slow machine
 
 How = Literal["works", "fails", "hangs", "slow"]
 BROKEN = EngineError("It broke.", "Mend it.")
