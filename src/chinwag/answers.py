@@ -318,14 +318,15 @@ class Answers:
 
 def _same(draft: Request, fresh: Request) -> bool:
     """The same history, and the same words behind it: a comma that was heard differently is no other question."""
-    if replace(draft, messages=()) != replace(fresh, messages=()) or len(draft.messages) != len(fresh.messages):
-        return False
-    if draft.messages[:-1] != fresh.messages[:-1]:
-        return False
-    one, other = (request.messages[-1] if request.messages else None for request in (draft, fresh))
-    if one is None or other is None:
-        return one is other
-    return one["role"] == other["role"] and word_key(one["content"]) == word_key(other["content"])
+    return _keyed(draft) == _keyed(fresh)
+
+
+def _keyed(request: Request) -> Request:
+    """The request with the bare words of its last message."""
+    messages = list(request.messages)
+    if messages:
+        messages[-1] = {**messages[-1], "content": word_key(messages[-1]["content"])}
+    return replace(request, messages=messages)
 
 
 def _traced(item_id: str, turn: Turn, reply: Reply) -> TurnTraced:

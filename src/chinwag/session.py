@@ -48,8 +48,6 @@ from chinwag.tools.offer import Offer
 from chinwag.toolwork import Toolwork
 from chinwag.wording import Wording
 
-__all__ = ["Refused", "Session", "Settings"]
-
 SILENT_ACTS = ("stop", "wait")
 """What is obeyed without a word."""
 
@@ -369,10 +367,11 @@ class Session:
 
     def words_so_far(self, speech: Speech) -> None:
         """Live words; they are read into the model's cache as they come."""
-        self._floor.heard(speech, self.settings.interruption, echoes=self._listener.echo.lag is not None)
+        self.speech_goes_on(speech)
         if speech.text and self._speech_id and not self._floor.doubtful:
             self._emit(PartialTranscript(self._speech_id, speech.text))
-            self._read(speech.text)
+            if not self.reply:
+                self._answers.read(speech.text, self._manner())
 
     def likely_end(self, text: str) -> None:
         """They may have finished: begin the answer behind a shut gate."""
@@ -434,10 +433,6 @@ class Session:
         previous = self.history.add(said)
         self._emit(InputCommitted(said.item_id, previous))
         self._emit(ItemAdded(said.item_id, previous))
-
-    def _read(self, text: str) -> None:
-        if not self.reply:
-            self._answers.read(text, self._manner())
 
     # --- who has the floor -----------------------------------------------------------------------------------
 

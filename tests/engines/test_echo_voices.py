@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from engines.contract import loaded, speech
+from loudspeaker_and_room import loudspeaker_and_room
 
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, Samples, join
 from chinwag.engines.tts.kokoro import KokoroVoice
@@ -32,19 +33,6 @@ AT_S = 5.0
 def level(pcm: Samples, dbfs: float) -> Samples:
     loud = pcm[np.abs(pcm) > 0.01 * np.abs(pcm).max()]
     return np.asarray(pcm * (10 ** (dbfs / 20) / np.sqrt(np.mean(loud**2))), np.float32)
-
-
-def reverberant(pcm: Samples) -> Samples:
-    """A room of 0.35 s, 4 dB below the direct sound, and a small loudspeaker."""
-    random, length = np.random.default_rng(3), LISTEN_RATE // 2
-    decay = random.normal(0, 1, length) * 10 ** (-3 * np.arange(length) / LISTEN_RATE / 0.35)
-    response = decay * 10 ** (-4 / 20) / np.sqrt(np.sum(decay**2))
-    response[0] = 1.0
-    size = 1 << (len(pcm) + length).bit_length()
-    places = np.fft.rfftfreq(size, 1 / LISTEN_RATE)
-    shape = (places / 300) ** 2 / np.sqrt(1 + (places / 300) ** 4) / np.sqrt(1 + (places / 5000) ** 6)
-    heard = np.fft.irfft(np.fft.rfft(pcm, size) * np.fft.rfft(response, size) * shape)[: len(pcm)]
-    return np.asarray(heard, np.float32)
 
 
 async def kokoro() -> Samples:
@@ -85,7 +73,7 @@ async def test_the_reply_from_the_loudspeaker_is_no_speech_and_a_person_over_it_
     async with loaded(SileroVad) as vad:
         said = level(speech(REPLY).pcm, LEVEL_DBFS)
         wire = Audio(said, LISTEN_RATE).resampled(WIRE_RATE).pcm
-        echo = level(reverberant(said) if room else said, LEVEL_DBFS - 12)
+        echo = level(loudspeaker_and_room(said) if room else said, LEVEL_DBFS - 12)
         mic = np.random.default_rng(0).normal(0, 0.001, len(said) + 2 * LISTEN_RATE).astype(np.float32)
         mic[round(1.08 * LISTEN_RATE) :][: len(echo)] += echo
         alone = mic.copy()

@@ -13,10 +13,11 @@ import pytest
 
 from chinwag.audio import WIRE_RATE, Audio, Samples, silence
 from chinwag.engines.fake import FakeChat, Fakes, loud
+from chinwag.errors import Refused
 from chinwag.realtime.configuration import Defaults
 from chinwag.realtime.connection import Connection
 from chinwag.realtime.loudspeaker import FRAME, JITTER_BUFFER_S, LEAD_S, Loudspeaker
-from chinwag.session import Refused, Settings
+from chinwag.session import Settings
 
 pytestmark = pytest.mark.unit
 

@@ -35,7 +35,7 @@ from chinwag.engines.fake import (
     loud,
 )
 from chinwag.engines.protocols import Delta, Ending, Transcript
-from chinwag.errors import EngineError
+from chinwag.errors import EngineError, Refused
 from chinwag.events import Event
 from chinwag.listen.endpoint import LONGEST_S, Endpointer
 from chinwag.listen.turn import Hearing
@@ -43,7 +43,7 @@ from chinwag.realtime.configuration import Defaults
 from chinwag.realtime.connection import Connection, Outgoing
 from chinwag.reply import Reply
 from chinwag.respond.history import Said
-from chinwag.session import Refused, Settings
+from chinwag.session import Settings
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(300)]  # on a slow machine
 

@@ -15,7 +15,7 @@ from chinwag.answers import DRAFTS
 from chinwag.audio import WIRE_RATE, Audio
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeTurnJudge, FakeVad, FakeVoice, loud
 from chinwag.engines.protocols import Delta, Message
-from chinwag.errors import EngineError
+from chinwag.errors import EngineError, Refused
 from chinwag.events import (
     Fault,
     InputCommitted,
@@ -37,7 +37,7 @@ from chinwag.listen.endpoint import Endpointer
 from chinwag.listen.turn import Hearing
 from chinwag.reply import DRAFT_TOKENS, LEAD_S
 from chinwag.respond.history import Said
-from chinwag.session import Refused, Settings
+from chinwag.session import Settings
 
 pytestmark = pytest.mark.unit
 

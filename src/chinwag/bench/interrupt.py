@@ -176,15 +176,20 @@ async def _ask(talker: Talker, question: str, *, echo: bool) -> None:
 
 async def _outcome(talker: Talker, trial: Trial) -> None:
     """Listen until it can be seen what the server made of it."""
-    over = lambda: trial.response in talker.ended and talker.ear.idle(talker.now())  # noqa: E731
+
+    def over() -> bool:
+        return trial.response in talker.ended and talker.ear.idle(talker.now())
+
+    def told() -> bool:
+        heard = "conversation.item.input_audio_transcription.completed"
+        return any(event.type == heard and event.at >= trial.begin for event in talker.events)
+
     if trial.kind not in ("interruption", "echo_interruption"):
         if not await talker.until(over, REPLY_WITHIN):
             trial.error = f"the reply did not end within {REPLY_WITHIN:.0f} s"
         await talker.listen(AFTER)
         return
     settled = max(trial.end, trial.begin + YIELD_WITHIN)
-    heard = "conversation.item.input_audio_transcription.completed"
-    told = lambda: any(a.type == heard and a.at >= trial.begin for a in talker.events)  # noqa: E731
     await talker.until(lambda: talker.now() >= settled, settled - talker.now())
     if trial.response in talker.ended:
         await talker.until(told, WORDS_WITHIN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,8 @@ class PlotError(ChinwagError):
 
 def check(path: Path) -> None:
     """Raise PlotError where no plot could be written, before a run has been spent on it."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise PlotError("Plots need matplotlib.", "Install it: pip install 'chinwag[bench]'") from None
+    if find_spec("matplotlib") is None:
+        raise PlotError("Plots need matplotlib.", "Install it: pip install 'chinwag[bench]'")
     if path.suffix.lower() not in FORMATS:
         raise PlotError(f"{path} is no {', '.join(FORMATS)} file.", "Name one, like --plot latency.png")
     if path.is_dir() or not path.absolute().parent.is_dir():

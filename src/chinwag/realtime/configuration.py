@@ -6,9 +6,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
+from chinwag.errors import Refused
 from chinwag.realtime import sound, tools, turns
 from chinwag.realtime.sound import Format
-from chinwag.session import Refused, Settings
+from chinwag.session import Settings
 
 OPENAI_VOICES = frozenset({"alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"})
 """A client that asks for one of these gets the server's own voice, so that it need not be changed."""

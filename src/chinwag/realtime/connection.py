@@ -14,7 +14,7 @@ from openai.types.realtime import ConversationItemCreateEvent, ResponseCreateEve
 from chinwag import events
 from chinwag.audio import LISTEN_RATE, Audio
 from chinwag.engines.protocols import Engines
-from chinwag.errors import ChinwagError
+from chinwag.errors import ChinwagError, Refused
 from chinwag.ids import new_id
 from chinwag.realtime import inbound, loudspeaker, outbound
 from chinwag.realtime.calls import CallsTold, Ran, Written
@@ -24,7 +24,7 @@ from chinwag.realtime.sound import Format, FromClient, ToClient
 from chinwag.reply import LEAD_S, Reply
 from chinwag.respond.calls import Aside, Call, Result
 from chinwag.respond.history import Entry, Said
-from chinwag.session import Refused, Session
+from chinwag.session import Session
 
 STOCK_LEAD_S = 0.12
 """A stock client cannot lower what it was sent: that much of a reply still sounds when somebody interrupts it."""
@@ -98,8 +98,7 @@ class Connection:
         self.session = Session(engines, begins, self._told)
         self._configuration = Configuration(self.session.id, defaults, kind)
         if opening:
-            self._configuration.wire, settings = self._configuration.updated(opening)
-            self.session.update(settings)
+            self._take(opening)
         self._longest_s, self._over_at = defaults.longest_s, math.inf
         self._conversation = new_id("conv")
         self._responses: dict[str, _Response] = {}
@@ -163,7 +162,11 @@ class Connection:
     def configure(self, session: dict[str, Any]) -> None:
         """Begin with that session object, as a session.update would take it. Raises Refused, or EngineError."""
         checked = inbound.check("session.update", {"type": "session.update", "session": session}, "realtime")
-        wire, settings = self._configuration.updated(checked.session.model_dump(exclude_unset=True))
+        self._take(checked.session.model_dump(exclude_unset=True))
+
+    def _take(self, update: dict[str, Any]) -> None:
+        """Go on with a session object's update: whole, or not at all. Raises Refused, or EngineError."""
+        wire, settings = self._configuration.updated(update)
         self.session.update(settings)
         self._configuration.wire = wire
 
@@ -230,9 +233,7 @@ class Connection:
                 raise Refused("unsupported_event", f"{kind!r} is for WebRTC and SIP calls only.", param="type")
 
     def _configuration_update(self, update: dict[str, Any]) -> None:
-        wire, settings = self._configuration.updated(update)
-        self.session.update(settings)
-        self._configuration.wire = wire
+        self._take(update)
         if self._configuration.kind == "transcription":
             self.session.cancel()
         if self._configuration.heard is not self._incoming.form:

@@ -6,12 +6,12 @@ import base64
 from typing import Any
 
 from chinwag import events
+from chinwag.errors import Refused
 from chinwag.ids import new_id
 from chinwag.realtime.sound import Format
 from chinwag.reply import Reply
 from chinwag.respond.calls import Aside, Call, Result
 from chinwag.respond.history import Entry, Said
-from chinwag.session import Refused
 
 
 def event(kind: str, **fields: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chinwag.audio import G711, PHONE_RATE, WIRE_RATE, Audio, Resampler
-from chinwag.session import Refused
+from chinwag.errors import Refused
 
 
 @dataclass(frozen=True)

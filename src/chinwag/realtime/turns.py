@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal, cast
 
+from chinwag.errors import Refused
 from chinwag.listen.endpoint import Endpointer
-from chinwag.session import Refused, Settings
+from chinwag.session import Settings
 
 SERVER_VAD = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500, "idle_timeout_ms": None}
 """OpenAI's defaults for `server_vad`."""

@@ -12,9 +12,8 @@ from fastapi import FastAPI, Request
 from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
-from chinwag.errors import ChinwagError
+from chinwag.errors import ChinwagError, Refused
 from chinwag.ids import new_id
-from chinwag.session import Refused
 from chinwag.web.api.errors import ApiError
 from chinwag.web.host import Host
 from chinwag.web.security import ICE_SERVERS, opening

@@ -150,6 +150,11 @@ class Host:
             longest_s=config.server.max_session_minutes * 60,
         )
 
+    @property
+    def doing(self) -> str:
+        """What it is still at."""
+        return "fetching its models" if self.stage == "fetching" else "loading its engines"
+
     def status(self) -> dict[str, Any]:
         """Everything the page shows while it waits, in the shape of docs/architecture.md."""
         error = self.error

@@ -50,8 +50,7 @@ def refusal(host: Host) -> tuple[str, str] | None:
     if host.stage == "failed":
         return "not_ready", f"The server cannot talk: {host.error}"
     if host.engines is None:
-        doing = "fetching its models" if host.stage == "fetching" else "loading its engines"
-        return "not_ready", f"The server is still {doing}. Try again in a moment; /api/status tells how far it is."
+        return "not_ready", f"The server is still {host.doing}. Try again in a moment; /api/status tells how far it is."
     if host.sessions >= host.config.server.max_sessions:
         return "server_full", (
             f"All {host.config.server.max_sessions} places are taken. Try again later, or raise server.max_sessions."

@@ -12,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from chinwag.engines.protocols import Engines
-from chinwag.errors import ChinwagError, PromptTooLong
-from chinwag.session import Refused
+from chinwag.errors import ChinwagError, PromptTooLong, Refused
 from chinwag.web.host import Host
 
 RETRY_AFTER_S = 5
@@ -42,8 +41,7 @@ def ready(host: Host) -> Engines:
         return host.engines
     if host.stage == "failed":
         raise ApiError(503, f"The server cannot work: {host.error}", "not_ready")
-    doing = "fetching its models" if host.stage == "fetching" else "loading its engines"
-    raise ApiError(503, f"The server is still {doing}. Try again in a moment.", "not_ready")
+    raise ApiError(503, f"The server is still {host.doing}. Try again in a moment.", "not_ready")
 
 
 def invalid(message: str, param: str, code: str = "invalid_value") -> ApiError:
