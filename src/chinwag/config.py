@@ -138,12 +138,22 @@ class TurnSettings(Section):
     idle_timeout_ms: int = Field(0, ge=0, description="silence after which the assistant speaks first; 0: never")
 
 
+Device = Literal["auto", "cpu", "cuda"]
+
+
 class SttSettings(Section):
     """What did they say?"""
 
     engine: str = "moonshine"
-    language: str = "en"
+    model: str = Field("", description="empty: the engine's own choice")
+    language: str = Field("en", description="as en or pt-BR; auto: heard, and the voice and the answers follow")
     partial_every_ms: int = Field(160, ge=50, le=5000)
+    base_url: str = Field("", description="of a server that transcribes; empty: the usual one")
+    api_key: str = Field("", repr=False)
+    device: Device = "auto"
+    threads: int = Field(0, ge=0, description="0: chosen by the machine's cores")
+    timeout_s: float = Field(30, gt=0, description="without words from a server, the turn fails")
+    options: dict[str, Any] = Field(default_factory=dict, description="what this engine alone knows")
 
 
 class LlmSettings(Section):
@@ -159,14 +169,22 @@ class LlmSettings(Section):
     slots: int = Field(4, ge=1, description="conversations whose prompt the embedded model keeps ready")
     threads: int = Field(0, ge=0, description="0: chosen by the machine's cores, 8 at most")
     timeout_s: float = Field(30, gt=0, description="without a word from the model, the reply fails")
+    options: dict[str, Any] = Field(default_factory=dict, description="what this engine alone knows")
 
 
 class TtsSettings(Section):
     """How does it sound?"""
 
     engine: str = "hibari"
-    voice: str = Field("", description="empty: the engine's first")
+    model: str = Field("", description="empty: the engine's own choice")
+    voice: str = Field("", description="empty: the engine's first that speaks the language")
     speed: float = Field(1.0, ge=0.25, le=4.0)
+    base_url: str = Field("", description="of a server that speaks; empty: the usual one")
+    api_key: str = Field("", repr=False)
+    device: Device = "auto"
+    threads: int = Field(0, ge=0, description="0: chosen by the machine's cores")
+    timeout_s: float = Field(30, gt=0, description="without sound from a server, the clause fails")
+    options: dict[str, Any] = Field(default_factory=dict, description="what this engine alone knows")
 
 
 class AssistantSettings(Section):

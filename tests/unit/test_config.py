@@ -78,7 +78,7 @@ def test_a_secret_is_not_shown() -> None:
 FAULTS = {
     "a key's typo names the nearest": ("[server]\nprot = 1", "unknown key: server.prot. Did you mean server.port?"),
     "a section's typo names the nearest": ("[sever]\nport = 1", "unknown key: sever. Did you mean server?"),
-    "a key that is like none lists them": ("[tts]\nxyzzy = 1", "tts.xyzzy. There are: engine, voice, speed."),
+    "a key that is like none lists them": ("[tts]\nxyzzy = 1", "tts.xyzzy. There are: engine, model, voice, speed, "),
     "a key outside its section": ("zzz = 1", "zzz. There are: server, vad,"),
     "a section inside a section": ("[server.prot]\nx = 1", "server.prot. Did you mean server.port?"),
     "a table where a list belongs": ("[weights.sources]\nx = 1", "weights.sources = {'x': 1} cannot be used"),

@@ -94,7 +94,7 @@ class Judge(FakeTurnJudge):
 
 @dataclass
 class Ear(FakeTranscriber):
-    languages: ClassVar[tuple[str, ...]] = ("en", "sw")
+    languages: tuple[str, ...] = ("en", "sw")
     trouble: Trouble = field(default_factory=Trouble)
 
     def open(self, language: str | None = None) -> FakeUtterance:

@@ -11,6 +11,7 @@ import numpy as np
 
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio
 from chinwag.engines.protocols import (
+    About,
     CallDelta,
     Delta,
     Ending,
@@ -24,6 +25,11 @@ from chinwag.engines.protocols import (
 
 class _Fake:
     name: ClassVar[str] = "fake"
+    about: ClassVar[About] = About("For tests", "MIT")
+
+    @classmethod
+    def models(cls, settings: Any) -> tuple[str, ...]:
+        return ()
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -75,7 +81,7 @@ class FakeTurnJudge(_Fake):
 class FakeTranscriber(_Fake):
     """One scripted word for each 200 ms of loud sound in an utterance; utterances go on through `words`."""
 
-    languages: ClassVar[tuple[str, ...]] = ("en",)
+    languages: tuple[str, ...] = ("en",)
     words: list[str] = field(default_factory=lambda: [f"word{i}" for i in range(200)])
     delay_s: float = 0.03
     failure: Exception | None = None
@@ -214,6 +220,7 @@ class FakeVoice(_Fake):
 
     rate: int = WIRE_RATE
     voices: tuple[str, ...] = ("one", "two")
+    languages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     delay_s: float = 0.02
     failure: Exception | None = None
     fails_after: int = 0

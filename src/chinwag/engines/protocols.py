@@ -35,12 +35,14 @@ class Transcript:
     final: no later sound of this utterance can change them.
     until: samples of the listening stream (16 kHz) that were heard for it.
     confidence: mean probability of the tokens, 0 to 1; 1.0 where the engine cannot tell.
+    language: that they were spoken in, as "es"; None where the engine cannot tell and was not told.
     """
 
     text: str
     final: bool
     until: int
     confidence: float = 1.0
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,22 @@ class Delta:
     usage: Usage | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a person who chooses an engine wants to know before it is loaded.
+
+    summary: one line. licence: SPDX, of its code and of the weights it comes with. languages: primary subtags of
+    BCP 47 that it can do, whatever the model; ("*",): as its models or its server can. modules: what it imports that
+    Chinwag does not itself depend on. extra: the pip extra that brings them, as in `pip install 'chinwag[whisper]'`.
+    """
+
+    summary: str
+    licence: str
+    languages: tuple[str, ...] = ("*",)
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """What an engine is loaded with.
@@ -117,6 +135,15 @@ class Engine(Protocol):
     """What the registry needs of every engine class."""
 
     name: ClassVar[str]
+    about: ClassVar[About]
+
+    @classmethod
+    def models(cls, settings: Any) -> tuple[str, ...]:
+        """What `settings.model` may be, the engine's own choice first; empty where there is nothing to choose.
+
+        Blocks, as it may ask a server; raises EngineError where that does not answer.
+        """
+        ...
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -179,10 +206,14 @@ class Utterance(Protocol):
 class Transcriber(Engine, Protocol):
     """Speech to text."""
 
-    languages: ClassVar[tuple[str, ...]]
+    languages: tuple[str, ...]
+    """Of the model that is loaded, as "es"; ("*",) where only its server knows."""
 
     def open(self, language: str | None = None) -> Utterance:
-        """Begin an utterance. language: BCP 47, or None to let the engine find out."""
+        """Begin an utterance. language: BCP 47, or None to let the engine find out.
+
+        Raises EngineError, naming those it can, for a language it cannot.
+        """
         ...
 
 
@@ -229,6 +260,8 @@ class Voice(Engine, Protocol):
     """Samples a second that it makes."""
     voices: tuple[str, ...]
     """Names it can speak with; the first is the default."""
+    languages: Mapping[str, tuple[str, ...]]
+    """For each language, as "es", its voices, the best first; empty where any voice speaks what it is given."""
 
     def speak(
         self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None

@@ -6,13 +6,14 @@ An engine package declares, say, `[project.entry-points."chinwag.tts"]  parrot =
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from importlib.metadata import entry_points
 from typing import Any
 
 from chinwag.engines.protocols import TASKS, Engine, Task
 from chinwag.errors import EngineError
 
-__all__ = ["TASKS", "find", "names"]
+__all__ = ["TASKS", "find", "install", "look", "missing", "names"]
 
 
 def names(task: Task) -> list[str]:
@@ -21,7 +22,33 @@ def names(task: Task) -> list[str]:
 
 
 def find(task: Task, name: str) -> type[Engine]:
-    """The engine's class. Its own libraries may still be loaded only by `load`.
+    """The engine's class, ready to be loaded.
+
+    Raises EngineError where there is none of that name, with the nearest, or where what it needs is not installed.
+    """
+    engine = look(task, name)
+    if absent := missing(engine):
+        raise EngineError(
+            f"The {task} engine {name} is not installed: there is no {' and no '.join(absent)}.",
+            f"Install it: {install(engine)}.",
+            engine=name,
+        )
+    return engine
+
+
+def missing(engine: type[Engine]) -> tuple[str, ...]:
+    """The modules it imports that are not installed."""
+    return tuple(module for module in engine.about.modules if importlib.util.find_spec(module) is None)
+
+
+def install(engine: type[Engine]) -> str:
+    """The command that installs what it needs."""
+    about = engine.about
+    return f"pip install 'chinwag[{about.extra}]'" if about.extra else f"pip install {' '.join(about.modules)}"
+
+
+def look(task: Task, name: str) -> type[Engine]:
+    """The engine's class, whether or not what it needs is installed: its libraries are loaded only by `load`.
 
     Raises EngineError where there is none of that name, with the nearest, or where its module cannot be imported.
     """
@@ -40,7 +67,7 @@ def _import(task: Task, point: Any) -> type[Engine]:
     except ImportError as error:
         raise EngineError(
             f"The {task} engine {point.name} cannot be imported: {error}.",
-            f"Install what it needs: pip install 'chinwag[{point.name}]'.",
+            f"Install it again: pip install --force-reinstall {point.dist.name if point.dist else 'chinwag'}.",
             engine=point.name,
         ) from error
     return engine

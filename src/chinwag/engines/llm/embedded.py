@@ -21,11 +21,12 @@ from chinwag.engines.llm.openai_compatible import OpenAIChat, connect
 from chinwag.engines.llm.prefills import Prefills
 from chinwag.engines.llm.requantize import SUFFIX, fast_file
 from chinwag.engines.onnx import weights_folder
-from chinwag.engines.protocols import CallDelta, Delta, Ending, EngineOptions, Message
+from chinwag.engines.protocols import About, CallDelta, Delta, Ending, EngineOptions, Message
 from chinwag.errors import EngineError
 from chinwag.ids import new_id
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
+MODELS = (DEFAULT_MODEL, "qwen2.5-coder-1.5b", "smollm2-135m")
 
 TOLD_PLAINLY = "qwen2.5-coder"
 """Models of this family are told of calls and results in words; for what that changes see `bare_calls`."""
@@ -59,6 +60,7 @@ class EmbeddedChat:
     """
 
     name: ClassVar[str] = "embedded"
+    about: ClassVar[About] = About("A small model in this program's own llama.cpp: offline, no account", "MIT")
     continues: ClassVar[bool] = True
 
     def __init__(self, server: LlamaServer, start: Callable[[], LlamaServer], key: str, settings: Any) -> None:
@@ -82,6 +84,11 @@ class EmbeddedChat:
         self._prefills = Prefills()
         self._chats: Counter[str] = Counter()
         self._rendered = "", ""
+
+    @classmethod
+    def models(cls, settings: Any) -> tuple[str, ...]:
+        """Those in the catalog; a .gguf file's path does as well."""
+        return MODELS
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:

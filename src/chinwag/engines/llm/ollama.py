@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from chinwag.engines.llm.calls import CallReader
 from chinwag.engines.llm.openai_compatible import LOOPBACK
 from chinwag.engines.llm.prefills import Prefills
 from chinwag.engines.llm.reasoning import ThinkFilter
-from chinwag.engines.protocols import Delta, Ending, EngineOptions, Message, Usage
+from chinwag.engines.protocols import About, Delta, Ending, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
 from chinwag.ids import new_id
 
@@ -31,6 +31,7 @@ class OllamaChat:
     """A chat model in Ollama."""
 
     name: ClassVar[str] = "ollama"
+    about: ClassVar[About] = About("Ollama on this machine or another", "the model's")
     continues: ClassVar[bool] = False
 
     def __init__(self, client: AsyncClient, model: str, thinks: bool, settings: Any) -> None:
@@ -38,6 +39,15 @@ class OllamaChat:
         # To a model that cannot think, the field is an error in some of Ollama's versions.
         self._think = False if thinks else None
         self._prefills = Prefills()
+
+    @classmethod
+    def models(cls, settings: Any) -> tuple[str, ...]:
+        """Those that Ollama has and that can chat, the newest first."""
+        try:
+            with _client(settings, timeout=10.0) as client:
+                return tuple(_chat_models(client))
+        except Exception as error:
+            raise _explain(error, settings.model, settings) from error
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -217,13 +227,20 @@ def _choose(client: Client, wanted: str) -> str | None:
 
     Never one that Ollama would only pass on to its cloud, unless it is asked for by name.
     """
-    names = [model.model for model in client.list().models if model.model]
+    names = _names(client)
     if wanted:
         return next((name for name in (wanted, f"{wanted}:latest") if name in names), None)
-    for name in names:
+    return next(_chat_models(client, names), None)
+
+
+def _chat_models(client: Client, names: Iterable[str] | None = None) -> Iterator[str]:
+    for name in _names(client) if names is None else names:
         if not name.endswith(_CLOUD) and "completion" in _capabilities(client, name):
-            return name
-    return None
+            yield name
+
+
+def _names(client: Client) -> list[str]:
+    return [model.model for model in client.list().models if model.model]
 
 
 def _capabilities(client: Client, model: str) -> list[str]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from chinwag.engines.llm.calls import CallReader
 from chinwag.engines.llm.reasoning import ThinkFilter
-from chinwag.engines.protocols import CallDelta, Delta, Ending, EngineOptions, Message, Usage
+from chinwag.engines.protocols import About, CallDelta, Delta, Ending, EngineOptions, Message, Usage
 from chinwag.errors import EngineError, PromptTooLong
 
 if TYPE_CHECKING:
@@ -26,11 +26,18 @@ class OpenAIChat:
     """A chat model behind an OpenAI-compatible address."""
 
     name: ClassVar[str] = "openai"
+    about: ClassVar[About] = About("OpenAI, or any server that speaks its language", "the server's")
     continues: ClassVar[bool] = False
 
     def __init__(self, client: AsyncOpenAI, model: str, settings: Any, name: str = "openai") -> None:
         self._client, self.model, self._settings, self._name = client, model, settings, name
         self._refused: set[str] = set()
+
+    @classmethod
+    def models(cls, settings: Any) -> tuple[str, ...]:
+        """Those the server lists."""
+        base_url, key = _where(settings)
+        return tuple(_listed(base_url, key, settings.model))
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -41,17 +48,7 @@ class OpenAIChat:
     def load(cls, options: EngineOptions) -> Self:
         """Reach the server and choose its first model where none is set."""
         settings = options.settings
-        base_url = settings.base_url or OPENAI
-        key = settings.api_key
-        if urlsplit(base_url).hostname == urlsplit(OPENAI).hostname:
-            key = key or os.environ.get("OPENAI_API_KEY", "")
-            if not key:
-                raise EngineError(
-                    "The llm engine openai has neither a key nor another server's address.",
-                    "Set llm.api_key (or OPENAI_API_KEY) to use OpenAI, or llm.base_url to the address of your own"
-                    " server, e.g. http://127.0.0.1:1234/v1.",
-                    cls.name,
-                )
+        base_url, key = _where(settings)
         return cls(connect(base_url, key, settings.timeout_s), _choose(base_url, key, settings), settings)
 
     async def chat(
@@ -189,26 +186,47 @@ def connect(base_url: str, key: str, timeout_s: float) -> AsyncOpenAI:
     )
 
 
+def _where(settings: Any) -> tuple[str, str]:
+    """The address and the key. Raises EngineError where OpenAI itself is meant and there is no key."""
+    base_url, key = settings.base_url or OPENAI, settings.api_key
+    if urlsplit(base_url).hostname == urlsplit(OPENAI).hostname:
+        key = key or os.environ.get("OPENAI_API_KEY", "")
+        if not key:
+            raise EngineError(
+                "The llm engine openai has neither a key nor another server's address.",
+                "Set llm.api_key (or OPENAI_API_KEY) to use OpenAI, or llm.base_url to the address of your own"
+                " server, e.g. http://127.0.0.1:1234/v1.",
+                OpenAIChat.name,
+            )
+    return base_url, key
+
+
 def _choose(base_url: str, key: str, settings: Any) -> str:
     """The model set, else the server's first. Asks the server in both cases, so that a fault shows at the start."""
+    names = _listed(base_url, key, settings.model)
+    if not settings.model and not names:
+        who = f"The language model server at {urlsplit(base_url).netloc}"
+        raise EngineError(f"{who} has no model loaded.", "Load one there, or set llm.model.", "openai")
+    return str(settings.model or names[0])
+
+
+def _listed(base_url: str, key: str, wanted: str) -> list[str]:
+    """The server's models; none where it keeps no list and one is wanted by name."""
     from openai import DefaultHttpxClient, NotFoundError, OpenAI
 
     http = DefaultHttpxClient(trust_env=urlsplit(base_url).hostname not in LOOPBACK)
     who = f"The language model server at {urlsplit(base_url).netloc}"
     with OpenAI(base_url=base_url, api_key=key or "none", max_retries=0, timeout=10.0, http_client=http) as client:
         try:
-            names = [model.id for model in client.models.list()]
+            return [model.id for model in client.models.list()]
         except NotFoundError as error:
-            if settings.model:  # some servers keep no list
-                return str(settings.model)
+            if wanted:  # some servers keep no list
+                return []
             raise EngineError(
                 f"{who} has no list of its models.", "Set llm.model to the one to use.", "openai"
             ) from error
         except Exception as error:
-            raise explain(error, "openai", who, settings.model, 10.0) from error
-    if not settings.model and not names:
-        raise EngineError(f"{who} has no model loaded.", "Load one there, or set llm.model.", "openai")
-    return str(settings.model or names[0])
+            raise explain(error, "openai", who, wanted, 10.0) from error
 
 
 def _read(chunk: Any) -> tuple[str, str | None, Usage | None]:

@@ -16,7 +16,7 @@ import numpy as np
 from chinwag.audio import LISTEN_RATE, Audio, Samples
 from chinwag.engines import registry
 from chinwag.engines.onnx import open_model, weights_folder
-from chinwag.engines.protocols import EngineOptions, Transcript
+from chinwag.engines.protocols import About, EngineOptions, Transcript
 from chinwag.engines.stt.growing import GrowingSound, join_text, quietest
 from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
@@ -60,7 +60,8 @@ class Moonshine:
     """Moonshine tiny, English."""
 
     name: ClassVar[str] = "moonshine"
-    languages: ClassVar[tuple[str, ...]] = ("en",)
+    about: ClassVar[About] = About("Moonshine: English, as fast as two cores can hear", "MIT", ("en",))
+    languages: tuple[str, ...] = ("en",)
 
     def __init__(self, encoder: Any, decoder: Any, vocabulary: list[bytes]) -> None:
         self._encoder, self._decoder, self._vocabulary = encoder, decoder, vocabulary
@@ -70,6 +71,11 @@ class Moonshine:
         self._nothing = np.zeros((1, heads, 0, width), np.float32)
         self._masked = "encoder_attention_mask" in shapes
         self.worker = Worker(self.name)
+
+    @classmethod
+    def models(cls, settings: Any) -> tuple[str, ...]:
+        """Its weights in the catalog."""
+        return (WEIGHTS,)
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -295,6 +301,6 @@ def read_vocabulary(path: Path) -> list[bytes]:
 def _others() -> str:
     known = []
     for name in registry.names("stt"):
-        languages = getattr(registry.find("stt", name), "languages", ())
+        languages = registry.look("stt", name).about.languages
         known.append(f"{name} ({', '.join(languages)})")
     return "; ".join(known)

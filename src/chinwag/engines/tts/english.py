@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import ClassVar
 
 from chinwag.audio import Audio, Samples
@@ -19,6 +19,7 @@ class EnglishVoice(ABC):
 
     def __init__(self, voices: tuple[str, ...]) -> None:
         self.voices = voices
+        self.languages: Mapping[str, tuple[str, ...]] = {"en": voices}
         self._worker = Worker(self.name)
 
     async def speak(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from chinwag.audio import Samples
-from chinwag.engines.protocols import EngineOptions
+from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.tts.english import EnglishVoice
 from chinwag.errors import EngineError
 
@@ -16,10 +16,16 @@ class HibariVoice(EnglishVoice):
     """Hibari voices: "heart", which comes in the package, and those that are already on this machine."""
 
     name: ClassVar[str] = "hibari"
+    about: ClassVar[About] = About("hibari: English, a hundred times faster than speech", "Apache-2.0", ("en",))
 
     def __init__(self, voices: dict[str, Any]) -> None:
         super().__init__(tuple(voices))
         self._loaded = voices
+
+    @classmethod
+    def models(cls, settings: Any) -> tuple[str, ...]:
+        """None to choose from."""
+        return ()
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from chinwag.audio import Samples
 from chinwag.engines.onnx import open_model, weights_folder
-from chinwag.engines.protocols import EngineOptions
+from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.tts.english import EnglishVoice
 from chinwag.errors import EngineError
 
@@ -30,6 +30,7 @@ class KokoroVoice(EnglishVoice):
     """Kokoro's 28 English voices. Words become phonemes by hibari's G2P, whose alphabet is Kokoro's own."""
 
     name: ClassVar[str] = "kokoro"
+    about: ClassVar[About] = About("Kokoro-82M: richer voices, five times faster than speech", "Apache-2.0", ("en",))
 
     def __init__(self, model: Any, styles: dict[str, Path], vocabulary: dict[str, int]) -> None:
         first = "af_heart"
@@ -37,6 +38,11 @@ class KokoroVoice(EnglishVoice):
         self._model, self._files, self._vocabulary = model, styles, vocabulary
         self._styles: dict[str, Samples] = {}
         self._g2p: dict[bool, Any] = {}
+
+    @classmethod
+    def models(cls, settings: Any) -> tuple[str, ...]:
+        """None to choose from."""
+        return ()
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from chinwag.audio import LISTEN_RATE, Audio, Samples
 from chinwag.engines.onnx import open_model, weights_folder
-from chinwag.engines.protocols import EngineOptions, Message
+from chinwag.engines.protocols import About, EngineOptions, Message
 from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
 
@@ -21,15 +21,27 @@ HEARD = 8 * LISTEN_RATE
 WINDOW, HOP, MELS = 400, 160, 80
 """Whisper's log-mel features: 25 ms windows every 10 ms, 80 bands (openai/whisper audio.py)."""
 
+LANGUAGES = (
+    *("ar", "bn", "zh", "da", "nl", "de", "en", "fi", "fr", "hi", "id", "it", "ja"),
+    *("ko", "mr", "no", "pl", "pt", "ru", "es", "tr", "uk", "vi"),
+)
+"""That it was trained on (pipecat-ai/smart-turn-v3 model card)."""
+
 
 class SmartTurn:
     """Judges the melody and rhythm of what was said; knows no words."""
 
     name: ClassVar[str] = "smart-turn"
+    about: ClassVar[About] = About("Smart Turn v3.2: hears whether they have finished", "BSD-2-Clause", LANGUAGES)
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._worker = Worker(self.name)
+
+    @classmethod
+    def models(cls, settings: Any) -> tuple[str, ...]:
+        """None to choose from."""
+        return ()
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Audio, Samples
 from chinwag.engines.onnx import open_model, weights_folder
-from chinwag.engines.protocols import EngineOptions
+from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
 
@@ -22,12 +22,18 @@ class SileroVad:
     """Silero VAD; one model for all conversations, a state for each."""
 
     name: ClassVar[str] = "silero"
+    about: ClassVar[About] = About("Silero VAD v6: hears whether somebody speaks", "MIT")
     frame: ClassVar[int] = 512
     """Samples of each `feed` at 16 kHz: 32 ms, the only length that the model was trained on."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._worker = Worker(self.name)
+
+    @classmethod
+    def models(cls, settings: Any) -> tuple[str, ...]:
+        """None to choose from."""
+        return ()
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
