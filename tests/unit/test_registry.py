@@ -41,7 +41,7 @@ def test_the_engines_that_come_with_chinwag_are_there() -> None:
 
 @pytest.mark.parametrize(("task", "name"), ALL)
 def test_each_has_its_name_and_its_protocols_methods(task: Task, name: str) -> None:
-    engine = registry.find(task, name)
+    engine = registry.look(task, name)
     assert engine.name == name
     for method, wanted in inspect.getmembers(PROTOCOLS[task], inspect.isfunction):
         if method.startswith("_"):
@@ -55,7 +55,7 @@ def test_each_has_its_name_and_its_protocols_methods(task: Task, name: str) -> N
 def test_what_each_needs_is_in_the_catalog(task: Task, name: str) -> None:
     from chinwag.weights.catalog import Catalog
 
-    needed = registry.find(task, name).needs(getattr(Config(), task))
+    needed = registry.look(task, name).needs(getattr(Config(), task))
     assert set(needed) <= set(Catalog().models)
 
 
@@ -65,7 +65,7 @@ def test_finding_an_engine_loads_no_model_runtime() -> None:
         "import sys\n"
         "from chinwag.engines import registry\n"
         "for task in registry.TASKS:\n"
-        "    for name in registry.names(task): registry.find(task, name)\n"
+        "    for name in registry.names(task): registry.look(task, name)\n"
         "heavy = {'onnxruntime', 'xllamacpp', 'hibari', 'ollama', 'openai', 'torch'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
