@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from chinwag.language import pieces
 from chinwag.listen.interruption import InterruptionMode, Overlap, judge
 from chinwag.listen.turn import Speech
 from chinwag.reply import Reply
@@ -113,5 +114,5 @@ class Floor:
 
 def _around(reply: Reply) -> str:
     """The reply's words near the place that is being heard."""
-    words, heard = reply.text.split(), len(reply.words.split())
-    return " ".join(words[max(0, heard - AROUND) : heard + AROUND])
+    words, heard = pieces(reply.text), len(pieces(reply.words))
+    return "".join(words[max(0, heard - AROUND) : heard + AROUND])

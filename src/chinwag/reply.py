@@ -30,11 +30,13 @@ from chinwag.events import (
     ReplyStatus,
     ReplyText,
 )
+from chinwag.language import gap, joined, pieces
 from chinwag.respond.calls import Call
 from chinwag.respond.clauses import ClauseSplitter
 from chinwag.respond.speakable import Speakable
+from chinwag.respond.symbols import words_in
 from chinwag.speak.playout import Playout, Spoken
-from chinwag.speak.voicing import CHARACTERS_PER_SECOND, Style, frames
+from chinwag.speak.voicing import Style, expected_s, frames
 from chinwag.tools.tool import Choice, Tool
 
 LEAD_S = 0.4
@@ -116,7 +118,6 @@ class Reply:
         self._made: asyncio.Queue[tuple[Spoken, Audio | None] | None] = asyncio.Queue(BUFFERED_FRAMES)
         self._spoken: list[Spoken] = []
         self._finish_reason: str | None = None
-        self._glue = " " if request.audio else ""
         self._written = ""
         self._clauses: list[str] = []
         self._gain = self._wanted = 1.0
@@ -162,7 +163,7 @@ class Reply:
     @property
     def text(self) -> str:
         """All of it that was sent."""
-        return _joined((spoken.text for spoken in self._spoken), self._glue)
+        return self._joined(spoken.text for spoken in self._spoken)
 
     @property
     def words(self) -> str:
@@ -170,12 +171,12 @@ class Reply:
         if not self.request.audio:
             return self.text
         played = self.playout.played
-        return _joined((spoken.heard(played) for spoken in self._spoken), self._glue)
+        return self._joined(spoken.heard(played) for spoken in self._spoken)
 
     @property
     def unsaid(self) -> str:
         """What was made and not heard."""
-        return " ".join(" ".join(self._clauses).split()[len(self.words.split()) :])
+        return "".join(pieces(joined(self._clauses))[len(pieces(self.words)) :])
 
     @property
     def whole(self) -> bool:
@@ -275,7 +276,7 @@ class Reply:
                 await self._made.put((Spoken(text, 0), None))
 
     async def _make_sound(self) -> None:
-        speakable, splitter = Speakable(), ClauseSplitter()
+        speakable, splitter = Speakable(words_in(self.request.style.language)), ClauseSplitter()
         async with aclosing(self._chat()) as deltas:
             async for text in deltas:
                 for clause in splitter.push(speakable.push(text)):
@@ -318,7 +319,7 @@ class Reply:
         request = self.request
         limits = [limit for limit in (most, request.max_tokens) if limit is not None]
         messages = list(request.messages)
-        if begun := f"{request.already} {self._written}".strip():
+        if begun := joined((request.already, self._written)).strip():
             messages.append({"role": "assistant", "content": begun})
         chat = self._llm.chat(
             messages,
@@ -343,7 +344,7 @@ class Reply:
     async def _voice_clause(self, clause: str) -> None:
         self.mark("first_clause")
         self._clauses.append(clause)
-        spoken = Spoken(clause, 0, expected=len(clause) * WIRE_RATE // CHARACTERS_PER_SECOND)
+        spoken = Spoken(clause, 0, expected=round(expected_s(clause) * WIRE_RATE))
         async with aclosing(frames(self._voice, clause, self.request.style)) as sound:
             while True:
                 async with asyncio.timeout(VOICE_TIMEOUT_S):
@@ -362,9 +363,9 @@ class Reply:
             spoken, frame = piece
             if not self._spoken or self._spoken[-1] is not spoken:
                 spoken.start = self.playout.sent
+                between = gap(self._spoken[-1].text, spoken.text) if self._spoken and self.request.audio else ""
                 self._spoken.append(spoken)
-                glue = self._glue if len(self._spoken) > 1 else ""
-                self._emit(ReplyText(self.reply_id, self.item_id, glue + spoken.text))
+                self._emit(ReplyText(self.reply_id, self.item_id, between + spoken.text))
             if frame is None:
                 continue
             if (early := self.playout.ahead - self.request.lead_s) > 0:
@@ -396,6 +397,5 @@ class Reply:
         gains[:ramp] = np.linspace(before, self._gain, ramp, dtype=np.float32)
         return frame.pcm * gains
 
-
-def _joined(parts: Iterable[str], glue: str) -> str:
-    return glue.join(part for part in parts if part)
+    def _joined(self, clauses: Iterable[str]) -> str:
+        return joined(clauses) if self.request.audio else "".join(clauses)

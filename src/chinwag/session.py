@@ -15,7 +15,7 @@ from typing import Any
 from chinwag.answers import Answers, Manner
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, ToListenRate
 from chinwag.engines.protocols import Engines, Message
-from chinwag.errors import Refused
+from chinwag.errors import EngineError, Refused
 from chinwag.events import (
     CancelReason,
     Event,
@@ -35,14 +35,16 @@ from chinwag.events import (
 )
 from chinwag.floor import Floor, Outcome
 from chinwag.ids import new_id
+from chinwag.language import name
 from chinwag.listen.interruption import InterruptionMode
 from chinwag.listen.listener import LONGEST_BUFFER_S, Listener
 from chinwag.listen.turn import Hearing, Judgement, Speech, Turn
 from chinwag.reply import DUCKED, LEAD_S, Reply
 from chinwag.respond.calls import Aside, Call, Result
+from chinwag.respond.fillers import filler
 from chinwag.respond.history import Entry, History, Said
-from chinwag.respond.instructions import COMPANION, STILL_THERE
-from chinwag.speak.voicing import Style
+from chinwag.respond.instructions import COMPANION, STILL_THERE, told
+from chinwag.speak.voicing import SPEAKS_OTHERS, Style, cannot_speak, speaks
 from chinwag.tasks import Tasks
 from chinwag.tools.offer import Offer
 from chinwag.toolwork import Toolwork
@@ -124,6 +126,7 @@ class Session:
         self._answered = settings
         self._results_due = False
         self._rounds = 0
+        self._unspoken: set[str] = set()
         self._asides_awaited: set[asyncio.Task[None]] = set()
         self._tasks = Tasks()
 
@@ -324,8 +327,10 @@ class Session:
 
     def update(self, settings: Settings) -> None:
         """Go on with other settings. Raises EngineError where an engine cannot do what they ask."""
-        if settings.hearing.language != self.settings.hearing.language:
-            self._engines.stt.open(settings.hearing.language)
+        if (language := settings.hearing.language) != self.settings.hearing.language:
+            self._engines.stt.open(language)
+            if settings.audio and not speaks(self._engines.tts, language):
+                raise EngineError(cannot_speak(self._engines.tts, str(language)), SPEAKS_OTHERS, self._engines.tts.name)
         before, self.settings = self.settings, settings
         self.history.kept = settings.kept
         if settings.hearing != before.hearing:
@@ -334,7 +339,8 @@ class Session:
             self._listener.change(settings.hearing)
         if settings.offer != before.offer:
             self._toolwork.open(settings.offer)
-        if (settings.instructions, settings.offer) != (before.instructions, before.offer):
+        asked = settings.instructions, settings.offer, settings.hearing.language
+        if asked != (before.instructions, before.offer, before.hearing.language):
             self._answers.drop()
             self._answers.forget_reading()
             self._answers.read("", self._manner())
@@ -399,6 +405,7 @@ class Session:
         item_id, self._speech_id = self._speech_id or new_id("item"), ""
         self._emit(SpeechStopped(item_id, _ms(turn.ended)))
         wanted = self._answers.wants(turn.text)
+        self._tell_language()
         self._take_in(Said(item_id, "user", turn.text, turn.audio, spoken=True))
         self._wording.tell(item_id, turn.text, turn.audio, failed=turn.failed)
         self._reminded = False
@@ -426,7 +433,7 @@ class Session:
 
     def prompt_so_far(self) -> Sequence[Message]:
         """The conversation before the utterance that is being heard."""
-        return self.history.prompt(self.settings.instructions)
+        return self.history.prompt(told(self.settings.instructions, self._language))
 
     def _take_in(self, said: Said) -> None:
         """What was heard becomes an item."""
@@ -545,7 +552,27 @@ class Session:
     def _manner(self, settings: Settings | None = None) -> Manner:
         one = settings or self.settings
         tools, choice = self._toolwork.offered(one.offer)
-        return Manner(one.instructions, one.style, one.audio, one.max_tokens, one.lead_s, one.ducks, tools, choice)
+        language = self._language
+        style = replace(one.style, language=language)
+        instructions = told(one.instructions, language)
+        return Manner(instructions, style, one.audio, one.max_tokens, one.lead_s, one.ducks, tools, choice)
+
+    @property
+    def _language(self) -> str | None:
+        """In which they are answered: the one they speak, or where the voice cannot, one that it can."""
+        spoken = self._listener.language
+        if not self.settings.audio or speaks(self._engines.tts, spoken):
+            return spoken
+        return next(iter(self._engines.tts.languages))
+
+    def _tell_language(self) -> None:
+        """The first time that they speak one that the voice cannot, they are told why they are answered in another."""
+        spoken, voice = self._listener.language, self._engines.tts
+        if spoken is None or spoken in self._unspoken or self._language == spoken:
+            return
+        self._unspoken.add(spoken)
+        message = f"{cannot_speak(voice, spoken)} You are answered in {name(self._language)}. {SPEAKS_OTHERS}"
+        self._emit(Fault("language_not_spoken", message))
 
     # --- what comes of calls ---------------------------------------------------------------------------------
 
@@ -573,7 +600,7 @@ class Session:
             return False
         if for_client and not unasked:
             return False
-        self._answers.fill(words, self._manner(settings))
+        self._answers.fill(filler(words, self._language), self._manner(settings))
         return True
 
 

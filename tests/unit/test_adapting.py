@@ -114,7 +114,7 @@ async def test_what_the_ear_knows_is_used_where_the_words_are_unknown() -> None:
     waits = []
     for ear in (1.0, 0.5, 0.0):
         fakes = Fakes(turn=FakeTurnJudge(ear))
-        async with talking(fakes, hearing=Hearing(language="ja")) as talker:
+        async with talking(fakes, hearing=Hearing(language="ru")) as talker:
             waits.append(await turn(talker))
             assert talker.all(SilenceJudged)[-1].finished is not None
     assert waits == sorted(set(waits))

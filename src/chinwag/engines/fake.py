@@ -79,24 +79,28 @@ class FakeTurnJudge(_Fake):
 
 @dataclass
 class FakeTranscriber(_Fake):
-    """One scripted word for each 200 ms of loud sound in an utterance; utterances go on through `words`."""
+    """One scripted word for each 200 ms of loud sound in an utterance; utterances go on through `words`.
+
+    heard_in: the language that it hears, where none is asked for.
+    """
 
     languages: tuple[str, ...] = ("en",)
     words: list[str] = field(default_factory=lambda: [f"word{i}" for i in range(200)])
     delay_s: float = 0.03
     failure: Exception | None = None
     spent: int = 0
+    heard_in: str | None = None
 
     def open(self, language: str | None = None) -> FakeUtterance:
         """Begin an utterance."""
-        return FakeUtterance(self)
+        return FakeUtterance(self, language)
 
 
 class FakeUtterance:
     """Counts loud samples."""
 
-    def __init__(self, engine: FakeTranscriber) -> None:
-        self._engine, self._loud, self._until = engine, 0, 0
+    def __init__(self, engine: FakeTranscriber, language: str | None = None) -> None:
+        self._engine, self._loud, self._until, self._language = engine, 0, 0, language
 
     def push(self, audio: Audio) -> None:
         """Add sound."""
@@ -116,7 +120,8 @@ class FakeUtterance:
         if self._engine.failure:
             raise self._engine.failure
         count = self._loud // (LISTEN_RATE // 5)
-        return Transcript(" ".join(self._engine.words[:count]), final, self._until)
+        language = self._language or self._engine.heard_in
+        return Transcript(" ".join(self._engine.words[:count]), final, self._until, language=language)
 
 
 @dataclass(frozen=True)
@@ -216,7 +221,10 @@ class FakeChat(_Fake):
 
 @dataclass
 class FakeVoice(_Fake):
-    """Each character is 50 ms of sound. spoken: the clauses; failure: raised after `fails_after` clauses."""
+    """Each character is 50 ms of sound.
+
+    spoken: the clauses. styles: with which voice and language. failure: raised after `fails_after` clauses.
+    """
 
     rate: int = WIRE_RATE
     voices: tuple[str, ...] = ("one", "two")
@@ -225,6 +233,7 @@ class FakeVoice(_Fake):
     failure: Exception | None = None
     fails_after: int = 0
     spoken: list[str] = field(default_factory=list)
+    styles: list[tuple[str | None, str | None]] = field(default_factory=list)
 
     async def speak(
         self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
@@ -234,6 +243,7 @@ class FakeVoice(_Fake):
         if self.failure and len(self.spoken) >= self.fails_after:
             raise self.failure
         self.spoken.append(text)
+        self.styles.append((voice, language))
         places = np.arange(len(text) * self.rate // 20)
         fade = np.minimum(1.0, np.minimum(places + 1, places[::-1] + 1) / (self.rate / 200))
         yield Audio(((places % 2 - 0.5) * fade).astype(np.float32), self.rate)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chinwag.language import words
+
 
 def _set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
 def _phrases(text: str) -> frozenset[tuple[str, ...]]:
-    return frozenset(tuple(phrase.split()) for phrase in text.split(","))
+    return frozenset(tuple(words(phrase)) for phrase in text.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,9 @@ class Cues:
 
     fillers: phrases that hold the floor. dangling: words that no sentence ends with. leaning: words that few end with,
     questions aside. openers: of a clause that needs another. answers: phrases that are whole turns. starts: words that
-    a short answer begins with. digits: how digits are said one by one.
+    a short answer begins with. digits: how digits are said one by one. endings: what hardly anything follows.
+
+    Chinese and Japanese are looked at by characters (see `language.words`).
     """
 
     fillers: frozenset[tuple[str, ...]]
@@ -32,6 +36,7 @@ class Cues:
     asking: frozenset[str] = frozenset()
     auxiliaries: frozenset[str] = frozenset()
     pronouns: frozenset[str] = frozenset()
+    endings: frozenset[tuple[str, ...]] = frozenset()
 
 
 ENGLISH = Cues(
@@ -124,5 +129,83 @@ SPANISH = Cues(
     digits=_set("cero uno dos tres cuatro cinco seis siete ocho nueve"),
 )
 
-CUES = {"en": ENGLISH, "de": GERMAN, "fr": FRENCH, "es": SPANISH}
+ITALIAN = Cues(
+    fillers=_phrases("ehm,eh,mah,boh,beh,allora,cioè,diciamo,insomma,tipo,come si dice,sai,ecco,dunque,vediamo"),
+    dangling=_set(
+        "il lo la i gli le l un uno una di del dello della dei degli delle d al allo alla ai agli alle dal dalla nel "
+        "nella nei sul sulla con per tra fra in da su e o ma perché che se quando come mentre anche se mio mia miei "
+        "mie tuo tua suo sua nostro nostra è sono era ho ha molto più questo questa questi ogni quale vorrei voglio"
+    ),
+    leaning=_set("a non si mi ti ci vi può deve essere avere ancora già stato sto sta"),
+    answers=_phrases(
+        "sì,si,no,va bene,ok,certo,grazie,grazie mille,no grazie,sì grazie,ciao,buongiorno,buonasera,buonanotte,"
+        "arrivederci,non lo so,non so,forse,esatto,d'accordo,perfetto,non ancora,non proprio"
+    ),
+    digits=_set("zero uno due tre quattro cinque sei sette otto nove"),
+)
+
+PORTUGUESE = Cues(
+    fillers=_phrases("hum,é,eh,ahn,então,bom,tipo,sabe,quer dizer,ou seja,digamos,como se diz,deixa eu ver,aí"),
+    dangling=_set(
+        "o a os as um uma uns umas de do da dos das em no na nos nas ao aos à às pelo pela com para por sem sobre "
+        "entre até e ou mas porque que se quando como embora enquanto meu minha meus minhas teu tua seu sua nosso "
+        "nossa é são está era foi muito mais este esta esse essa cada qual quero queria preciso gostaria"
+    ),
+    leaning=_set("não me te lhe eu tem ter há pode deve ser estar também já ainda num numa"),
+    answers=_phrases(
+        "sim,não,tá,tá bom,está bem,ok,claro,obrigado,obrigada,muito obrigado,muito obrigada,não obrigado,"
+        "não obrigada,olá,oi,bom dia,boa tarde,boa noite,tchau,adeus,não sei,talvez,exatamente,isso,com certeza,"
+        "perfeito,ainda não"
+    ),
+    digits=_set("zero um dois três quatro cinco seis meia sete oito nove"),
+)
+
+HINDI = Cues(
+    fillers=_phrases("उम्म,अम्म,हम्म,मतलब,तो,वो क्या,क्या कहते हैं,यानी,देखो,देखिए"),
+    dangling=_set(
+        "का के की को से में पर ने और या लेकिन मगर क्योंकि कि अगर जब तक जो जिस मेरा मेरी मेरे आपका आपकी आपके "
+        "उसका उसकी उसके बहुत एक यह इस उस हर सिर्फ"
+    ),
+    answers=_phrases(
+        "हाँ,हां,नहीं,जी,जी हाँ,जी हां,जी नहीं,ठीक है,ठीक,अच्छा,धन्यवाद,शुक्रिया,नमस्ते,अलविदा,पता नहीं,मुझे नहीं पता,शायद,बिल्कुल,सही"
+    ),
+    digits=_set("शून्य एक दो तीन चार पांच पाँच छह छः सात आठ नौ"),
+    endings=_phrases("है,हैं,हूँ,हूं,था,थी,थे,गा,गी,गे,दीजिए,कीजिए,बताइए,चाहिए,दो,करो,बताओ"),
+)
+
+JAPANESE = Cues(
+    fillers=_phrases("えっと,ええと,えーと,あの,あのー,その,そのー,なんか,まあ,うーん,うんと,なんていうか"),
+    dangling=_set("を が は に へ で と も の や"),
+    answers=_phrases(
+        "はい,いいえ,うん,ううん,ええ,そうです,そうですね,違います,ありがとう,ありがとうございます,こんにちは,おはよう,"
+        "おはようございます,こんばんは,さようなら,わかりません,分かりません,わかりました,分かりました,お願いします,大丈夫です,たぶん,もちろん"
+    ),
+    digits=_set("零 一 二 三 四 五 六 七 八 九"),
+    endings=_phrases(
+        "です,ます,ました,ません,でした,ですか,ますか,ましたか,ませんか,でしょうか,ください,かな,よね,ですね,だよ,だね"
+    ),
+)
+
+CHINESE = Cues(
+    fillers=_phrases("呃,嗯,那个,这个,就是,就是说,然后,怎么说,怎么说呢,我想想"),
+    dangling=_set("和 跟 与 把 被 在 但 而 或 对 从 给 很 最 更 因 为 如 果 我 你 他 她 它 一 个"),
+    answers=_phrases(
+        "是,是的,对,对的,不,不是,不对,好,好的,好吧,可以,不可以,行,不行,没有,谢谢,谢谢你,不用,不用了,你好,您好,早上好,"
+        "晚上好,晚安,再见,不知道,我不知道,也许,可能吧,当然,没问题"
+    ),
+    digits=_set("零 一 二 三 四 五 六 七 八 九"),
+    endings=_phrases("吗,呢,吧,啊,什么,哪里,哪儿,怎么样,多少钱,谢谢,是谁,几点"),
+)
+
+CUES = {
+    "en": ENGLISH,
+    "de": GERMAN,
+    "es": SPANISH,
+    "fr": FRENCH,
+    "hi": HINDI,
+    "it": ITALIAN,
+    "ja": JAPANESE,
+    "pt": PORTUGUESE,
+    "zh": CHINESE,
+}
 """By the first subtag of BCP 47."""

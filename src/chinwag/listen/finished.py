@@ -10,36 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from chinwag.language import base
 from chinwag.listen import fitted, form
 
 EAR_LANGUAGES = frozenset(
-    [
-        "ar",
-        "bn",
-        "da",
-        "de",
-        "en",
-        "es",
-        "fi",
-        "fr",
-        "hi",
-        "id",
-        "it",
-        "ja",
-        "ko",
-        "mr",
-        "nl",
-        "no",
-        "nb",
-        "nn",
-        "pl",
-        "pt",
-        "ru",
-        "tr",
-        "uk",
-        "vi",
-        "zh",
-    ]
+    {
+        *("ar", "bn", "da", "de", "en", "es", "fi", "fr", "hi", "id", "it", "ja"),
+        *("ko", "mr", "nl", "no", "nb", "nn", "pl", "pt", "ru", "tr", "uk", "vi", "zh"),
+    }
 )
 """Smart Turn v3's 23 (its model card); Norwegian has three codes."""
 
@@ -80,7 +58,7 @@ class Looks:
         """Which of `fitted.LOOKS` these are, "" where nothing can be told from them."""
         known = form.knows(self.language)
         sense = known and self.sense is not None
-        ear = self.ear is not None and (self.language is None or _base(self.language) in EAR_LANGUAGES)
+        ear = self.ear is not None and (self.language is None or base(self.language) in EAR_LANGUAGES)
         return "+".join(name for name, there in (("sense", sense), ("ear", ear), ("form", known)) if there)
 
 
@@ -125,7 +103,3 @@ def log_odds(probability: float) -> float:
     if probability <= 0.0 or probability >= 1.0:
         return math.copysign(ODDS_LIMIT, probability - 0.5)
     return min(max(math.log(probability / (1.0 - probability)), -ODDS_LIMIT), ODDS_LIMIT)
-
-
-def _base(language: str) -> str:
-    return language.replace("_", "-").split("-")[0].casefold()

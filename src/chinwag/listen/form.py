@@ -9,14 +9,18 @@ import itertools
 import re
 from dataclasses import astuple, dataclass, fields
 
+from chinwag.language import base
+from chinwag.language import words as words_of
 from chinwag.listen.cues import CUES, ENGLISH, Cues
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_SENTENCE = re.compile(r"[.?!…]+\s+")
+_SENTENCE = re.compile(r"[.?!…।]+\s+|[。？！]+\s*")
 
 WHOLE_NUMBER, LONG_NUMBER = 10, 6
 """Digits: a telephone number is rarely longer than the first (ITU-T E.164 allows 15 with the country's), and a group
 or a short code rarely longer than the second."""
+
+LONGEST_PHRASE = 6
+"""Words of a cue; characters of a Japanese one."""
 
 WHOLE_SPELLING = 5
 """Letters: the median of English surnames and first names is five or six."""
@@ -49,19 +53,19 @@ FEATURES = tuple(field.name for field in fields(Form))
 
 def knows(language: str | None) -> bool:
     """Whether anything is known of the form of sentences in it. language: BCP 47."""
-    return _base(language) in CUES
+    return base(language) in CUES
 
 
 def form(text: str, language: str | None = "en") -> Form:
     """Look at the words so far. In a language that is not known nothing is found."""
-    cues = CUES.get(_base(language))
+    cues = CUES.get(base(language))
     bare = bare_words(text)
     if cues is None or not bare:
         return Form()
-    words = _words(bare)
+    words = words_of(bare)
     if not words:
         return Form()
-    sentence = _words(_SENTENCE.split(bare)[-1]) or words
+    sentence = words_of(_SENTENCE.split(bare)[-1]) or words
     asks = _asks(sentence, cues)
     filler = _filler(bare, sentence, cues)
     dangling = float(words[-1] in cues.dangling)
@@ -76,32 +80,24 @@ def form(text: str, language: str | None = "en") -> Form:
         dangling=dangling,
         leaning=0.0 if answer else leaning,
         open_clause=_open_clause(bare, sentence, cues),
-        question=float(asks and not ends_open and len(sentence) >= 3),
+        question=float(bool(asks or _ends_with(sentence, cues.endings)) and not ends_open and len(sentence) >= 3),
         answer=float(answer),
     )
 
 
 def bare_words(text: str) -> str:
     """Without the mark that the transcriber closed with."""
-    return text.strip().rstrip(" .?!…,;:-–—\"'”’")
+    return text.strip().rstrip(" .?!…,;:-–—\"'”’。？！，、；：」』।॥")
 
 
 def word_key(text: str) -> str:
     """Equal for texts of the same words: without punctuation and capitals."""
-    return " ".join(_words(text))
-
-
-def _base(language: str | None) -> str:
-    return (language or "").replace("_", "-").split("-")[0].casefold()
-
-
-def _words(text: str) -> list[str]:
-    return [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
+    return " ".join(words_of(text))
 
 
 def _ends_with(words: list[str], phrases: frozenset[tuple[str, ...]]) -> tuple[str, ...]:
     """The longest of the phrases that the words end with."""
-    for length in range(min(len(words), 4), 0, -1):
+    for length in range(min(len(words), LONGEST_PHRASE), 0, -1):
         if tuple(words[-length:]) in phrases:
             return tuple(words[-length:])
     return ()
@@ -220,7 +216,7 @@ def _open_clause(bare: str, sentence: list[str], cues: Cues) -> float:
     begin = sentence[1:] if sentence and sentence[0] in ("and", "so", "but", "well", "because") else sentence
     if not begin or begin[0] not in cues.openers or (len(begin) > 1 and begin[1] in cues.auxiliaries):
         return 0.0
-    after_comma = _words(_SENTENCE.split(bare)[-1].rpartition(",")[2])
+    after_comma = words_of(_SENTENCE.split(bare)[-1].rpartition(",")[2])
     if len(after_comma) >= 2 and len(after_comma) < len(begin):
         return 0.0
     subjects = sum(word.split("'")[0] in cues.pronouns for word in begin[1:])
@@ -269,4 +265,4 @@ _WORD_LETTERS = frozenset("aàeiouy")
 
 
 def _letter(word: str) -> bool:
-    return len(word) == 1 and word.isalpha()
+    return len(word) == 1 and word.upper() != word

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from chinwag.language import words
+
 Verdict = Literal["undecided", "interrupts", "passing"]
 InterruptionMode = Literal["off", "words", "speech"]
 
@@ -57,10 +59,15 @@ m|mm|mmm|hm|hmm|mhm|mhmm|um hum|um hm|mm hm|mm hmm|uh huh|ah ha|aha|huh|emm|yeah
 |por supuesto
 |certo|capisco|va bene|bene|esatto|giusto|davvero|grazie|ho capito|d accordo|perfetto|già|ecco
 |sim|pois|pois é|claro|certo|entendi|tá|tá bom|está bem|exato|verdade|obrigado|obrigada|isso|beleza|legal
+|हाँ|हां|जी|जी हाँ|जी हां|अच्छा|ठीक है|ठीक|सही|हम्म|समझ गया|समझ गई|बिल्कुल|वाह
+|嗯|嗯嗯|对|对对|是|是的|是啊|好|好的|好吧|哦|噢|啊|明白|明白了|知道了|了解|真的|没错|原来如此|有意思
 |はい|うん|ええ|そう|そうですね|そうですか|そうですよね|なるほど|へえ|へー|ほんと|本当|本当に|わかりました|了解|ああ|うんうん|たしかに|確かに
 """
 
-_FILLERS = "um|umm|uhm|uh|uhh|er|erm|eh|em|hem|so|and|well|like|äh|ähm|hm also|euh|este|えっと|えーと|あの|あのー"
+_FILLERS = (
+    "um|umm|uhm|uh|uhh|er|erm|eh|em|hem|so|and|well|like|äh|ähm|hm also|euh|este|えっと|えーと|あの|あのー"
+    "|那个|这个|呃|मतलब|तो"
+)
 
 _CALLS = """
 stop|stop it|please stop|wait|wait a minute|hold on|hang on|pause|enough|that is enough|shut up|be quiet|quiet
@@ -68,7 +75,8 @@ stop|stop it|please stop|wait|wait a minute|hold on|hang on|pause|enough|that is
 |question|actually|what|why|who|where|when|which|how|repeat|again|louder|slower|shorter|next|skip|hello|help
 |halt|stopp|warte|moment|moment mal|einen moment|nein|aber|genug|arrête|arrêtez|attends|attendez|non|mais|stoppe
 |para|espera|espere|pero|aspetta|fermati
-|basta|ferma|mas|espera aí|pare|待って|ちょっと待って|ストップ|やめて|違う|止めて
+|basta|ferma|mas|espera aí|pare|रुको|रुकिए|बस|चुप|ठहरो
+|停|停下|等等|等一下|别说了|不对|不是|待って|ちょっと待って|ストップ|やめて|違う|止めて
 """
 """Short, and yet meant to be heard at once."""
 
@@ -83,16 +91,18 @@ him|hum|hem|mum|mom|mem|men|amen|mud|my|me|come|number|emerald|name|yet|you|your
 
 
 def _phrases(text: str) -> dict[tuple[str, ...], None]:
-    return {tuple(phrase.split()): None for phrase in text.replace("\n", "").split("|")}
+    return {tuple(words(phrase)): None for phrase in text.replace("\n", "").split("|")}
 
 
 BACKCHANNELS, FILLERS, CALLS, MISHEARD = map(_phrases, (_BACKCHANNELS, _FILLERS, _CALLS, _MISHEARD))
 BEGUN = {phrase[:n] for phrase in BACKCHANNELS for n in range(1, len(phrase))}
 """Backchannels that are not all said yet, such as "that is"."""
+LONGEST_PHRASE = max(len(phrase) for phrase in (*BACKCHANNELS, *FILLERS, *CALLS))
 NO = ("no",)
 
-_SHORT = {"that's": "that is", "it's": "it is", "what's": "what is", "ok": "okay", "to-day": "today"}
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_SHORT = {"that's": "that is", "it's": "it is", "what's": "what is", "ok": "okay"}
+_TO_DAY = re.compile(r"\bto-(day|night|morrow)\b")
+"""As Moonshine writes them."""
 _SOUNDS = re.compile(r"m+h+m*|h+m+|m+")
 
 
@@ -156,34 +166,34 @@ def _interrupts(said: Sequence[str], rest: Sequence[str], overlap: Overlap, *, s
 
 def words_of(text: str) -> list[str]:
     """Its words in lower case, hums as "mm", loops taken out: "No, no, no, I" is no, i."""
-    words: list[str] = []
-    for word in _WORD.findall(text.lower().replace("’", "'")):
-        parts = _SHORT.get(word, word).replace("-", " ").replace("'", " ").split()
-        words += ["mm" if _SOUNDS.fullmatch(part) else part for part in parts]
+    said: list[str] = []
+    for word in words(_TO_DAY.sub(r"to\1", text.lower())):
+        parts = _SHORT.get(word, word).replace("'", " ").split()
+        said += ["mm" if _SOUNDS.fullmatch(part) else part for part in parts]
     for period in range(1, 7):
         at = 0
-        while at + 2 * period <= len(words):
-            if words[at : at + period] == words[at + period : at + 2 * period]:
-                del words[at : at + period]
+        while at + 2 * period <= len(said):
+            if said[at : at + period] == said[at + period : at + 2 * period]:
+                del said[at : at + period]
             else:
                 at += 1
-    return words
+    return said
 
 
-def _without_opening(words: Sequence[str]) -> list[str]:
+def _without_opening(said: Sequence[str]) -> list[str]:
     """What is left behind all backchannels and fillers at its beginning."""
-    words = list(words)
-    while words:
-        length = _begins(words, BACKCHANNELS) or _begins(words, FILLERS)
+    rest = list(said)
+    while rest:
+        length = _begins(rest, BACKCHANNELS) or _begins(rest, FILLERS)
         if not length:
             break
-        del words[:length]
-    return words
+        del rest[:length]
+    return rest
 
 
-def _begins(words: Sequence[str], phrases: dict[tuple[str, ...], None]) -> int:
+def _begins(said: Sequence[str], phrases: dict[tuple[str, ...], None]) -> int:
     """How many words the longest of the phrases takes at the beginning."""
-    return next((n for n in range(min(4, len(words)), 0, -1) if tuple(words[:n]) in phrases), 0)
+    return next((n for n in range(min(LONGEST_PHRASE, len(said)), 0, -1) if tuple(said[:n]) in phrases), 0)
 
 
 def _own(said: Sequence[str], reply: Sequence[str], confidence: float) -> bool:

@@ -83,6 +83,7 @@ class Listener:
         self._now = 0
         self._tasks, self._asking = Tasks(), Asking(hearer.hearing_failed)
         self._last: SoFar | None = None
+        self._language: str | None = None
         self._so_far: SoFar
         self._rest()
 
@@ -119,6 +120,13 @@ class Listener:
     def full(self) -> bool:
         """A manual buffer has come to its limit."""
         return not self._hearing.automatic and self.buffered_s > LONGEST_BUFFER_S
+
+    @property
+    def language(self) -> str | None:
+        """Of the conversation: as asked for, else as it was heard last, else the only one that can be heard."""
+        known = self._transcriber.languages
+        only = known[0] if len(known) == 1 and known[0] != "*" else None
+        return self._hearing.language or self._so_far.language or self._language or only
 
     def sensed(self, text: str, expected: Ending | None) -> None:
         """What the answering model expects behind these words, None where it cannot tell."""
@@ -247,12 +255,6 @@ class Listener:
             self._hearer.speech_goes_on(self._so_far.as_speech(self._now))
 
     @property
-    def _language(self) -> str | None:
-        """As asked for, else the only one that can be heard."""
-        known = self._transcriber.languages
-        return self._hearing.language or (known[0] if len(known) == 1 else None)
-
-    @property
     def _silence(self) -> float:
         """Seconds since the last sound of the voice."""
         return self._so_far.silence_s(self._now)
@@ -278,7 +280,7 @@ class Listener:
         free = pause.judging is None or pause.judging.done()
         if free and (
             hearing.detector == "ear"
-            or hearing.endpointer.asks_ear(finished(self._so_far.looks(self._language, ear=False)))
+            or hearing.endpointer.asks_ear(finished(self._so_far.looks(self.language, ear=False)))
         ):
             pause.judging = self._tasks.start(self._weigh(pause))
 
@@ -288,7 +290,7 @@ class Listener:
         pause, words = so_far.pause, so_far.newest
         if not hearing.automatic or words is None or not so_far.speech.speaking or so_far.closed:
             return
-        looks = so_far.looks(self._language)
+        looks = so_far.looks(self.language)
         sensed, chance = so_far.sensed, finished(looks)
         silent = pause.words is not None
         if words.text and not pause.drafted:
@@ -394,6 +396,7 @@ class Listener:
     def _tell(
         self, so_far: SoFar, transcript: Transcript, decided_at: float, transcript_at: float, token: str | None
     ) -> None:
+        self._language = transcript.language or self._language
         start = so_far.sound[0].start if so_far.sound else self._end
         ended = so_far.speech.voice_end or self._end
         turn = Turn(

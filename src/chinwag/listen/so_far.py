@@ -80,6 +80,11 @@ class SoFar:
         self.words = transcript
 
     @property
+    def language(self) -> str | None:
+        """In which the newest words were said, as far as the transcriber can tell."""
+        return self.newest.language if self.newest and self.newest.text else None
+
+    @property
     def key(self) -> str:
         """Of the newest words, see `form.word_key`."""
         return word_key(self.newest.text) if self.newest else ""

@@ -18,6 +18,7 @@ class Hearing:
     automatic: the listener finds the turns; else the client commits them.
     padding_s: sound kept from before the speech began.
     detector: what tells the end of a turn: all there is, or the ear's judge alone as it is commonly used.
+    language: BCP 47; None where it is to be heard.
     """
 
     automatic: bool = True

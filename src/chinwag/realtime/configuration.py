@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from chinwag.errors import Refused
+from chinwag.language import HEARD, wanted
 from chinwag.realtime import sound, tools, turns
 from chinwag.realtime.sound import Format
 from chinwag.session import Settings
@@ -73,7 +74,7 @@ class Configuration:
                     "format": dict(sound.PCM.wire),
                     "transcription": {
                         "model": defaults.transcription_model,
-                        "language": settings.hearing.language,
+                        "language": settings.hearing.language or HEARD,
                     },
                     "noise_reduction": None,
                     "turn_detection": turns.in_full(
@@ -169,7 +170,7 @@ class Configuration:
         settings = replace(
             settings,
             instructions=wire["instructions"] if wire["instructions"] is not None else before.instructions,
-            hearing=replace(settings.hearing, language=language, detector=self.detector),
+            hearing=replace(settings.hearing, language=wanted(language), detector=self.detector),
             style=replace(before.style, voice=self._voice(spoken["voice"]), speed=speed),
             audio="audio" in (wire["output_modalities"] or ["audio"]),
             max_tokens=before.max_tokens if limit in (None, "inf") else int(limit),

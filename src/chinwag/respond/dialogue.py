@@ -10,6 +10,8 @@ import re
 import unicodedata
 from typing import Literal
 
+import regex
+
 Act = Literal["stop", "wait", "go_on", "again"]
 
 _A_WHILE = r"(?:(?:for )?(?:just )?(?:a|one|another) (?:second|sec|minute|min|moment|bit|little bit|tick)|a while)"
@@ -27,6 +29,11 @@ _PHRASES: dict[Act, str] = {
 |vergiss es|egal|schon gut
 |arrete(?:z)?(?: toi| vous)?|ca suffit|assez|tais toi|taisez vous|laisse tomber|tant pis|ca ira
 |para(?: ya)?|pare|basta(?: ya)?|ya basta|ya esta|detente|callate|silencio|olvidalo|dejalo|da igual
+|fermati|ferma|smettila|stai zitt[oa]|zitt[oa]|lascia (?:stare|perdere)|basta cosi|non importa
+|chega|pare?(?: com isso)?|cala a boca|cale se|silencio|esquece|esqueca|deixa (?:pra la|para la)|tanto faz
+|रुक जाओ|रुक जाइए|बस(?: करो| कीजिए)?|चुप(?: रहो| हो जाओ| रहिए)?|रहने (?:दो|दीजिए)|बंद करो|छोड़ो
+|(?:もう)?(?:やめて|止めて|とめて|ストップ|いいです|いいよ|結構です)(?:ください)?|静かに(?:して)?(?:ください)?|黙って
+|停(?:下(?:来)?|一下)?|别说了|不要说了|够了|行了|安静(?:一点)?|闭嘴|算了|不用说了
 """,
     "wait": rf"""
 (?:can you |could you |would you |you have to )?(?:just )?(?:wait|hold on|hang on|hold up)(?: up
@@ -44,6 +51,13 @@ _PHRASES: dict[Act, str] = {
 |laisse(?:z)? moi (?:reflechir|voir)(?: un peu| un instant)?
 |espera(?: un poco| un momento| un segundo| un minuto)?|espere(?: un momento)?|un moment(?:o|ito)|un segundo
 |dejame (?:pensar|ver)(?: un momento)?
+|aspetta(?: un (?:attimo|momento|secondo|po))?|aspetti(?: un (?:attimo|momento))?|un attimo|un momento
+|fammi (?:pensare|vedere)
+|espera(?: ai| um (?:pouco|momento|segundo|minuto|instante|pouquinho))?|espere(?: um momento)?
+|um (?:momento|momentinho|segundo|minuto|instante)|pera(?: ai)?|deixa eu (?:pensar|ver)|deixe me (?:pensar|ver)
+|रुको(?: एक (?:मिनट|सेकंड))?|रुकिए|ठहरो|ठहरिए|एक (?:मिनट|सेकंड|पल)|ज़रा रुको|मुझे सोचने दो
+|(?:ちょっと|少々|少し)?(?:待って|まって|お待ち)(?:ください|くださいね|ね)?|ちょっと(?:考えさせて)?
+|等(?:等|一下|一等|一会儿|会儿)|稍等(?:一下)?|请?稍等|让我(?:想想|想一想|看看)
 """,
     "go_on": r"""
 (?:you can |you may |can you |could you |would you )?(?:please )?(?:just )?(?:do )?
@@ -60,6 +74,11 @@ _PHRASES: dict[Act, str] = {
 |wo waren wir|was wolltest du sagen
 |continue(?:z)?|vas y|allez y|poursuis|poursuivez|la suite|tu disais|vous disiez|que disais tu|ou en etions nous
 |sigue(?: hablando| por favor)?|siga|continua|continue|prosigue|adelante|que decias|donde estabamos
+|continua(?: pure)?|continui|vai avanti|vada avanti|va avanti|prosegui|dove eravamo|cosa stavi dicendo
+|continua|continue|prossiga|segue|siga|pode continuar|vai em frente|onde estavamos|o que voce (?:estava )?dizia
+|आगे (?:बोलो|बोलिए|बताओ|बताइए|बढ़ो|बढ़िए)|जारी (?:रखो|रखें|रखिए)|बोलते रहो|फिर क्या हुआ
+|(?:続けて|つづけて|続き(?:を)?(?:話して|教えて|お願いします)?|それで)(?:ください)?
+|继续(?:说|讲)?(?:吧)?|接着(?:说|讲)(?:吧)?|往下说|说下去|然后呢
 """,
     "again": r"""
 (?:can you |could you |would you |will you |i said )?(?:please )?(?:just )?(?:say|tell me|repeat|read)(?: (?:that|it
@@ -86,15 +105,26 @@ _PHRASES: dict[Act, str] = {
 |repite(?:lo)?|repita(?:lo)?|otra vez|de nuevo|que (?:has dicho|dijiste|decias|ha dicho)|(?:puedes|podrias
 |puede) (?:repetir(?:lo)?|decirlo otra vez)
 |dilo otra vez|no te (?:he oido|oi|entendi|he entendido)|no (?:he oido|oi|entendi)
+|ripeti(?:lo)?|ripeta|(?:puoi|puo|potresti) ripetere|di nuovo|ancora una volta|un altra volta|come hai detto
+|(?:che cosa|cosa) hai detto|non ho (?:capito|sentito)|dillo di nuovo
+|repete|repita|(?:pode|podia|poderia|voce pode) repetir|de novo|outra vez|mais uma vez|o que (?:voce )?disse
+|nao (?:ouvi|entendi)|fala de novo|diga de novo
+|फिर से (?:बोलो|बोलिए|कहो|कहिए|बताओ|बताइए)|दोबारा (?:बोलो|बोलिए|कहो|कहिए|बताओ|बताइए)|दोहराओ|दोहराइए|क्या कहा(?: आपने| तुमने)?
+|मैंने नहीं सुना|मुझे समझ नहीं आया
+|(?:もう一度|もう一回|もういちど|もういっかい)(?:言って|いって|お願いします|おねがいします|話して)?(?:ください)?
+|(?:何て|なんて|何と|今何て)(?:言った|言いました|言ったの|いった)(?:か)?|聞こえませんでした|聞こえなかった|繰り返して(?:ください)?
+|(?:请)?(?:再|重新)说(?:一遍|一次|一下)|(?:请)?重复(?:一遍|一次|一下)?|再来一遍|你(?:刚才)?说什么|你(?:刚才)?说了什么
+|没听(?:清|清楚|见|懂|到)|我没听(?:清|清楚|见|懂|到)
 """,
 }
 
 _FAINTLY_AGAIN = (
     r"sorry|i am sorry|pardon|pardon me|huh|what|say what|excuse me|come again|comment|como|perdon|was|quoi|hein|eh"
+    r"|come|come scusa|prego|o que|oi|क्या|え|えっ|はい|何|なに|什么|啊"
 )
 """These ask for it again only where they are all that was said."""
 
-_QUESTION_ONLY = {"i am sorry", "excuse me", "eh", "comment", "como", "was"}
+_QUESTION_ONLY = {"i am sorry", "excuse me", "eh", "comment", "como", "was", "come", "prego", "oi", "はい", "啊"}
 """And these only as a question."""
 
 _FORGIVEN = r"""
@@ -106,6 +136,10 @@ please|okay|ok|o k|all right|alright|right|yes|yeah|yep|yup|no|nope|nah|oh|ah|we
 |bitte|ja|nein|gut|also|ah|ahm|danke|jetzt|doch|mal|na|nun|so
 |s il te plait|s il vous plait|oui|non|euh|merci|bon|alors|d accord|allez
 |por favor|si|bueno|gracias|vale|pues|ahora|eh
+|per favore|per piacere|grazie|va bene|ora|adesso|scusa|scusi
+|obrigad[oa]|por gentileza|agora|ta|ta bom|sim|nao|desculpa|ai
+|कृपया|प्लीज़|प्लीज|हाँ|हां|नहीं|अच्छा|ठीक है|धन्यवाद|ज़रा|はい|いいえ|うん|あの
+|すみません|ごめん|お願いします|请|好|好的|嗯|谢谢|麻烦你
 """
 
 _LONG_FORMS = {
@@ -123,11 +157,12 @@ _LONG_FORMS = {
     "nevermind": "never mind",
     "ok": "okay",
 }
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:'[\p{L}\p{M}\p{N}]+)*")
+_ACCENTS = re.compile(r"[\u0300-\u036f]")
 
 
 def _compiled(alternatives: str) -> re.Pattern[str]:
-    return re.compile(rf"(?:{alternatives.replace(chr(10), '')})(?= |$)")
+    return re.compile(rf"(?:{unicodedata.normalize('NFKC', alternatives.replace(chr(10), ''))})(?= |$)")
 
 
 _ACTS = {act: _compiled(phrases) for act, phrases in _PHRASES.items()}
@@ -138,7 +173,8 @@ def act(words: str, *, interrupted: bool, spoken: bool) -> Act | None:
     """What the words ask of the conversation, or None where they are to be answered by the model.
 
     interrupted: the last answer was cut off, so there is more of it. spoken: an answer is being said, or was the last
-    thing that was said. English; of German, French and Spanish the plain forms.
+    thing that was said. English; of German, French, Spanish, Italian, Portuguese, Hindi, Japanese and Chinese the plain
+    forms.
 
     "stop": it ends, and nothing is said. "wait": nothing is said until they speak again. "go_on": the cut answer goes
     on from where the ear left it. "again": the last answer is said once more.
@@ -178,6 +214,6 @@ def _longest(said: str) -> tuple[int, Act | None]:
 def _plain(words: str) -> str:
     """Lower case, no accents, no marks; short forms written out."""
     letters = unicodedata.normalize("NFKD", words.lower().replace("’", "'"))
-    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    plain = unicodedata.normalize("NFKC", _ACCENTS.sub("", letters))
     found = (_LONG_FORMS.get(word, word) for word in _WORD.findall(plain))
     return " ".join(" ".join(found).replace("'", " ").split())

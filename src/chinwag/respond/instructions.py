@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
+from importlib.resources import files
+
+from chinwag.language import base, name
+
 COMPANION = (
     "You are Chinwag, a friendly companion in a spoken conversation. "
     "Answer in one or two short, plain sentences, as a person would say them aloud. "
@@ -11,8 +16,26 @@ COMPANION = (
 )
 """Short and without markup: every needless token is silence before the first word, and a symbol cannot be said."""
 
+COMPANIONS: dict[str, str] = tomllib.loads((files("chinwag.respond") / "companions.toml").read_text("utf-8"))
+"""The same for a conversation in one language, by the first subtag of BCP 47."""
+
 STILL_THERE = (
     "The user has said nothing for a while. "
     "Say one short, gentle sentence that invites them to go on, without pressing."
 )
 """For the one answer that breaks a long silence."""
+
+
+def told(instructions: str, language: str | None) -> str:
+    """The instructions for a conversation in that language.
+
+    Chinwag's own are given in it; others stay as they are, and the language is named behind them, unless it is English
+    or not known.
+    """
+    spoken = base(language)
+    if instructions == COMPANION and spoken in COMPANIONS:
+        return COMPANIONS[spoken]
+    if spoken in ("", "en"):
+        return instructions
+    called = name(language)
+    return f"{instructions}\nThe user speaks {called}. Unless told otherwise above, answer in {called}.".strip()

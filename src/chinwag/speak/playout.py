@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chinwag.language import pieces
+
 
 class Playout:
     """Counts one item's samples at the listener's end.
@@ -91,12 +93,12 @@ class Spoken:
         if self.whole and into >= self.samples:
             return self.text
         share = into / (self.samples if self.whole else max(self.samples, self.expected))
-        words = self.text.split()
-        total = sum(len(word) + 1 for word in words)
+        words = pieces(self.text)
+        total = sum(map(len, words))
         kept, spent = 0, 0
         for word in words:
-            if spent + (len(word) + 1) / 2 > share * total:
+            if spent + len(word) / 2 > share * total:
                 break
-            spent += len(word) + 1
+            spent += len(word)
             kept += 1
-        return " ".join(words[:kept])
+        return "".join(words[:kept]).rstrip()

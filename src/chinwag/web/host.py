@@ -28,12 +28,13 @@ from chinwag.engines.protocols import (
     Voice,
 )
 from chinwag.errors import ChinwagError, EngineError
+from chinwag.language import wanted
 from chinwag.listen.endpoint import Endpointer
 from chinwag.listen.turn import Hearing
 from chinwag.realtime.configuration import Defaults
 from chinwag.respond.instructions import COMPANION
 from chinwag.session import Settings
-from chinwag.speak.voicing import Style
+from chinwag.speak.voicing import SPEAKS_OTHERS, Style, cannot_speak, speaks
 from chinwag.tools.offer import Offer
 from chinwag.tools.tool import Filler
 from chinwag.tools.toolbox import Toolbox
@@ -95,6 +96,7 @@ class Host:
                 llm=cast(ChatModel, loaded[3]),
                 tts=cast(Voice, loaded[4]),
             )
+            self._check_language(self.engines)
             await self.toolbox.tried()
             self.startup_s = round(time.time() - psutil.Process().create_time(), 2)
             self.stage = "ready"
@@ -123,10 +125,10 @@ class Host:
             instructions=config.assistant.instructions or COMPANION,
             hearing=Hearing(
                 endpointer=Endpointer(config.turn.eagerness),
-                language=config.stt.language,
+                language=wanted(config.stt.language),
                 partial_every_s=config.stt.partial_every_ms / 1000,
             ),
-            style=Style(config.tts.voice or None, config.tts.speed, config.stt.language),
+            style=Style(config.tts.voice or None, config.tts.speed),
             max_tokens=config.llm.max_tokens,
             interruption=config.turn.interruption,
             idle_s=config.turn.idle_timeout_ms / 1000 or None,
@@ -196,6 +198,13 @@ class Host:
         state.state, state.load_ms = "ready", round((time.perf_counter() - began) * 1000)
         state.detail = getattr(loaded, "model", "") if task == "llm" else ""
         return loaded
+
+    def _check_language(self, engines: Engines) -> None:
+        """Raises EngineError where the language that is set cannot be heard or spoken."""
+        language = wanted(self.config.stt.language)
+        engines.stt.open(language)
+        if not speaks(engines.tts, language):
+            raise EngineError(cannot_speak(engines.tts, str(language)), SPEAKS_OTHERS, engines.tts.name)
 
     def _fail(self, error: ChinwagError) -> None:
         self.stage, self.error = "failed", error

@@ -37,7 +37,7 @@ CALL_BEGINS = '<tool_call>\n{"name": "'
 LIKELIEST = 40
 """Tokens whose probabilities are looked at for the end of a sentence; all others together have next to none."""
 
-MARKS = frozenset(".?!")
+MARKS = frozenset(".?!。？！।")
 """First characters of what ends a sentence."""
 
 WORTH_ASKING = 0.1

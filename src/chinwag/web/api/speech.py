@@ -14,9 +14,11 @@ from starlette.responses import Response
 
 from chinwag.audio import Audio
 from chinwag.engines.protocols import Voice
+from chinwag.language import wanted
 from chinwag.realtime.configuration import OPENAI_VOICES
 from chinwag.respond.clauses import ClauseSplitter
 from chinwag.respond.speakable import Speakable
+from chinwag.respond.symbols import words_in
 from chinwag.speak.voicing import Style, frames
 from chinwag.web.api.encode import MEDIA_TYPES, Encoder
 from chinwag.web.api.errors import invalid, ready
@@ -50,7 +52,7 @@ def router(host: Host) -> APIRouter:
         voice = ready(host).tts
         settings = host.config.tts
         named = _voice(asked.voice, voice) or settings.voice or None
-        style = Style(named, asked.speed or settings.speed, host.config.stt.language)
+        style = Style(named, asked.speed or settings.speed, None if named else wanted(host.config.stt.language))
         sound = _encoded(_spoken(voice, asked.input, style), asked.response_format)
         if asked.stream_format == "sse":
             return await server_sent(request, _events(sound, len(asked.input)))
@@ -69,7 +71,7 @@ def _voice(asked: str | dict[str, Any] | None, voice: Voice) -> str | None:
 
 
 async def _spoken(voice: Voice, text: str, style: Style) -> AsyncGenerator[Audio, None]:
-    speakable, splitter = Speakable(), ClauseSplitter()
+    speakable, splitter = Speakable(words_in(style.language)), ClauseSplitter()
     clauses = [*splitter.push(speakable.push(text) + speakable.finish()), *splitter.finish()]
     for clause in clauses:
         async with aclosing(frames(voice, clause, style)) as sound:

@@ -1,0 +1,25 @@
+"""What is said while something takes long, by language."""
+
+from __future__ import annotations
+
+from chinwag.language import base
+
+ENGLISH = ("One moment.", "Let me see.", "Just a second.")
+
+FILLERS = {
+    "de": ("Einen Moment.", "Mal sehen.", "Nur eine Sekunde."),
+    "es": ("Un momento.", "A ver.", "Un segundo."),
+    "fr": ("Un instant.", "Voyons voir.", "Juste une seconde."),
+    "hi": ("एक मिनट।", "देखता हूँ।", "बस एक पल।"),
+    "it": ("Un attimo.", "Vediamo.", "Solo un secondo."),
+    "ja": ("少々お待ちください。", "ええと、そうですね。", "もう少しです。"),
+    "pt": ("Um momento.", "Deixe-me ver.", "Só um segundo."),
+    "zh": ("请稍等。", "我看看。", "马上就好。"),
+}
+
+
+def filler(words: str, language: str | None) -> str:
+    """One of the usual ones in the conversation's language; others as they are."""
+    if words in ENGLISH and (own := FILLERS.get(base(language))):
+        return own[ENGLISH.index(words)]
+    return words

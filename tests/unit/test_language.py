@@ -1,0 +1,227 @@
+"""The conversation is held in the language that is set or heard: words, prompt, voice, what is said in passing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from talker import Talker, talking
+
+from chinwag.engines.fake import Fakes, FakeTranscriber, FakeVoice
+from chinwag.engines.protocols import Message
+from chinwag.errors import EngineError
+from chinwag.events import Fault
+from chinwag.language import base, joined, name, pieces, words
+from chinwag.listen.form import bare_words, form, word_key
+from chinwag.listen.interruption import Overlap, judge
+from chinwag.listen.turn import Hearing
+from chinwag.respond.dialogue import Act, act
+from chinwag.respond.fillers import ENGLISH, FILLERS, filler
+from chinwag.respond.instructions import COMPANION, COMPANIONS, told
+from chinwag.respond.speakable import Speakable
+from chinwag.respond.symbols import WORDS, words_in
+from chinwag.session import Settings
+from chinwag.speak.playout import Spoken
+
+pytestmark = pytest.mark.unit
+
+VOICES = {"en": ("one", "two"), "es": ("uno",), "ja": ("ichi",)}
+SPOKEN = ("de", "es", "fr", "hi", "it", "ja", "pt", "zh")
+
+
+def speaking(heard_in: str | None = None, **voice: Any) -> Fakes:
+    named = tuple(one for voices in VOICES.values() for one in voices)
+    ear = FakeTranscriber(languages=("en", "es", "ja", "ru"), heard_in=heard_in)
+    return Fakes(stt=ear, tts=FakeVoice(voices=named, languages=VOICES, **voice))
+
+
+def system(fakes: Fakes) -> str:
+    messages: list[Message] = fakes.llm.asked[-1]
+    return messages[0]["content"]
+
+
+# --- words -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Hello, don’t you?", ["hello", "don't", "you"]),
+        ("नमस्ते, आप कैसे हैं?", ["नमस्ते", "आप", "कैसे", "हैं"]),
+        ("今日はAIと話す。", ["今", "日", "は", "ai", "と", "話", "す"]),
+        ("안녕하세요 세계", ["안녕하세요", "세계"]),
+    ],
+)
+def test_words_are_found_in_any_script(text: str, found: list[str]) -> None:
+    assert words(text) == found
+    assert "".join(pieces(text)) == text
+    assert word_key(text) == " ".join(found)
+
+
+def test_sentences_are_put_together_as_their_script_does() -> None:
+    assert joined(["Yes.", "", "I see."]) == "Yes. I see."
+    assert joined(["はい。", "そうです。", "OK."]) == "はい。そうです。OK."
+    assert joined(["네.", "좋아요."]) == "네. 좋아요."
+
+
+def test_of_an_unspaced_script_the_characters_that_were_heard_are_remembered() -> None:
+    spoken = Spoken("今日はいい天気です。", 0, samples=1000, whole=True)
+    assert [spoken.heard(played) for played in (0, 300, 600, 1000)] == [
+        "",
+        "今日は",
+        "今日はいい天",
+        "今日はいい天気です。",
+    ]
+
+
+def test_a_transcribers_full_stop_is_taken_off_in_any_script() -> None:
+    assert [bare_words(text) for text in ("元気ですか？", "你好。", "ठीक है।")] == ["元気ですか", "你好", "ठीक है"]
+
+
+def test_names_of_languages() -> None:
+    assert (name("pt-BR"), name("ja"), name("xx"), base("zh_TW"), base(None)) == (
+        "Portuguese",
+        "Japanese",
+        "xx",
+        "zh",
+        "",
+    )
+
+
+# --- what is known of each language --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("language", "whole", "open_"),
+    [
+        ("it", "Grazie mille", "Vorrei prenotare un tavolo per"),
+        ("pt", "Muito obrigado", "Eu queria falar com a"),
+        ("hi", "आप कैसे हैं?", "मुझे एक"),
+        ("ja", "明日の天気はどうですか。", "私は"),
+        ("zh", "今天天气怎么样？", "我想和"),
+    ],
+)
+def test_the_form_tells_whole_sentences_from_open_ones(language: str, whole: str, open_: str) -> None:
+    known, begun = form(whole, language), form(open_, language)
+    assert max(known.question, known.answer) == 1.0
+    assert known.dangling == 0.0
+    assert (begun.dangling, begun.question) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("text", ["今天天气怎么样", "そうですね", "我很好谢谢你"])
+def test_characters_are_no_letters_that_are_spelled(text: str) -> None:
+    assert form(text, "zh").dictating == form(text, "ja").dictating == 0.0
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ("Fermati.", "stop"),
+        ("Aspetta un attimo.", "wait"),
+        ("Puoi ripetere, per favore?", "again"),
+        ("Espera aí.", "wait"),
+        ("Pode repetir?", "again"),
+        ("रुको।", "wait"),
+        ("फिर से बोलिए।", "again"),
+        ("ストップ。", "stop"),
+        ("ちょっと待ってください。", "wait"),
+        ("もう一度言ってください。", "again"),
+        ("続けて。", "go_on"),
+        ("停一下。", "stop"),
+        ("等一下。", "wait"),
+        ("请再说一遍。", "again"),
+        ("继续说吧。", "go_on"),
+        ("今日は天気がいいですね。", None),
+        ("停车场在哪里？", None),
+    ],
+)
+def test_what_is_asked_of_the_conversation_itself(said: str, wanted: Act | None) -> None:
+    assert act(said, interrupted=True, spoken=True) == wanted
+
+
+@pytest.mark.parametrize("said", ["うん", "そうですね", "嗯嗯", "好的", "हाँ", "ठीक है", "va bene", "tá bom"])
+def test_a_backchannel_passes(said: str) -> None:
+    assert judge(Overlap(said, spoken_s=0.4, silence_s=0.3, confidence=0.9)) == "passing"
+
+
+@pytest.mark.parametrize("said", ["ちょっと待って", "等一下", "रुकिए", "espera aí"])
+def test_a_call_interrupts(said: str) -> None:
+    assert judge(Overlap(said, spoken_s=0.5, silence_s=0.0, confidence=0.9)) == "interrupts"
+
+
+def test_each_language_has_its_instructions_fillers_and_symbols() -> None:
+    assert set(COMPANIONS) - {"en"} == set(FILLERS) == set(WORDS) == set(SPOKEN)
+    assert all(len(FILLERS[one]) == len(ENGLISH) for one in SPOKEN)
+    assert filler(ENGLISH[1], "es-MX") == "A ver."
+    assert filler("Ta da.", "es") == "Ta da."
+    assert Speakable(words_in("es")).push("Mira ejemplo.com ahora. ") == "Mira ejemplo punto com ahora. "
+
+
+def test_instructions_follow_the_language() -> None:
+    assert told(COMPANION, None) == COMPANION
+    assert told(COMPANION, "en-GB") == COMPANIONS["en"]
+    assert told(COMPANION, "es-MX") == COMPANIONS["es"]
+    assert told(COMPANION, "ru").startswith(COMPANION)
+    assert told("Be a pirate.", "ru").endswith("answer in Russian.")
+    assert told("Be a pirate.", "en") == "Be a pirate."
+
+
+# --- a conversation ------------------------------------------------------------------------------------------------
+
+
+async def say(talker: Talker) -> None:
+    await talker.pause(0.3)
+    await talker.say(1.0)
+    await talker.hear_out()
+
+
+async def test_the_language_that_is_set_is_spoken() -> None:
+    fakes = speaking()
+    async with talking(fakes, instructions=COMPANION, hearing=Hearing(language="es-MX")) as talker:
+        await say(talker)
+    assert set(fakes.tts.styles) == {("uno", "es-MX")}
+    assert system(fakes) == COMPANIONS["es"]
+
+
+async def test_the_language_that_is_heard_is_spoken_and_followed_when_it_changes() -> None:
+    fakes = speaking(heard_in="es")
+    async with talking(fakes, instructions=COMPANION) as talker:
+        await say(talker)
+        assert set(fakes.tts.styles) == {("uno", "es")}
+        assert system(fakes) == COMPANIONS["es"]
+        fakes.tts.styles.clear()
+        fakes.stt.heard_in = "ja"
+        await say(talker)
+        assert set(fakes.tts.styles) == {("ichi", "ja")}
+        assert system(fakes) == COMPANIONS["ja"]
+        assert not talker.all(Fault)
+
+
+async def test_a_voice_that_was_chosen_is_kept_where_it_speaks_the_language() -> None:
+    for language, spoken in (("en", "two"), ("es", "uno")):
+        fakes = speaking(heard_in=language)
+        settings = Settings()
+        async with talking(fakes, style=settings.style.__class__("two")) as talker:
+            await say(talker)
+        assert {voice for voice, _ in fakes.tts.styles} == {spoken}
+
+
+async def test_who_speaks_what_the_voice_cannot_is_told_once_and_answered_in_what_it_can() -> None:
+    fakes = speaking(heard_in="ru")
+    async with talking(fakes, instructions=COMPANION) as talker:
+        await say(talker)
+        await say(talker)
+        faults = talker.all(Fault)
+        assert [fault.code for fault in faults] == ["language_not_spoken"]
+        assert "speaks English, Spanish, Japanese, not Russian. You are answered in English." in faults[0].message
+        assert "chinwag engines" in faults[0].message
+    assert {language for _, language in fakes.tts.styles} == {"en"}
+    assert system(fakes) == COMPANIONS["en"]
+
+
+async def test_a_language_that_the_voice_cannot_speak_is_refused_when_it_is_set() -> None:
+    async with talking(speaking()) as talker:
+        settings = talker.session.settings
+        with pytest.raises(EngineError, match=r"not Russian\. Set another tts\.engine"):
+            talker.session.update(Settings(hearing=Hearing(language="ru")))
+        assert talker.session.settings is settings
