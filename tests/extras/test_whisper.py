@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from engines.contract import loaded, speech, watched, words
 
-from chinwag.audio import LISTEN_RATE, Audio, Samples, join, silence
+from chinwag.audio import LISTEN_RATE, Audio, join, silence
 from chinwag.config import SttSettings, WeightsSettings
 from chinwag.engines.protocols import EngineOptions
 from chinwag.engines.stt import whisper
@@ -110,7 +111,7 @@ async def test_a_long_utterance_is_cut_and_heard_whole() -> None:
         assert sum(word not in heard for word in said) + abs(len(heard) - len(said)) <= len(said) * 0.12
 
 
-def noises() -> dict[str, Samples]:
+def noises() -> dict[str, Any]:
     count, random = 3 * LISTEN_RATE, np.random.default_rng(0)
     at = np.arange(count) / LISTEN_RATE
     notes = (262, 294, 330, 349, 392, 440, 494, 523, 494, 440)

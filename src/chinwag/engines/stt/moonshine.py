@@ -1,4 +1,4 @@
-"""Moonshine tiny-en on onnxruntime: English speech to text in a tenth of the time that it took to say.
+"""Moonshine on onnxruntime: English speech to text in a tenth of the time that it took to say.
 
 The encoder hears a piece of sound at once; the decoder then writes a token a step. Both run in short steps on one
 thread, so that a final transcript waits for no more than one step of somebody's partial one.
@@ -21,7 +21,8 @@ from chinwag.engines.stt.growing import PiecewiseUtterance, loop_begins
 from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
 
-WEIGHTS = "moonshine-tiny-en"
+MODELS = ("moonshine-tiny-en", "moonshine-base-en")
+"""base hears better, and takes three times as long (docs/engines/hearing.md)."""
 BEGIN, END = 1, 2
 FIRST_SPECIAL = 32_000
 """Tokens from here on are the tokenizer's <<ST_n>> markers, which are not words."""
@@ -53,7 +54,7 @@ class Words:
 
 
 class Moonshine:
-    """Moonshine tiny, English."""
+    """Moonshine tiny or base, English."""
 
     name: ClassVar[str] = "moonshine"
     about: ClassVar[About] = About("Moonshine: English, as fast as two cores can hear", "MIT", ("en",))
@@ -61,6 +62,7 @@ class Moonshine:
 
     def __init__(self, encoder: Any, decoder: Any, vocabulary: list[bytes]) -> None:
         self._encoder, self._decoder, self._vocabulary = encoder, decoder, vocabulary
+        self._masks = any(entry.name == "attention_mask" for entry in encoder.get_inputs())
         shapes = {entry.name: entry.shape for entry in decoder.get_inputs()}
         self._past = [name for name in shapes if name.startswith("past_key_values")]
         _, heads, _, width = shapes[self._past[0]]
@@ -71,17 +73,17 @@ class Moonshine:
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
         """Its weights in the catalog."""
-        return (WEIGHTS,)
+        return MODELS
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
         """The model's catalog name."""
-        return (WEIGHTS,)
+        return (_model(settings),)
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
         """Open encoder and decoder and hear a second of noise with them."""
-        folder = weights_folder(options.weights, WEIGHTS, cls.name)
+        folder = weights_folder(options.weights, _model(options.settings), cls.name)
         engine = cls(
             open_model(folder / "encoder_model.ort", cls.name),
             open_model(folder / "decoder_model_merged.ort", cls.name),
@@ -116,7 +118,8 @@ class Moonshine:
         """
         encoder, decoder = self._encoder, self._decoder
         ones = np.ones((1, len(pcm)), np.int64)
-        heard = encoder.run(None, {"input_values": pcm[None], "attention_mask": ones})[0]
+        sound = {"input_values": pcm[None], **({"attention_mask": ones} if self._masks else {})}
+        heard = encoder.run(None, sound)[0]
         feeds: dict[str, Any] = dict.fromkeys(self._past, self._nothing)
         feeds["encoder_hidden_states"] = heard
         if self._masked:
@@ -198,13 +201,24 @@ def _advance(decoding: Iterator[Words]) -> Words | None:
     return words
 
 
+def _model(settings: Any) -> str:
+    """The catalog name of the model that is set. Raises EngineError, naming those there are, for another."""
+    named = (settings.model if settings else "") or MODELS[0]
+    if named not in MODELS:
+        fix = f"Set stt.model to one of: {', '.join(MODELS)}."
+        raise EngineError(f"Moonshine has no model called {named}.", fix, Moonshine.name)
+    return str(named)
+
+
 def read_vocabulary(path: Path) -> list[bytes]:
     """Moonshine's tokenizer.bin: each token's bytes after their count (two bytes of it from 128 on)."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise EngineError(
-            f"Moonshine's tokenizer cannot be read: {error}.", f"Run `chinwag models pull {WEIGHTS}`.", Moonshine.name
+            f"Moonshine's tokenizer cannot be read: {error}.",
+            f"Run `chinwag models pull {path.parent.name}`.",
+            Moonshine.name,
         ) from error
     tokens, at = [], 0
     while at < len(data):
