@@ -22,7 +22,7 @@ from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
 
 MODELS = ("moonshine-tiny-en", "moonshine-base-en")
-"""base hears better, and takes three times as long (docs/engines/hearing.md)."""
+"""base hears better, and takes several times as long (docs/engines/hearing.md)."""
 BEGIN, END = 1, 2
 FIRST_SPECIAL = 32_000
 """Tokens from here on are the tokenizer's <<ST_n>> markers, which are not words."""
