@@ -6,6 +6,7 @@ import json
 import shutil
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +25,18 @@ WEIGHTS = ("piper-joe",)
 SENTENCE = "The train to the coast leaves at eight in the morning."
 
 
-async def said(voice: PiperVoice, text: str = SENTENCE, **more: object) -> Audio:
-    async with aclosing(voice.speak(text, **more)) as pieces:  # type: ignore[arg-type]
+async def said(engine: PiperVoice, text: str = SENTENCE, **more: Any) -> Audio:
+    async with aclosing(engine.speak(text, **more)) as pieces:
         return join([piece async for piece in pieces])
+
+
+def with_speakers(folder: Path, copy: Path) -> None:
+    for file in folder.glob("*.onnx*"):
+        shutil.copy(file, copy)
+    (described,) = copy.glob("*.json")
+    about = json.loads(described.read_text("utf-8"))
+    about["speaker_id_map"] = {"anna": 1, "ben": 0}
+    described.write_text(json.dumps(about), "utf-8")
 
 
 async def test_it_speaks_at_the_pace_it_is_told_and_a_sentence_at_a_time() -> None:
@@ -42,7 +52,7 @@ async def test_it_speaks_at_the_pace_it_is_told_and_a_sentence_at_a_time() -> No
             assert first.seconds < usual.seconds * 1.3
         for nothing in ("", "...", "🙂"):
             async with aclosing(voice.speak(nothing)) as pieces:
-                assert sum(len(piece.pcm) for piece in [piece async for piece in pieces]) < voice.rate
+                assert sum(len(piece.pcm) for piece in [piece async for piece in pieces]) < 2 * voice.rate
 
 
 async def test_another_voice_or_language_is_refused() -> None:
@@ -56,12 +66,7 @@ async def test_another_voice_or_language_is_refused() -> None:
 async def test_a_file_of_ones_own_with_several_speakers(tmp_path: Path) -> None:
     wanted = await options(PiperVoice, TtsSettings(engine="piper"))
     (folder,) = wanted.weights.values()
-    for file in folder.glob("*.onnx*"):
-        shutil.copy(file, tmp_path)
-    (described,) = tmp_path.glob("*.json")
-    about = json.loads(described.read_text("utf-8"))
-    about["speaker_id_map"] = {"anna": 1, "ben": 0}
-    described.write_text(json.dumps(about), "utf-8")
+    with_speakers(folder, tmp_path)
     async with loaded(PiperVoice, TtsSettings(engine="piper", model=str(tmp_path))) as voice:
         assert voice.voices == ("ben", "anna")
         assert (await said(voice, "Hello.", voice="anna")).seconds > 0.2

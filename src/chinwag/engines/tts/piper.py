@@ -39,8 +39,8 @@ NOISE, LENGTH, NOISE_W = 0.667, 1.0, 0.8
 class PiperVoice(SentenceVoice):
     """One Piper voice, or as many speakers as its file holds.
 
-    `tts.model`: a name of the catalog, a .onnx file with its .onnx.json beside it, a folder that holds one, or a name of
-    rhasspy/piper-voices such as de_DE-thorsten-medium, which is then fetched from the Hugging Face hub.
+    `tts.model`: a name of the catalog, a .onnx file with its .onnx.json beside it, a folder that holds one, or a name
+    of rhasspy/piper-voices such as de_DE-thorsten-medium, which is then fetched from the Hugging Face hub.
     """
 
     name: ClassVar[str] = "piper"
