@@ -49,10 +49,12 @@ async def run(
     ear: Transcriber,
     *,
     api_key: str | None = None,
+    told: bool = False,
     on_turn: Callable[[dict[str, Any]], None] = lambda turn: None,
 ) -> dict[str, Any]:
     """So many turns in each of the recordings' languages, each language in a call of its own.
 
+    told: the server is told which language it is, in place of hearing it.
     Returns by language: `wer` of what the server heard, `reply_wer` of its answers heard back (characters in place of
     words in Chinese and Japanese), `reply_language`: the share of answers that were heard as the same language,
     `voice_to_voice_ms` and `per_turn`. Raises CallError where no conversation comes about.
@@ -60,7 +62,9 @@ async def run(
     by_language: dict[str, Any] = {}
     for language, some in itertools.groupby(recordings, lambda recording: recording.truth.language):
         measured: list[dict[str, Any]] = []
-        async with talking(url, api_key=api_key) as talker:
+        asked = {"type": "realtime", "audio": {"input": {"transcription": {"language": language}}}}
+        setup = [{"type": "session.update", "session": asked}] if told else []
+        async with talking(url, api_key=api_key, setup=setup) as talker:
             for recording in itertools.islice(some, turns):
                 log = await talker.turn(recording)
                 measured.append({**measure(log), **await _heard_back(talker, log, ear)})

@@ -106,15 +106,15 @@ async def script(store: Store, tell: Callable[[str], None]) -> list[Recording]:
     return await _made("bench-script", "the person of the scripted conversation", make, store, tell)
 
 
-async def languages(store: Store, tell: Callable[[str], None]) -> list[Recording]:
-    """What is said in each language, language by language. As `default_corpus`."""
+async def languages(store: Store, tell: Callable[[str], None], most: int = 6) -> list[Recording]:
+    """What is said in each language, `most` phrases of each, language by language. As `default_corpus`."""
 
     async def make(voice: Voice) -> AsyncGenerator[Recording, None]:
         for language, one in PHRASES.items():
-            for place, text in enumerate(one["said"]):
+            for place, text in enumerate(one["said"][:most]):
                 yield await record(voice, f"{language}-{place}", text, one["voice"], language=language)
 
-    return await _made("bench-languages", "a corpus in each language", make, store, tell)
+    return await _made(f"bench-languages-{most}", "a corpus in each language", make, store, tell)
 
 
 def pause_lengths() -> list[float]:

@@ -171,6 +171,7 @@ def conversation_command(
 def languages_command(
     url: Url = None,
     turns: Annotated[int, typer.Option(min=1, help="How many turns to hold in each language.")] = 6,
+    told: Annotated[bool, typer.Option("--told", help="Tell the server the language; else it is to be heard.")] = False,
     json: Json = None,
     folder: Corpus = None,
     api_key: Key = None,
@@ -182,7 +183,13 @@ def languages_command(
     async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
         async with languages.judge(Store(config.load().weights), tell) as ear:
             return await languages.run(
-                at, recordings, turns, ear, api_key=api_key, on_turn=lambda turn: tell(report.turn_line(turn))
+                at,
+                recordings,
+                turns,
+                ear,
+                api_key=api_key,
+                told=told,
+                on_turn=lambda turn: tell(report.turn_line(turn)),
             )
 
     result = asyncio.run(_measured(url, folder, make_corpus.languages, measure, tell, **languages.ENGINES))
