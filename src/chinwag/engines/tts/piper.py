@@ -1,0 +1,165 @@
+"""Piper: small, quick voices in some forty languages, each a file of its own; phonemes by the piper-tts package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from chinwag.audio import Audio, Samples
+from chinwag.engines.onnx import open_model, weights_folder
+from chinwag.engines.protocols import About, EngineOptions
+from chinwag.engines.tts.sentences import SentenceVoice, refuse
+from chinwag.errors import EngineError
+from chinwag.language import base
+
+USUAL = "piper-joe"
+"""The catalog's."""
+
+WHERE = "Voices are at https://huggingface.co/rhasspy/piper-voices: the .onnx and the .onnx.json, side by side."
+
+NOISE = ("noise_scale", "noise_w_scale")
+"""Options: how much the sound and the lengths vary (0.667 and 0.8 in most voices)."""
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One that can be heard. file: the model. number: which of its speakers, None of one. settings: the .json."""
+
+    file: Path
+    settings: dict[str, Any]
+    number: int | None
+
+    @property
+    def language(self) -> str:
+        """As "en"; of old voices, espeak-ng's name for it."""
+        return base(self.settings.get("language", {}).get("code") or self.settings["espeak"]["voice"])
+
+
+class PiperVoice(SentenceVoice):
+    """The voices of one Piper file or of a folder of them; those of a file with many speakers are `file#speaker`."""
+
+    name: ClassVar[str] = "piper"
+    about: ClassVar[About] = About(
+        "Piper: small voices in forty languages, from files of yours",
+        "GPL-3.0-or-later (the piper-tts package); each voice has its own",
+        modules=("piper",),
+        extra="piper",
+    )
+
+    def __init__(self, speakers: dict[str, Speaker], options: dict[str, float], threads: int) -> None:
+        languages: dict[str, tuple[str, ...]] = {}
+        for name, speaker in speakers.items():
+            languages[speaker.language] = (*languages.get(speaker.language, ()), name)
+        super().__init__(languages, speakers)
+        self._speakers, self._options, self._threads = speakers, options, threads
+        self._models: dict[Path, Any] = {}
+
+    @classmethod
+    def models(cls, settings: Any) -> tuple[str, ...]:
+        """The catalog's; a path to a voice's .onnx, or to a folder of them, is taken as well."""
+        return (USUAL,)
+
+    @classmethod
+    def needs(cls, settings: Any) -> tuple[str, ...]:
+        """The voice in the catalog, where the model is no path."""
+        model = getattr(settings, "model", "") or USUAL
+        return () if _is_path(model) else (model,)
+
+    @classmethod
+    def load(cls, options: EngineOptions) -> Self:
+        """Read what voices there are and speak a word with the one that is set."""
+        settings = options.settings
+        refuse(cls.name, settings, NOISE)
+        model = getattr(settings, "model", "") or USUAL
+        place = Path(model).expanduser() if _is_path(model) else weights_folder(options.weights, model, cls.name)
+        noise = {key: float(value) for key, value in getattr(settings, "options", {}).items()}
+        voice = cls(dict(_speakers(place)), noise, getattr(settings, "threads", 0) or 2)
+        try:
+            name = voice.choose(getattr(settings, "voice", ""), None)
+            for phonemes in voice._phonemes(name, "A, 1."):
+                voice._sound(name, phonemes, 1.0)
+        except ImportError as error:
+            voice._worker.close()
+            raise EngineError(
+                f"Piper cannot be imported: {error}.", "Install it: pip install 'chinwag[piper]'.", cls.name
+            ) from error
+        except Exception:
+            voice._worker.close()
+            raise
+        return voice
+
+    async def close(self) -> None:
+        """End the thread and let the models go."""
+        self._worker.close()
+        self._models = {}
+
+    def _phonemes(self, voice: str, text: str) -> list[list[str]]:
+        return [sentence for sentence in self._model(voice).phonemize(text) if sentence]
+
+    def _sound(self, voice: str, phonemes: Any, speed: float) -> Samples:
+        from piper import SynthesisConfig
+
+        model, speaker = self._model(voice), self._speakers[voice]
+        how = SynthesisConfig(
+            speaker_id=speaker.number,
+            length_scale=model.config.length_scale / speed,
+            noise_scale=self._options.get("noise_scale"),
+            noise_w_scale=self._options.get("noise_w_scale"),
+        )
+        pcm = np.asarray(model.phoneme_ids_to_audio(model.phonemes_to_ids(phonemes), how), np.float32).reshape(-1)
+        return Audio(np.clip(pcm, -1, 1), model.config.sample_rate).resampled(self.rate).pcm
+
+    def _model(self, voice: str) -> Any:
+        """Opened when it is first needed. In our own session: the package's takes every core."""
+        from piper import PiperConfig
+        from piper import PiperVoice as Model
+
+        speaker = self._speakers[voice]
+        if speaker.file not in self._models:
+            session = open_model(speaker.file, self.name, self._threads)
+            config = PiperConfig.from_dict(speaker.settings)
+            self._models[speaker.file] = Model(session=session, config=config, download_dir=speaker.file.parent)
+        return self._models[speaker.file]
+
+
+def _is_path(model: str) -> bool:
+    return model.endswith(".onnx") or model.startswith((".", "~")) or "/" in model or "\\" in model
+
+
+def _speakers(place: Path) -> Iterator[tuple[str, Speaker]]:
+    """Of a voice's file, or of all in a folder, by name. Raises EngineError where there is none, or one is damaged."""
+    files = sorted(place.glob("*.onnx")) if place.is_dir() else [place]
+    if not files or not files[0].exists():
+        what = f"There is no Piper voice in {place}" if place.is_dir() else f"There is no Piper voice {place}"
+        raise EngineError(f"{what}.", f"Correct tts.model. {WHERE}", PiperVoice.name)
+    for file in files:
+        described = Path(f"{file}.json")
+        try:
+            settings = json.loads(described.read_text("utf-8"))
+            numbers, _, _ = (
+                settings.get("speaker_id_map") or {},
+                settings["phoneme_id_map"],
+                settings["espeak"]["voice"],
+            )
+            many = settings["num_speakers"] > 1
+        except FileNotFoundError as error:
+            raise EngineError(
+                f"The Piper voice {file.name} has no {described.name} beside it.", f"Fetch it. {WHERE}", PiperVoice.name
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EngineError(
+                f"The description {described.name} of a Piper voice is damaged.",
+                f"Fetch it again. {WHERE}",
+                PiperVoice.name,
+            ) from error
+        if not many:
+            yield file.stem, Speaker(file, settings, None)
+            continue
+        named = numbers or {str(number): number for number in range(settings["num_speakers"])}
+        for name, number in named.items():
+            yield f"{file.stem}#{name}", Speaker(file, settings, number)
