@@ -36,6 +36,7 @@ def test_the_engines_that_come_with_chinwag_are_there() -> None:
         ("llm", "openai"),
         ("tts", "hibari"),
         ("tts", "kokoro"),
+        ("tts", "openai"),
     }
 
 

@@ -1,46 +1,54 @@
-"""A voice of any server that speaks OpenAI's language: Kokoro-FastAPI, Orpheus's servers, another Chinwag, OpenAI."""
+"""Any server that speaks as OpenAI's does: OpenAI, Kokoro-FastAPI, Orpheus-FastAPI, LocalAI, another Chinwag."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from contextlib import AsyncExitStack, aclosing
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-from chinwag.audio import Audio
-from chinwag.engines.openai_server import LOOPBACK, OPENAI, connect, explain, listed, where, who
+from chinwag.audio import Audio, Resampler
+from chinwag.engines.openai_server import LOOPBACK, OPENAI, connect, explain, where, who
 from chinwag.engines.protocols import About, EngineOptions
+from chinwag.engines.tts.sentences import refuse
+from chinwag.engines.tts.wav import WavReader
 from chinwag.errors import EngineError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-OPENAIS_MODEL = "gpt-4o-mini-tts"
-OPENAIS_VOICES = ("alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer", "verse")
+MODEL, USUAL_MODEL = "gpt-4o-mini-tts", "tts-1"
+"""OpenAI's own choice, and the name that compatible servers know their one model by."""
 
-SPEAKS = ("tts", "kokoro", "orpheus", "speech", "voice", "hibari", "piper", "xtts")
-"""What the names of models that speak have in them: a server's list often has others as well."""
+VOICES = (
+    "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse",
+)  # fmt: skip
+"""OpenAI's, which many compatible servers take for their own."""
 
-NO_PCM = ("mpeg", "mp3", "wav", "ogg", "opus", "flac", "aac", "json", "html")
+REACH_S = 10.0
+"""How long a server may take to say what it has."""
 
 
 class OpenAIVoice:
-    """A speech model behind an OpenAI-compatible address; its sound is taken as it comes."""
+    """A voice behind an OpenAI-compatible address; its sound is passed on as it comes."""
 
     name: ClassVar[str] = "openai"
-    about: ClassVar[About] = About("OpenAI's voices, or any server that speaks its language", "the server's")
+    about: ClassVar[About] = About("OpenAI, or any speech server that is spoken to as it is", "the server's")
     rate: int = 24_000
-    """OpenAI's `pcm`: 16 bits, little-endian, mono, at 24 kHz."""
 
-    def __init__(self, client: AsyncOpenAI, model: str, voices: tuple[str, ...], settings: Any) -> None:
-        self._client, self.model, self.voices, self._settings = client, model, voices, settings
+    def __init__(self, client: AsyncOpenAI, model: str, voices: tuple[str, ...], listed: bool, settings: Any) -> None:
+        self._client, self._model, self._settings = client, model, settings
+        self.voices, self._listed = voices, listed
         self.languages: Mapping[str, tuple[str, ...]] = {}
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """Those of the server's that seem to speak; all of them where none does."""
-        return _speaking(listed("tts", *where("tts", settings), settings.model))
+        """Those the server lists, the one that is used first."""
+        base_url, key = where("tts", settings)
+        names = _models(base_url, key, settings)
+        first = settings.model or _usual(base_url, names)
+        return tuple(dict.fromkeys([first, *names]))
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -49,110 +57,152 @@ class OpenAIVoice:
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Reach the server; choose its first model that speaks where none is set, and note its voices."""
+        """Reach the server, learn its voices and choose a model where none is set."""
         settings = options.settings
-        options.only(cls.name)
+        refuse(cls.name, settings, options=("instructions",), devices=("auto", "cpu", "cuda"))
         base_url, key = where("tts", settings)
-        names = _speaking(listed("tts", base_url, key, settings.model))
-        usual = OPENAIS_MODEL if urlsplit(base_url).hostname == urlsplit(OPENAI).hostname else ""
-        model = settings.model or usual or next(iter(names), "")
-        if not model:
-            message = f"{who('tts', base_url)} has no model loaded."
-            raise EngineError(message, "Load one there, or set tts.model.", cls.name)
-        voices = _voices(base_url, key) or OPENAIS_VOICES
-        chosen = settings.voice
-        ordered = (chosen, *(voice for voice in voices if voice != chosen)) if chosen else voices
-        return cls(connect(base_url, key, settings.timeout_s), model, ordered, settings)
+        model = settings.model or _usual(base_url, _models(base_url, key, settings))
+        listed = _voices(base_url, key, settings)
+        if listed and settings.voice and settings.voice not in listed:
+            raise _no_voice(who("tts", base_url), settings.voice, listed)
+        named = [settings.voice] if settings.voice else []
+        voices = tuple(dict.fromkeys([*named, *(listed or VOICES)]))
+        return cls(connect(base_url, key, settings.timeout_s), model, voices, bool(listed), settings)
 
     async def speak(
         self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
     ) -> AsyncGenerator[Audio, None]:
-        """Speak one clause, piece by piece as it comes; closing hangs up. The language is the server's to find out."""
-        if voice and voice not in self.voices:
-            raise EngineError(f"openai has no voice {voice}.", f"There are: {', '.join(self.voices)}.", self.name)
-        asked: dict[str, Any] = {"model": self.model, "voice": voice or self.voices[0], "input": text}
-        if speed != 1.0:
+        """Speak a clause at 24 kHz, a piece for each that the server sends. Closing hangs up on it."""
+        name = voice or self.voices[0]
+        if self._listed and name not in self.voices:
+            raise _no_voice(self._who, name, self.voices)
+        if not text.strip():
+            return
+        asked: dict[str, Any] = {"model": self._model, "voice": name, "input": text, "response_format": "pcm"}
+        if speed != 1.0:  # some servers and models take none
             asked["speed"] = speed
-        start, rest = 0, b""
-        async with aclosing(self._bytes(asked)) as pieces:
-            async for piece in pieces:
-                data = rest + piece
-                rest = data[len(data) // 2 * 2 :]
-                audio = Audio.from_pcm16(data[: len(data) // 2 * 2], self.rate, start)
-                start += len(audio.pcm)
-                if len(audio.pcm):
-                    yield audio
-        if not start:
-            message = f"{self._who} sent no sound."
-            raise EngineError(message, "Look at that server's log, or set another tts.voice.", self.name)
+        if instructions := self._settings.options.get("instructions"):
+            asked["instructions"] = instructions
+        async with AsyncExitStack() as open_ones:
+            try:
+                async with asyncio.timeout(self._settings.timeout_s):
+                    answer = self._client.audio.speech.with_streaming_response.create(**asked)
+                    response = await open_ones.enter_async_context(answer)
+            except Exception as error:
+                raise self._explained(error, name) from error
+            sound = await open_ones.enter_async_context(aclosing(self._sound(response)))
+            async for piece in sound:
+                yield piece
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
+    async def _sound(self, response: Any) -> AsyncGenerator[Audio, None]:
+        kind = response.headers.get("content-type", "")
+        if kind.startswith(("text/", "application/json")):
+            raise EngineError(
+                f"{self._who} sent {kind.split(';')[0]}, which is no sound.",
+                "Check that tts.base_url is right: most end in /v1.",
+                self.name,
+            )
+        reader, made, start = WavReader(self.rate), 0, 0
+        resampler: Resampler | None = None
+        chunks = response.iter_bytes()
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.timeout_s):
+                    data = await anext(chunks, None)
+            except Exception as error:
+                raise self._broken(error) from error
+            pcm = reader.push(data or b"")
+            if len(pcm) or resampler:  # the rate is known
+                resampler = resampler or Resampler(reader.rate, self.rate)
+                piece = resampler.push(Audio(pcm, reader.rate, start), last=data is None)
+                start += len(pcm)
+                if len(piece.pcm):
+                    yield piece
+                    made += len(piece.pcm)
+            if data is None:
+                break
+        if not made:
+            raise EngineError(f"{self._who} sent no sound.", "Look at that server's log, then ask again.", self.name)
+
     @property
     def _who(self) -> str:
         return who("tts", str(self._client.base_url))
 
-    async def _bytes(self, asked: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
-        """What the server sends; every failure is an EngineError."""
-        stream = self._client.audio.speech.with_streaming_response.create(**asked, response_format="pcm")
-        try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                response = await stream.__aenter__()
-        except Exception as error:
-            raise self._explained(error) from error
-        try:
-            kind = response.headers.get("content-type", "")
-            if any(part in kind for part in NO_PCM):
-                raise EngineError(
-                    f"{self._who} sends {kind} where raw PCM was asked for.",
-                    "Use a server that knows response_format pcm.",
-                    self.name,
-                )
-            async with aclosing(cast("AsyncGenerator[bytes, None]", response.iter_bytes(4096))) as pieces:
-                while True:
-                    try:
-                        async with asyncio.timeout(self._settings.timeout_s):
-                            piece = await anext(pieces, None)
-                    except Exception as error:
-                        raise self._explained(error) from error
-                    if piece is None:
-                        return
-                    yield piece
-        finally:
-            await stream.__aexit__(None, None, None)
-
-    def _explained(self, error: Exception) -> EngineError:
-        if type(error).__module__.startswith("httpx"):  # a body is read without the client's own errors
-            if "Timeout" not in type(error).__name__:
-                message = f"{self._who} broke off in the middle of its speech."
-                return EngineError(message, "Look at that server's log, then ask again.", self.name)
-            error = TimeoutError()
-        return explain(error, "tts", self.name, self._who, self.model, self._settings.timeout_s)
-
-
-def _speaking(names: list[str]) -> tuple[str, ...]:
-    return tuple(name for name in names if any(part in name.lower() for part in SPEAKS)) or tuple(names)
-
-
-def _voices(base_url: str, key: str) -> tuple[str, ...]:
-    """As the server lists them, which OpenAI's own does not: `{"voices": [...]}`, names or objects with one."""
-    import httpx
-
-    here = urlsplit(base_url).hostname in LOOPBACK
-    try:
-        answer = httpx.get(
-            f"{base_url.rstrip('/')}/audio/voices",
-            headers={"Authorization": f"Bearer {key or 'none'}"},
-            timeout=5.0,
-            trust_env=not here,
+    def _broken(self, error: Exception) -> EngineError:
+        if isinstance(error, EngineError):
+            return error
+        if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+            return self._explained(TimeoutError(), "")
+        return EngineError(
+            f"{self._who} broke off in the middle of speaking.",
+            "Look at that server's log, then ask again.",
+            self.name,
         )
-        told = answer.raise_for_status().json()
-    except (httpx.HTTPError, ValueError):
+
+    def _explained(self, error: Exception, voice: str) -> EngineError:
+        said = str(error)
+        status = getattr(error, "status_code", None)
+        if status in {400, 404, 422} and "voice" in said.lower() and "model" not in said.lower():
+            body = getattr(error, "body", None)
+            told = (body.get("message") if isinstance(body, dict) else None) or said
+            return EngineError(
+                f"{self._who} refuses the voice {voice}: {str(told).rstrip('.')}.",
+                "Set tts.voice to one it has.",
+                self.name,
+            )
+        return _told(error, self._who, self._model, self._settings.timeout_s)
+
+
+def _told(error: Exception, server: str, model: str, timeout_s: float) -> EngineError:
+    told = explain(error, "tts", OpenAIVoice.name, server, model, timeout_s)
+    return EngineError(told.message.replace("said no word for", "made no sound for"), told.fix, OpenAIVoice.name)
+
+
+def _no_voice(server: str, voice: str, listed: tuple[str, ...]) -> EngineError:
+    return EngineError(f"{server} has no voice {voice}.", f"There are: {', '.join(listed)}.", OpenAIVoice.name)
+
+
+def _usual(base_url: str, names: tuple[str, ...]) -> str:
+    if urlsplit(base_url).hostname == urlsplit(OPENAI).hostname:
+        return MODEL
+    return USUAL_MODEL if not names or USUAL_MODEL in names else names[0]
+
+
+def _models(base_url: str, key: str, settings: Any) -> tuple[str, ...]:
+    """The server's; none where it keeps no list."""
+    answer = _asked(base_url, key, "/models", settings)
+    found = answer.get("data") if isinstance(answer, dict) else None
+    return tuple(str(one["id"]) for one in found or () if isinstance(one, dict) and "id" in one)
+
+
+def _voices(base_url: str, key: str, settings: Any) -> tuple[str, ...]:
+    """The server's, as Kokoro-FastAPI and those that follow it list them; none where it keeps no list."""
+    if urlsplit(base_url).hostname == urlsplit(OPENAI).hostname:
         return ()
-    listed_ = told.get("voices", told.get("data", ())) if isinstance(told, dict) else told
-    if not isinstance(listed_, list):
-        return ()
-    names = (one.get("id") or one.get("name") if isinstance(one, dict) else one for one in listed_)
-    return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
+    answer = _asked(base_url, key, "/audio/voices", settings)
+    found = answer.get("voices", answer.get("data")) if isinstance(answer, dict) else answer
+    names = []
+    for one in found if isinstance(found, list) else ():
+        named = (one.get("id") or one.get("voice_id") or one.get("name")) if isinstance(one, dict) else one
+        if isinstance(named, str):
+            names.append(named)
+    return tuple(names)
+
+
+def _asked(base_url: str, key: str, path: str, settings: Any) -> Any:
+    """What the server says there; None where it knows no such path. Raises EngineError for every other fault."""
+    from openai import APIStatusError, DefaultHttpxClient, OpenAI
+
+    http = DefaultHttpxClient(trust_env=urlsplit(base_url).hostname not in LOOPBACK)
+    limit = min(REACH_S, settings.timeout_s)
+    with OpenAI(base_url=base_url, api_key=key or "none", max_retries=0, timeout=limit, http_client=http) as client:
+        try:
+            return client.get(path, cast_to=object)
+        except Exception as error:
+            if isinstance(error, APIStatusError) and error.status_code in {400, 404, 405, 501}:
+                return None
+            raise _told(error, who("tts", base_url), settings.model, limit) from error

@@ -1,7 +1,8 @@
 """Words to the phonemes that Kokoro-82M v1.0 was trained on, in its languages other than English.
 
 The same converters as in hexgrad/kokoro's pipeline.py: espeak-ng with misaki's mapping, misaki's Cutlet for Japanese
-and its ZHG2P for Chinese. misaki asks for a dictionary of 500 MB for Japanese; the small one in unidic-lite does.
+and its ZHG2P for Chinese. misaki itself asks for a Japanese dictionary of 500 MB; the small one in
+unidic-lite does as well.
 """
 
 from __future__ import annotations
@@ -55,11 +56,10 @@ def g2p(language: str, english: G2P) -> G2P:
         return _among(_japanese(), english)
     if language == "zh":
         return _among(_chinese(), english)
-    return _as_kokoro(espeak(ESPEAK[language], tie="^"))
+    return _espeak(ESPEAK[language])
 
 
-def espeak(voice: str, tie: str = "") -> G2P:
-    """espeak-ng's IPA with its stress and punctuation. tie: put between the signs of one sound."""
+def _espeak(voice: str) -> G2P:
     import espeakng_loader
     from phonemizer.backend import EspeakBackend
     from phonemizer.backend.espeak.wrapper import EspeakWrapper
@@ -69,10 +69,10 @@ def espeak(voice: str, tie: str = "") -> G2P:
     quiet = logging.getLogger(f"{__name__}.espeak")
     quiet.setLevel(logging.ERROR)  # it warns of every word that is said as two
     backend: Any = EspeakBackend(
-        voice,
+        language=voice,
         preserve_punctuation=True,
         with_stress=True,
-        tie=tie or False,
+        tie="^",
         language_switch="remove-flags",
         logger=quiet,
     )
@@ -80,21 +80,12 @@ def espeak(voice: str, tie: str = "") -> G2P:
     def convert(text: str) -> str:
         # Phonemizer keeps no danda and no parentheses as they are.
         text = text.replace("।", ".").replace("«", "“").replace("»", "”").replace("(", "«").replace(")", "»")
-        return "".join(backend.phonemize([text])).strip().replace("«", "(").replace("»", ")")
-
-    return convert
-
-
-def _as_kokoro(convert: G2P) -> G2P:
-    """espeak-ng's signs, tied by "^", to Kokoro's."""
-
-    def converted(text: str) -> str:
-        said = convert(text)
+        said = "".join(backend.phonemize([text])).strip()
         for old, new in _E2M.items():
             said = said.replace(old, new)
-        return said.replace("^", "").replace("-", "")
+        return said.replace("^", "").replace("-", "").replace("«", "(").replace("»", ")")
 
-    return converted
+    return convert
 
 
 def _japanese() -> G2P:

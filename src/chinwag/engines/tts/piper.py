@@ -1,168 +1,165 @@
-"""Piper's voices on onnxruntime: small and quick, in some fifty languages, a file for each voice.
-
-Piper's own package is under the GPL and brings an engine of its own; a voice is one ONNX graph that wants the ids of
-espeak-ng's phonemes, so onnxruntime and espeak-ng, which Kokoro has as well, are all it takes.
-"""
+"""Piper: small, quick voices in some forty languages, each a file of its own; phonemes by the piper-tts package."""
 
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from chinwag.audio import Samples
+from chinwag.audio import Audio, Samples
 from chinwag.engines.onnx import open_model, weights_folder
 from chinwag.engines.protocols import About, EngineOptions
-from chinwag.engines.tts.phonemes import espeak, sentences
 from chinwag.engines.tts.sentences import SentenceVoice, refuse
 from chinwag.errors import EngineError
 from chinwag.language import base
 
-DEFAULT_MODEL = "piper-joe"
-CATALOG = (DEFAULT_MODEL,)
+USUAL = "piper-joe"
+"""The catalog's."""
 
-HUB, REVISION = "rhasspy/piper-voices", "0d907f158acc877ddeebcbf827659ee13bea8bcd"
-_NAMED = re.compile(r"([a-z]{2,3})_([A-Z0-9]+)-(\w+)-(x_low|low|medium|high)")
-"""As en_US-lessac-medium: its place on the hub follows from its name."""
+WHERE = "Voices are at https://huggingface.co/rhasspy/piper-voices: the .onnx and the .onnx.json, side by side."
 
-BEGIN, END, BETWEEN = "^", "$", "_"
-"""Signs of a voice's phoneme_id_map; the last stands between all others (rhasspy/piper, phoneme_ids)."""
+NOISE = ("noise_scale", "noise_w_scale")
+"""Options: how much the sound and the lengths vary (0.667 and 0.8 in most voices)."""
 
-NOISE, LENGTH, NOISE_W = 0.667, 1.0, 0.8
-"""Where a voice's file says nothing of them (rhasspy/piper, config)."""
+
+@dataclass(frozen=True)
+class Speaker:
+    """One that can be heard. file: the model. number: which of its speakers, None of one. settings: the .json."""
+
+    file: Path
+    settings: dict[str, Any]
+    number: int | None
+
+    @property
+    def language(self) -> str:
+        """As "en"; of old voices, espeak-ng's name for it."""
+        return base(self.settings.get("language", {}).get("code") or self.settings["espeak"]["voice"])
 
 
 class PiperVoice(SentenceVoice):
-    """One Piper voice, or as many speakers as its file holds.
-
-    `tts.model`: a name of the catalog, a .onnx file with its .onnx.json beside it, a folder that holds one, or a name
-    of rhasspy/piper-voices such as de_DE-thorsten-medium, which is then fetched from the Hugging Face hub.
-    """
+    """The voices of one Piper file or of a folder of them; those of a file with many speakers are `file#speaker`."""
 
     name: ClassVar[str] = "piper"
     about: ClassVar[About] = About(
-        "Piper: small voices in some fifty languages, a file each",
-        "MIT; espeak-ng GPL-3.0-or-later; each voice its own (MODEL_CARD)",
-        modules=("phonemizer", "espeakng_loader"),
+        "Piper: small voices in forty languages, from files of yours",
+        "GPL-3.0-or-later (the piper-tts package); each voice has its own",
+        modules=("piper",),
         extra="piper",
     )
 
-    def __init__(self, model: Any, said: dict[str, Any], stem: str) -> None:
-        speakers: dict[str, int] = said.get("speaker_id_map") or {}
-        names = tuple(sorted(speakers, key=lambda name: speakers[name])) or (stem,)
-        code = (said.get("language") or {}).get("code") or said["espeak"]["voice"]
-        super().__init__({base(code): names})
-        self.rate = int(said["audio"]["sample_rate"])
-        self._model, self._ids, self._speakers = model, said["phoneme_id_map"], speakers
-        self._scales = said.get("inference") or {}
-        self._convert = espeak(said["espeak"]["voice"])
-        self._takes = {entry.name for entry in model.get_inputs()}
+    def __init__(self, speakers: dict[str, Speaker], options: dict[str, float], threads: int) -> None:
+        languages: dict[str, tuple[str, ...]] = {}
+        for name, speaker in speakers.items():
+            languages[speaker.language] = (*languages.get(speaker.language, ()), name)
+        super().__init__(languages, speakers)
+        self._speakers, self._options, self._threads = speakers, options, threads
+        self._models: dict[Path, Any] = {}
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """Those in the catalog; a file, a folder or a name of rhasspy/piper-voices does as well."""
-        return CATALOG
+        """The catalog's; a path to a voice's .onnx, or to a folder of them, is taken as well."""
+        return (USUAL,)
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """The catalog name, where the voice is in the catalog."""
-        named = settings.model or DEFAULT_MODEL
-        return (named,) if named in CATALOG else ()
+        """The voice in the catalog, where the model is no path."""
+        model = getattr(settings, "model", "") or USUAL
+        return () if _is_path(model) else (model,)
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Open the voice and say a word with it."""
-        refuse(cls.name, options.settings)
-        path = _file(options)
+        """Read what voices there are and speak a word with the one that is set."""
+        settings = options.settings
+        refuse(cls.name, settings, NOISE)
+        model = getattr(settings, "model", "") or USUAL
+        place = Path(model).expanduser() if _is_path(model) else weights_folder(options.weights, model, cls.name)
+        noise = {key: float(value) for key, value in getattr(settings, "options", {}).items()}
+        voice = cls(dict(_speakers(place)), noise, getattr(settings, "threads", 0) or 2)
         try:
-            said = json.loads(Path(f"{path}.json").read_text("utf-8"))
-            voice = cls(open_model(path, cls.name, options.settings.threads or 2), said, path.stem)
-        except (OSError, ValueError, LookupError, TypeError) as error:
+            name = voice.choose(getattr(settings, "voice", ""), None)
+            for phonemes in voice._phonemes(name, "A, 1."):
+                voice._sound(name, phonemes, 1.0)
+        except ImportError as error:
+            voice._worker.close()
             raise EngineError(
-                f"{path.name}.json is no description of a Piper voice: {error}.",
-                "Take it from the same place as the .onnx file, and put both into one folder.",
-                cls.name,
+                f"Piper cannot be imported: {error}.", "Install it: pip install 'chinwag[piper]'.", cls.name
             ) from error
-        try:
-            for phonemes in voice._phonemes(voice.voices[0], "Zorblax, 42."):
-                voice._sound(voice.voices[0], phonemes, 1.0)
         except Exception:
             voice._worker.close()
             raise
         return voice
 
     async def close(self) -> None:
-        """End the thread and let the model go."""
+        """End the thread and let the models go."""
         self._worker.close()
-        self._model = None
+        self._models = {}
 
-    def _phonemes(self, voice: str, text: str) -> list[list[int]]:
-        return [ids for sentence in sentences(text) if len(ids := self._ids_of(self._convert(sentence))) > 3]
+    def _phonemes(self, voice: str, text: str) -> list[list[str]]:
+        return [sentence for sentence in self._model(voice).phonemize(text) if sentence]
 
-    def _ids_of(self, phonemes: str) -> list[int]:
-        ids = [*self._ids[BEGIN], *self._ids[BETWEEN]]
-        for sign in unicodedata.normalize("NFD", phonemes):
-            if sign in self._ids:
-                ids += [*self._ids[sign], *self._ids[BETWEEN]]
-        return [*ids, *self._ids[END]]
+    def _sound(self, voice: str, phonemes: Any, speed: float) -> Samples:
+        from piper import SynthesisConfig
 
-    def _sound(self, voice: str, phonemes: list[int], speed: float) -> Samples:
-        scales = self._scales
-        feeds = {
-            "input": np.array([phonemes], np.int64),
-            "input_lengths": np.array([len(phonemes)], np.int64),
-            "scales": np.array(
-                [
-                    scales.get("noise_scale", NOISE),
-                    scales.get("length_scale", LENGTH) / speed,
-                    scales.get("noise_w", NOISE_W),
-                ],
-                np.float32,
-            ),
-        }
-        if "sid" in self._takes:
-            feeds["sid"] = np.array([self._speakers.get(voice, 0)], np.int64)
-        pcm: Samples = self._model.run(None, feeds)[0].reshape(-1)
-        return pcm
-
-
-def _file(options: EngineOptions) -> Path:
-    """The voice's .onnx file."""
-    named = options.settings.model or DEFAULT_MODEL
-    if named in CATALOG:
-        place = weights_folder(options.weights, named, PiperVoice.name)
-    else:
-        place = Path(named).expanduser()
-        if not place.exists():
-            return _from_hub(named)
-    found = [place] if place.is_file() else sorted(place.glob("*.onnx"))
-    if len(found) != 1:
-        raise EngineError(
-            f"{place} holds {len(found)} .onnx files.", "Set tts.model to the one to speak with.", PiperVoice.name
+        model, speaker = self._model(voice), self._speakers[voice]
+        how = SynthesisConfig(
+            speaker_id=speaker.number,
+            length_scale=model.config.length_scale / speed,
+            noise_scale=self._options.get("noise_scale"),
+            noise_w_scale=self._options.get("noise_w_scale"),
         )
-    return found[0]
+        pcm = np.asarray(model.phoneme_ids_to_audio(model.phonemes_to_ids(phonemes), how), np.float32).reshape(-1)
+        return Audio(np.clip(pcm, -1, 1), model.config.sample_rate).resampled(self.rate).pcm
+
+    def _model(self, voice: str) -> Any:
+        """Opened when it is first needed. In our own session: the package's takes every core."""
+        from piper import PiperConfig
+        from piper import PiperVoice as Model
+
+        speaker = self._speakers[voice]
+        if speaker.file not in self._models:
+            session = open_model(speaker.file, self.name, self._threads)
+            config = PiperConfig.from_dict(speaker.settings)
+            self._models[speaker.file] = Model(session=session, config=config, download_dir=speaker.file.parent)
+        return self._models[speaker.file]
 
 
-def _from_hub(named: str) -> Path:
-    from huggingface_hub import hf_hub_download
+def _is_path(model: str) -> bool:
+    return model.endswith(".onnx") or model.startswith((".", "~")) or "/" in model or "\\" in model
 
-    parts = _NAMED.fullmatch(named)
-    if parts is None:
-        fix = f"There are: {', '.join(CATALOG)}, names as en_US-lessac-medium, and .onnx files."
-        raise EngineError(f"There is no Piper voice {named}.", fix, PiperVoice.name)
-    language, region, speaker, quality = parts.groups()
-    place = f"{language}/{language}_{region}/{speaker}/{quality}/{named}.onnx"
-    try:
-        hf_hub_download(HUB, f"{place}.json", revision=REVISION)
-        return Path(hf_hub_download(HUB, place, revision=REVISION))
-    except Exception as error:  # the hub's client raises whatever it meets
-        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EngineError(
-            f"The Piper voice {named} cannot be fetched from the Hugging Face hub: {said}.",
-            "Look at the network and at the name, or set tts.model to a .onnx file.",
-            PiperVoice.name,
-        ) from error
+
+def _speakers(place: Path) -> Iterator[tuple[str, Speaker]]:
+    """Of a voice's file, or of all in a folder, by name. Raises EngineError where there is none, or one is damaged."""
+    files = sorted(place.glob("*.onnx")) if place.is_dir() else [place]
+    if not files or not files[0].exists():
+        what = f"There is no Piper voice in {place}" if place.is_dir() else f"There is no Piper voice {place}"
+        raise EngineError(f"{what}.", f"Correct tts.model. {WHERE}", PiperVoice.name)
+    for file in files:
+        described = Path(f"{file}.json")
+        try:
+            settings = json.loads(described.read_text("utf-8"))
+            numbers, _, _ = (
+                settings.get("speaker_id_map") or {},
+                settings["phoneme_id_map"],
+                settings["espeak"]["voice"],
+            )
+            many = settings["num_speakers"] > 1
+        except FileNotFoundError as error:
+            raise EngineError(
+                f"The Piper voice {file.name} has no {described.name} beside it.", f"Fetch it. {WHERE}", PiperVoice.name
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EngineError(
+                f"The description {described.name} of a Piper voice is damaged.",
+                f"Fetch it again. {WHERE}",
+                PiperVoice.name,
+            ) from error
+        if not many:
+            yield file.stem, Speaker(file, settings, None)
+            continue
+        named = numbers or {str(number): number for number in range(settings["num_speakers"])}
+        for name, number in named.items():
+            yield f"{file.stem}#{name}", Speaker(file, settings, number)
