@@ -39,7 +39,7 @@ class KokoroVoice(SentenceVoice):
 
     name: ClassVar[str] = "kokoro"
     about: ClassVar[About] = About(
-        "Kokoro-82M: 54 richer voices, five times faster than speech; other languages than English by its extra",
+        "Kokoro-82M: 54 richer voices, two to five times faster than speech; languages beside English by its extra",
         "Apache-2.0; other languages than English by espeak-ng, GPL-3.0-or-later",
         tuple(dict.fromkeys(LANGUAGES.values())),
         extra="kokoro",
