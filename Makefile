@@ -18,7 +18,7 @@ FIND_PYTHON = for python in $(PYTHON) $(BIN)/python python3.13 python3.12 python
 TEST_WEIGHTS := silero-vad smart-turn moonshine-tiny-en qwen2.5-coder-0.5b kokoro kokoro-voices
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev serve test check bench constraints clean
+.PHONY: help setup setup-dev serve test test-extras check bench constraints clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -36,6 +36,9 @@ test: setup-dev  ## every test, a real browser's among them (ARGS="-m unit" for 
 	@$(BIN)/chinwag models pull $(TEST_WEIGHTS)
 	@CHINWAG_BROWSER="$$($(BIN)/python scripts/fetch_browser.py)" && export CHINWAG_BROWSER && $(BIN)/python -m pytest $(ARGS)
 
+test-extras: setup  ## each extra in an environment of its own (ARGS=whisper for one, TORCH=1 for those with torch too)
+	@TORCH=$(TORCH) $(BIN)/python scripts/test_extras.py $(ARGS)
+
 check: setup-dev  ## lint, format, types, import rule
 	@$(BIN)/ruff check --no-cache
 	@$(BIN)/ruff format --check --no-cache
@@ -49,6 +52,6 @@ bench: setup  ## measure latency at the client's ear (ARGS="--turns 5")
 constraints: setup  ## pin every dependency again, at its newest
 	@$(BIN)/python scripts/pin.py --upgrade
 
-clean:  ## remove .venv and what tools left behind
-	@rm -rf .venv build dist bench-out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean:  ## remove .venv, .venv-extras and what tools left behind
+	@rm -rf .venv .venv-extras build dist bench-out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

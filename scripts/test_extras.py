@@ -1,0 +1,145 @@
+"""Test every extra as people get it: `python scripts/test_extras.py [EXTRA …]`.
+
+For each tests/extras/test_EXTRA.py an environment is made anew in .venv-extras/EXTRA with nothing but chinwag[EXTRA]
+and pytest, under the pins of constraints-dev.txt. `pip check` runs in it, then that file, then the contract of the
+engines that the extra brings. The file's constants say what it needs: WEIGHTS, names of the catalog that are pulled
+first, and TORCH = True, which keeps it back unless it is named or the variable TORCH is set.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ROOT / "tests" / "extras"
+FOLDER = ROOT / ".venv-extras"
+BIN = "Scripts" if os.name == "nt" else "bin"
+TOOLS = ("pytest", "pytest-timeout", "hypothesis")
+
+ENGINES_OF = """
+import sys
+from chinwag.engines import registry
+for task in registry.TASKS:
+    for name in registry.names(task):
+        if registry.look(task, name).about.extra == sys.argv[1]:
+            print(f"{task}:{name}")
+"""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An extra with its tests."""
+
+    name: str
+    tests: Path
+    weights: tuple[str, ...] = ()
+    torch: bool = False
+
+
+class Failed(Exception):
+    """A step of an extra's test did not go well."""
+
+
+def main(wanted: list[str]) -> int:
+    """Test those that are named, or all; returns the exit status."""
+    found = discover(TESTS)
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    if unknown := [name for name in wanted if name not in found]:
+        print(f"There is no tests/extras/test_{unknown[0]}.py. There are: {', '.join(found)}.", file=sys.stderr)
+        return 2
+    if orphans := [name for name in found if name not in declared]:
+        print(f"tests/extras/test_{orphans[0]}.py is for no extra of pyproject.toml.", file=sys.stderr)
+        return 2
+    told: dict[str, str] = {}
+    for extra in chosen(found, wanted, torch=bool(os.environ.get("TORCH"))):
+        print(f"\n== chinwag[{extra.name}]", flush=True)
+        began = time.monotonic()
+        try:
+            test(extra)
+            told[extra.name] = "passed"
+        except Failed as failure:
+            told[extra.name] = f"FAILED ({failure})"
+        told[extra.name] += f" in {time.monotonic() - began:.0f} s"
+    print(f"\n{closing(found, told)}", flush=True)
+    return int(any("FAILED" in verdict for verdict in told.values()))
+
+
+def discover(folder: Path) -> dict[str, Extra]:
+    """The extras that have tests, by name. Their modules are read, not imported: what they import is not here."""
+    found = {}
+    for path in sorted(folder.glob("test_*.py")):
+        constants = {
+            target.id: ast.literal_eval(node.value)
+            for node in ast.parse(path.read_text("utf-8")).body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name) and target.id in {"WEIGHTS", "TORCH"}
+        }
+        name = path.stem.removeprefix("test_")
+        found[name] = Extra(name, path, tuple(constants.get("WEIGHTS", ())), bool(constants.get("TORCH", False)))
+    return found
+
+
+def chosen(found: dict[str, Extra], wanted: list[str], *, torch: bool) -> list[Extra]:
+    """Those that are named; without names all, those that need torch only where that is asked for."""
+    return [found[name] for name in wanted] or [extra for extra in found.values() if torch or not extra.torch]
+
+
+def closing(found: dict[str, Extra], told: dict[str, str]) -> str:
+    """What became of each, in one line."""
+    left = {extra.name: "not run, needs torch (TORCH=1)" for extra in found.values() if extra.torch}
+    return "Extras: " + "; ".join(f"{name} {verdict}" for name, verdict in {**left, **told}.items()) + "."
+
+
+def test(extra: Extra) -> None:
+    """Make the environment and run what belongs to the extra. Raises Failed."""
+    place = FOLDER / extra.name
+    python, uv = place / BIN / "python", _uv()
+    try:
+        _run("make an environment", uv, "venv", "--clear", "--quiet", "--python", sys.executable, place)
+        pins = ["--constraint", ROOT / "constraints-dev.txt"]
+        target = ["--python", python]
+        _run("install", uv, "pip", "install", "--quiet", *target, *pins, "-e", f"{ROOT}[{extra.name}]", *TOOLS)
+        _run("pip check", python, "-m", "pip", "check", "--disable-pip-version-check")
+        if extra.weights:
+            _run("pull its weights", python, "-m", "chinwag", "models", "pull", *extra.weights)
+        _run("its tests", python, "-m", "pytest", "-q", extra.tests)
+        listed = subprocess.run([python, "-c", ENGINES_OF, extra.name], capture_output=True, text=True, check=False)
+        if listed.returncode:
+            print(listed.stderr, file=sys.stderr)
+            raise Failed("list its engines")
+        if engines := listed.stdout.split():
+            narrowed = {"CHINWAG_CONTRACT": ",".join(engines)}
+            _run("the contract", python, "-m", "pytest", "-q", "tests/engines/test_contract.py", **narrowed)
+    finally:
+        if os.environ.get("CI"):  # each holds a few hundred MB; at a desk they are of use afterwards
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _uv() -> Path:
+    """uv, in an environment of its own: it installs many times as fast as pip, and links what it has already."""
+    place = FOLDER / ".uv"
+    uv = place / BIN / ("uv.exe" if os.name == "nt" else "uv")
+    if not uv.exists():
+        venv.create(place, with_pip=True, clear=True)
+        _run("install uv", place / BIN / "python", "-m", "pip", "install", "--quiet", "uv")
+    return uv
+
+
+def _run(what: str, *command: str | Path, **variables: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, check=False, stdin=subprocess.DEVNULL, env={**os.environ, **variables})
+    if done.returncode:
+        raise Failed(what)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
