@@ -106,9 +106,8 @@ def test(extra: Extra) -> None:
     python, uv = place / BIN / "python", _uv()
     try:
         _run("make an environment", uv, "venv", "--clear", "--quiet", "--python", sys.executable, place)
-        pins = ["--constraint", ROOT / "constraints-dev.txt"]
-        target = ["--python", python]
-        _run("install", uv, "pip", "install", "--quiet", *target, *pins, "-e", f"{ROOT}[{extra.name}]", *TOOLS)
+        into: list[str | Path] = ["--python", python, "--constraint", ROOT / "constraints-dev.txt"]
+        _run("install", uv, "pip", "install", "--quiet", *into, "-e", f"{ROOT}[{extra.name}]", *TOOLS)
         _run("pip check", python, "-m", "pip", "check", "--disable-pip-version-check")
         if extra.weights:
             _run("pull its weights", python, "-m", "chinwag", "models", "pull", *extra.weights)
