@@ -36,8 +36,8 @@ test: setup-dev  ## every test, a real browser's among them (ARGS="-m unit" for 
 	@$(BIN)/chinwag models pull $(TEST_WEIGHTS)
 	@CHINWAG_BROWSER="$$($(BIN)/python scripts/fetch_browser.py)" && export CHINWAG_BROWSER && $(BIN)/python -m pytest $(ARGS)
 
-test-extras: setup  ## each extra in an environment of its own (ARGS=whisper for one, TORCH=1 for those with torch too)
-	@TORCH=$(TORCH) $(BIN)/python scripts/test_extras.py $(ARGS)
+test-extras: setup-dev  ## each extra in an environment of its own (ARGS="whisper" for some; TORCH=1: those with torch too)
+	@$(BIN)/python scripts/test_extras.py $(if $(TORCH),--torch) $(ARGS)
 
 check: setup-dev  ## lint, format, types, import rule
 	@$(BIN)/ruff check --no-cache

@@ -1,13 +1,15 @@
-"""Test every extra as people get it: `python scripts/test_extras.py [EXTRA …]`.
+"""Test every extra as people get it: `python scripts/test_extras.py [--torch] [EXTRA …]`.
 
 For each tests/extras/test_EXTRA.py an environment is made anew in .venv-extras/EXTRA with nothing but chinwag[EXTRA]
-and pytest, under the pins of constraints-dev.txt. `pip check` runs in it, then that file, then the contract of the
-engines that the extra brings. The file's constants say what it needs: WEIGHTS, names of the catalog that are pulled
-first, and TORCH = True, which keeps it back unless it is named or the variable TORCH is set.
+and pytest, under the pins of constraints-dev.txt. `pip check` runs in it, then that file with what must be true of the
+default whatever else is installed, then the contract of the engines that the extra brings. The file's constants say
+what it needs: WEIGHTS, names of the catalog that are pulled first; TORCH = True, which keeps it back unless it is named
+or --torch is given; CONTRACT, the engines that are to keep the contract in place of all of the extra's, as "tts:piper".
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import os
 import shutil
@@ -15,7 +17,6 @@ import subprocess
 import sys
 import time
 import tomllib
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ TESTS = ROOT / "tests" / "extras"
 FOLDER = ROOT / ".venv-extras"
 BIN = "Scripts" if os.name == "nt" else "bin"
 TOOLS = ("pytest", "pytest-timeout", "hypothesis")
+ALWAYS = ("tests/unit/test_registry.py", "tests/unit/test_weights_catalog.py")
 
 ENGINES_OF = """
 import sys
@@ -43,14 +45,20 @@ class Extra:
     tests: Path
     weights: tuple[str, ...] = ()
     torch: bool = False
+    contract: tuple[str, ...] | None = None
 
 
 class Failed(Exception):
     """A step of an extra's test did not go well."""
 
 
-def main(wanted: list[str]) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Test those that are named, or all; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Test each extra in an environment of its own.")
+    parser.add_argument("--torch", action="store_true", help="also those that need torch")
+    parser.add_argument("extras", nargs="*", help="only these")
+    asked = parser.parse_args(arguments)
+    wanted: list[str] = asked.extras
     found = discover(TESTS)
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     if unknown := [name for name in wanted if name not in found]:
@@ -60,7 +68,7 @@ def main(wanted: list[str]) -> int:
         print(f"tests/extras/test_{orphans[0]}.py is for no extra of pyproject.toml.", file=sys.stderr)
         return 2
     told: dict[str, str] = {}
-    for extra in chosen(found, wanted, torch=bool(os.environ.get("TORCH"))):
+    for extra in chosen(found, wanted, torch=asked.torch):
         print(f"\n== chinwag[{extra.name}]", flush=True)
         began = time.monotonic()
         try:
@@ -82,10 +90,12 @@ def discover(folder: Path) -> dict[str, Extra]:
             for node in ast.parse(path.read_text("utf-8")).body
             if isinstance(node, ast.Assign)
             for target in node.targets
-            if isinstance(target, ast.Name) and target.id in {"WEIGHTS", "TORCH"}
+            if isinstance(target, ast.Name) and target.id in {"WEIGHTS", "TORCH", "CONTRACT"}
         }
         name = path.stem.removeprefix("test_")
-        found[name] = Extra(name, path, tuple(constants.get("WEIGHTS", ())), bool(constants.get("TORCH", False)))
+        found[name] = Extra(
+            name, path, constants.get("WEIGHTS", ()), constants.get("TORCH", False), constants.get("CONTRACT")
+        )
     return found
 
 
@@ -103,20 +113,17 @@ def closing(found: dict[str, Extra], told: dict[str, str]) -> str:
 def test(extra: Extra) -> None:
     """Make the environment and run what belongs to the extra. Raises Failed."""
     place = FOLDER / extra.name
-    python, uv = place / BIN / "python", _uv()
+    python, uv = place / BIN / "python", (sys.executable, "-m", "uv")
     try:
-        _run("make an environment", uv, "venv", "--clear", "--quiet", "--python", sys.executable, place)
+        _run("make an environment", *uv, "venv", "--clear", "--quiet", "--python", sys.executable, place)
         into: list[str | Path] = ["--python", python, "--constraint", ROOT / "constraints-dev.txt"]
-        _run("install", uv, "pip", "install", "--quiet", *into, "-e", f"{ROOT}[{extra.name}]", *TOOLS)
+        _run("install", *uv, "pip", "install", "--quiet", *into, "-e", f"{ROOT}[{extra.name}]", *TOOLS)
         _run("pip check", python, "-m", "pip", "check", "--disable-pip-version-check")
         if extra.weights:
             _run("pull its weights", python, "-m", "chinwag", "models", "pull", *extra.weights)
-        _run("its tests", python, "-m", "pytest", "-q", extra.tests)
-        listed = subprocess.run([python, "-c", ENGINES_OF, extra.name], capture_output=True, text=True, check=False)
-        if listed.returncode:
-            print(listed.stderr, file=sys.stderr)
-            raise Failed("list its engines")
-        if engines := listed.stdout.split():
+        _run("its tests", python, "-m", "pytest", "-q", extra.tests, *ALWAYS)
+        engines = _engines(python, extra.name) if extra.contract is None else extra.contract
+        if engines:
             narrowed = {"CHINWAG_CONTRACT": ",".join(engines)}
             _run("the contract", python, "-m", "pytest", "-q", "tests/engines/test_contract.py", **narrowed)
     finally:
@@ -124,14 +131,12 @@ def test(extra: Extra) -> None:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _uv() -> Path:
-    """uv, in an environment of its own: it installs many times as fast as pip, and links what it has already."""
-    place = FOLDER / ".uv"
-    uv = place / BIN / ("uv.exe" if os.name == "nt" else "uv")
-    if not uv.exists():
-        venv.create(place, with_pip=True, clear=True)
-        _run("install uv", place / BIN / "python", "-m", "pip", "install", "--quiet", "uv")
-    return uv
+def _engines(python: Path, extra: str) -> tuple[str, ...]:
+    """What the extra is the extra of, as the registry of that environment has it."""
+    listed = subprocess.run([python, "-c", ENGINES_OF, extra], stdout=subprocess.PIPE, text=True, check=False)
+    if listed.returncode:
+        raise Failed("list its engines")
+    return tuple(listed.stdout.split())
 
 
 def _run(what: str, *command: str | Path, **variables: str) -> None:
@@ -141,4 +146,4 @@ def _run(what: str, *command: str | Path, **variables: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

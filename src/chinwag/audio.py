@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import wave
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -58,6 +60,16 @@ class Audio:
         """Little-endian signed 16-bit samples, the inverse of `from_pcm16`; what is beyond full scale is clipped."""
         data: bytes = np.clip(np.rint(self.pcm * 32768.0), -32768, 32767).astype("<i2").tobytes()
         return data
+
+    def to_wav(self) -> bytes:
+        """A WAV file of it: mono PCM16 at its rate."""
+        made = io.BytesIO()
+        with wave.open(made, "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(self.rate)
+            file.writeframes(self.to_pcm16())
+        return made.getvalue()
 
     def between(self, start: int, end: int) -> Audio:
         """The part from sample `start` up to, not including, `end`; what lies outside is left out."""

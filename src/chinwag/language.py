@@ -72,6 +72,13 @@ def name(tag: str | None) -> str:
     return NAMES.get(base(tag), tag or "")
 
 
+def tag(name: str | None) -> str | None:
+    """The tag of a language by its English name, as some servers tell it; a tag as it is; None of neither."""
+    low = (name or "").casefold()
+    named = next((one for one, called in NAMES.items() if called.casefold() == low), None)
+    return named or (low if regex.fullmatch(r"[a-z]{2,3}(-\w+)*", low) else None)
+
+
 def words(text: str) -> list[str]:
     """The words alone, casefolded; without spaces between them (Chinese, Japanese, Thai, …) each character is one."""
     return _WORD.findall(text.casefold().replace("’", "'"))

@@ -52,6 +52,11 @@ class ChatServer:
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+def _read(headers: dict[str, str], data: bytes) -> Any:
+    """JSON as what it says; a form as its bytes."""
+    return json.loads(data) if data and "json" in headers.get("content-type", "") else data or None
+
+
 @contextlib.asynccontextmanager
 async def serving(handler: Handler) -> AsyncIterator[ChatServer]:
     running: set[asyncio.Task[None]] = set()
@@ -65,7 +70,7 @@ async def serving(handler: Handler) -> AsyncIterator[ChatServer]:
             headers = {key.lower(): value for key, _, value in (line.partition(": ") for line in lines if line)}
             data = await reader.readexactly(int(headers.get("content-length", 0)))
             method, path, _ = first.split(" ")
-            connection = Connection(method, path, headers, json.loads(data) if data else None, writer)
+            connection = Connection(method, path, headers, _read(headers, data), writer)
             server.asked.append(connection)
             answering = asyncio.ensure_future(handler(connection))
             leaving = asyncio.ensure_future(reader.read())

@@ -12,6 +12,7 @@ import pytest
 from engines.contract import loaded, speech, watched, words
 
 from chinwag.audio import Audio, Samples, join, silence
+from chinwag.config import SttSettings
 from chinwag.engines.protocols import EngineOptions
 from chinwag.engines.stt.moonshine import END, Moonshine, MoonshineUtterance, Words
 from chinwag.errors import EngineError
@@ -186,6 +187,21 @@ async def test_bytes_that_are_no_text_do_not_harm() -> None:
         whole = [token for token, piece in enumerate(stt._vocabulary) if piece == "▁the".encode()]
         assert len(broken) == 2
         assert stt.text_of(Words([broken[0], *whole, broken[1], 32_500, 2], [0.0] * 5)) == "the"
+
+
+async def test_the_larger_model_hears_as_well() -> None:
+    async with loaded(Moonshine, SttSettings(model="moonshine-base-en")) as stt:
+        for text in (SHORT, OTHER):
+            utterance = stt.open("en")
+            utterance.push(spoken(text))
+            transcript = await utterance.finish()
+            assert words(transcript.text) == words(text)
+            assert 0.8 < transcript.confidence <= 1.0
+
+
+def test_a_model_that_there_is_not_is_told_with_those_there_are() -> None:
+    with pytest.raises(EngineError, match=r"no model called huge.*moonshine-tiny-en, moonshine-base-en"):
+        Moonshine.needs(SttSettings(model="huge"))
 
 
 def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ import pytest
 from engines.contract import loaded, watched, words
 
 from chinwag.audio import Audio, join
+from chinwag.config import TtsSettings
 from chinwag.engines.protocols import EngineOptions
 from chinwag.engines.stt.moonshine import Moonshine
 from chinwag.engines.tts.hibari import HibariVoice
-from chinwag.engines.tts.kokoro import LONGEST, KokoroVoice, _short_enough
+from chinwag.engines.tts.kokoro import LONGEST, KokoroVoice, _short_enough, _to_install
 from chinwag.errors import EngineError
 
 pytestmark = pytest.mark.engines
@@ -107,8 +108,8 @@ async def test_unknown_voices_and_languages_are_refused(kind: type[Speaker]) -> 
     async with speaker(kind) as voice:
         with pytest.raises(EngineError, match=f"no voice nobody.*{voice.voices[0]}"):
             await said(voice, CLAUSE, "nobody")
-        with pytest.raises(EngineError, match="English, not fr"):
-            async with aclosing(voice.speak(CLAUSE, language="fr-FR")) as pieces:
+        with pytest.raises(EngineError, match="not German"):
+            async with aclosing(voice.speak(CLAUSE, language="de-DE")) as pieces:
                 await anext(pieces)
         await voice.close()
         with pytest.raises(EngineError, match="closed"):
@@ -135,10 +136,40 @@ async def test_hibari_speaks_with_a_voice_that_is_already_here(monkeypatch: pyte
         assert join(await said(voice, CLAUSE, "emma")).seconds > 1
 
 
+async def test_kokoro_without_its_extra_speaks_english_and_says_how_to_get_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chinwag.engines.tts.kokoro.missing", lambda _: ("phonemizer",))
+    async with loaded(KokoroVoice) as voice:
+        assert len(voice.voices) == 28
+        assert voice.languages == {"en": voice.voices}
+        for name, language in ((None, "es-MX"), ("ef_dora", None)):
+            with pytest.raises(EngineError, match=r"Spanish.*no phonemizer.*pip install 'chinwag\[kokoro\]'"):
+                async with aclosing(voice.speak(CLAUSE, voice=name, language=language)) as pieces:
+                    await anext(pieces)
+
+
+def test_kokoro_says_which_python_its_japanese_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chinwag.engines.tts.kokoro.missing", lambda _: ("misaki",))
+    monkeypatch.setattr("sys.version_info", (3, 13, 0))
+    assert "Use Python 3.12 or older" in str(_to_install("ja"))
+    assert "chinwag[kokoro]" in str(_to_install("es"))
+
+
+@pytest.mark.parametrize("kind", VOICES)
+async def test_an_option_or_a_device_it_does_not_know_is_refused(kind: type[Speaker]) -> None:
+    for wrong, said_so in (
+        (TtsSettings(options={"pitch": 2}), "no option pitch"),
+        (TtsSettings(device="cuda"), "cuda"),
+    ):
+        with pytest.raises(EngineError, match=said_so):
+            kind.load(EngineOptions(wrong))
+
+
 async def test_kokoros_voices_differ_and_the_british_ones_speak_british() -> None:
     async with loaded(KokoroVoice) as voice:
         assert voice.voices[0] == "af_heart"
-        assert len(voice.voices) == 28
+        assert len(voice.languages["en"]) == 28
         sounds = [join(await said(voice, CLAUSE, name)).pcm for name in ("af_heart", "am_michael", "bm_george")]
         assert len({len(pcm) for pcm in sounds}) == 3
         assert voice._phonemes("af_heart", "grass") != voice._phonemes("bm_george", "grass")

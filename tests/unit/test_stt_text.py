@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from chinwag.audio import Audio
-from chinwag.engines.stt.growing import GrowingSound, join_text, quietest
-from chinwag.engines.stt.moonshine import looping
+from chinwag.engines.stt.growing import GrowingSound, join_text, looping, quietest
 
 pytestmark = pytest.mark.unit
 

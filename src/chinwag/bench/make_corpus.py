@@ -25,7 +25,7 @@ from platformdirs import user_cache_path
 from chinwag.audio import WIRE_RATE, Audio, Samples, join, silence
 from chinwag.bench.corpus import SPEECH, CorpusError, Kind, Recording, Truth, load, save, spoken
 from chinwag.bench.noises import NOISES
-from chinwag.bench.sentences import BACKCHANNELS, INTERRUPTIONS, INTO, PAUSE, SCRIPT, SENTENCES
+from chinwag.bench.sentences import BACKCHANNELS, INTERRUPTIONS, INTO, PAUSE, PHRASES, SCRIPT, SENTENCES
 from chinwag.caller.call import room_noise
 from chinwag.config import TtsSettings
 from chinwag.engines import registry
@@ -106,6 +106,17 @@ async def script(store: Store, tell: Callable[[str], None]) -> list[Recording]:
     return await _made("bench-script", "the person of the scripted conversation", make, store, tell)
 
 
+async def languages(store: Store, tell: Callable[[str], None]) -> list[Recording]:
+    """What is said in each language, language by language. As `default_corpus`."""
+
+    async def make(voice: Voice) -> AsyncGenerator[Recording, None]:
+        for language, one in PHRASES.items():
+            for place, text in enumerate(one["said"]):
+                yield await record(voice, f"{language}-{place}", text, one["voice"], language=language)
+
+    return await _made("bench-languages", "a corpus in each language", make, store, tell)
+
+
 def pause_lengths() -> list[float]:
     """Seconds of each `|` of the sentences in turn: evenly spread, short and long ones mixed, always the same."""
     count = sum(text.count(PAUSE) for text in SENTENCES)
@@ -153,21 +164,26 @@ async def record(
     pauses: Sequence[float] | None = None,
     speed: float = 1.0,
     kind: Kind = "turn",
+    language: str | None = None,
 ) -> Recording:
     """Let a voice say the text in a quiet room (noise at -60 dBFS).
 
+    language: that the text is in; without one, the voice's English.
     pauses: seconds of silence at each `|`; without them, `USUAL_PAUSE` at each.
     """
-    language = "en-GB" if speaker.startswith("b") else "en-US"
+    spoken_in = language or ("en-GB" if speaker.startswith("b") else "en-US")
     parts = [part.strip() for part in text.split(PAUSE)]
-    sounds = [await _say(voice, parts[0], speaker, language, speed)]
+    sounds = [await _say(voice, parts[0], speaker, spoken_in, speed)]
     lengths = [USUAL_PAUSE] * (len(parts) - 1) if pauses is None else pauses
     for part, pause in zip(parts[1:], lengths, strict=True):
-        sounds += [silence(pause, WIRE_RATE), await _say(voice, part, speaker, language, speed)]
-    return in_room(name, " ".join(text.replace(PAUSE, " ").split()), kind, sounds, speaker)
+        sounds += [silence(pause, WIRE_RATE), await _say(voice, part, speaker, spoken_in, speed)]
+    said = " ".join(text.replace(PAUSE, " ").split())
+    return in_room(name, said, kind, sounds, speaker, language or "en")
 
 
-def in_room(name: str, text: str, kind: Kind, sounds: list[Audio], speaker: str = "") -> Recording:
+def in_room(
+    name: str, text: str, kind: Kind, sounds: list[Audio], speaker: str = "", language: str = "en"
+) -> Recording:
     """The sounds end to end between two short stretches of the room, with the truth about them."""
     edge = silence(LEAD, WIRE_RATE)
     speech = join(sounds).pcm
@@ -181,6 +197,7 @@ def in_room(name: str, text: str, kind: Kind, sounds: list[Audio], speaker: str 
         backchannels_ms=[(_ms(lead), _ms(lead + len(speech)))] if kind == "backchannel" else [],
         kind=kind,
         voice=speaker,
+        language=language,
     )
     return Recording(name=name, audio=Audio(pcm + room_noise(len(pcm), NOISE_DBFS), WIRE_RATE), truth=truth)
 

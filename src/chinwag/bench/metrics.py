@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from chinwag import language
+
 _SMALL = tuple(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"  # noqa: SIM905
     " seventeen eighteen nineteen".split()
@@ -31,12 +33,14 @@ def share(part: int, whole: int) -> float | None:
 
 
 def words(text: str) -> list[str]:
-    """A text's words as they are compared: lower case, no punctuation, numbers below a million as words."""
+    """A text's words as they are compared: lower case, no punctuation, numbers below a million as English words.
+
+    Of Chinese and Japanese, the characters.
+    """
     text = text.lower().replace("’", "'").replace("%", " percent ").replace("$", " dollars ")
     text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
     text = re.sub(r"\d+", lambda found: f" {_number(found[0])} ", text)
-    text = re.sub(r"[^\w']|_", " ", text)
-    return [word.strip("'") for word in text.split() if word.strip("'")]
+    return language.words(text)
 
 
 def word_errors(said: str, heard: str) -> tuple[int, int]:

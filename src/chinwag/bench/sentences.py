@@ -5,9 +5,14 @@ The words before a silence end in a comma where the sentence is unfinished, so t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import tomllib
+from importlib.resources import files
+from typing import Any, NamedTuple
 
 PAUSE = "|"
+
+PHRASES: dict[str, Any] = tomllib.loads((files("chinwag.bench") / "phrases.toml").read_text("utf-8"))
+"""In each language: what is `said`, and the `voice` that says it."""
 
 _PLAIN = (
     "What is the capital of France?",

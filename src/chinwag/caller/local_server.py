@@ -51,10 +51,10 @@ async def fetch_status(url: str, api_key: str | None = None) -> dict[str, Any] |
 
 
 @contextlib.asynccontextmanager
-async def local_server(tell: Callable[[str], None]) -> AsyncGenerator[LocalServer, None]:
+async def local_server(tell: Callable[[str], None], **settings: str) -> AsyncGenerator[LocalServer, None]:
     """Start `chinwag serve` on a free port, wait until it is ready, and stop it at the end.
 
-    tell: is given a line on what is happening, such as the progress of a download.
+    settings: for its environment. tell: is given a line on what is happening, such as the progress of a download.
     Raises CallError with the server's last words where it does not get ready.
     """
     port = free_port()
@@ -64,7 +64,7 @@ async def local_server(tell: Callable[[str], None]) -> AsyncGenerator[LocalServe
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "chinwag", "serve", "--host", "127.0.0.1", "--port", str(port),
             stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-            env={**os.environ, "CHINWAG_SERVER__AUTH": "off"},  # on loopback, for this one caller
+            env={**os.environ, **settings, "CHINWAG_SERVER__AUTH": "off"},  # on loopback, for this one caller
         )  # fmt: skip
         try:
             await _started(url, process, log, tell)

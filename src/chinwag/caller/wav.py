@@ -44,11 +44,7 @@ def read(path: Path) -> Audio:
 def write(path: Path, audio: Audio) -> None:
     """Write mono PCM16 at the audio's rate. Raises WavError where the place cannot be written to."""
     try:
-        with path.open("wb") as raw, wave.open(raw, "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(audio.rate)
-            file.writeframes(audio.to_pcm16())
+        path.write_bytes(audio.to_wav())
     except OSError as error:
         raise WavError(
             f"{path} cannot be written: {error.strerror}.", "Name a file in a folder you may write to."

@@ -1,4 +1,4 @@
-"""chinwag serve | talk | models | doctor | bench."""
+"""chinwag serve | talk | engines | models | doctor | bench."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from chinwag import __version__
-from chinwag.cli import bench, doctor, models, serve, talk
+from chinwag.cli import bench, doctor, engines, models, serve, talk
 from chinwag.errors import ChinwagError
 
 _app = typer.Typer(
@@ -20,6 +20,7 @@ _app = typer.Typer(
 )
 _app.command("serve")(serve.serve)
 _app.command("talk")(talk.talk)
+_app.command("engines")(engines.engines)
 _app.command("doctor")(doctor.doctor)
 _app.add_typer(models.app, name="models")
 _app.add_typer(bench.app, name="bench")

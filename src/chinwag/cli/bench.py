@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from chinwag import config
-from chinwag.bench import conversation, corpus, goals, interrupt, latency, make_corpus, plots, report, turns
+from chinwag.bench import conversation, corpus, goals, interrupt, languages, latency, make_corpus, plots, report, turns
 from chinwag.bench.corpus import Recording
 from chinwag.bench.machine import machine
 from chinwag.caller.call import Transport
@@ -167,17 +167,43 @@ def conversation_command(
     out.print(f"Written: {', '.join(str(file) for file in files.values())}", highlight=False)
 
 
-async def _measured(url: str | None, folder: Path | None, made: Made, measure: Measure, tell: Tell) -> dict[str, Any]:
+@app.command("languages")
+def languages_command(
+    url: Url = None,
+    turns: Annotated[int, typer.Option(min=1, help="How many turns to hold in each language.")] = 6,
+    json: Json = None,
+    folder: Corpus = None,
+    api_key: Key = None,
+) -> None:
+    """Whole turns in eight languages: understood, and answered in the same? Needs chinwag[languages]."""
+    out, tell = Console(), _teller()
+    _check(json, None)
+
+    async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
+        async with languages.judge(Store(config.load().weights), tell) as ear:
+            return await languages.run(
+                at, recordings, turns, ear, api_key=api_key, on_turn=lambda turn: tell(report.turn_line(turn))
+            )
+
+    result = asyncio.run(_measured(url, folder, make_corpus.languages, measure, tell, **languages.ENGINES))
+    languages.show(result, out)
+    if json is not None:
+        report.write(result, json)
+
+
+async def _measured(
+    url: str | None, folder: Path | None, made: Made, measure: Measure, tell: Tell, **settings: str
+) -> dict[str, Any]:
     """Measure the server at the address, or one that is started for it, with the folder's recordings or made ones."""
     recordings = corpus.load(folder) if folder is not None else await made(Store(config.load().weights), tell)
     startup = None
     async with contextlib.AsyncExitStack() as stack:
         if url is None:
-            server = await stack.enter_async_context(local_server(tell))
+            server = await stack.enter_async_context(local_server(tell, **settings))
             url, startup = server.url, server.startup_s
         result = await measure(url, recordings)
     if startup is not None:
-        result["server"]["startup_s"] = round(startup, 2)
+        result.setdefault("server", {})["startup_s"] = round(startup, 2)
     return {**result, "corpus": str(folder or "made"), "machine": machine()}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NotRequired, Protocol, Self, TypedDict, runtime_checkable
 
 from chinwag.audio import Audio
+from chinwag.errors import EngineError
 
 Task = Literal["vad", "turn", "stt", "llm", "tts"]
 TASKS: tuple[Task, ...] = ("vad", "turn", "stt", "llm", "tts")
@@ -123,6 +124,14 @@ class EngineOptions:
 
     settings: Any
     weights: Mapping[str, Path] = field(default_factory=dict)
+
+    def only(self, engine: str, **usual: Any) -> dict[str, Any]:
+        """`settings.options` over the usual values. Raises EngineError for one the engine does not know."""
+        given = dict(self.settings.options)
+        if unknown := sorted(set(given) - set(usual)):
+            known = f"It knows: {', '.join(usual)}." if usual else "It takes none."
+            raise EngineError(f"The engine {engine} has no option {unknown[0]}.", known, engine)
+        return {**usual, **given}
 
     @classmethod
     def gathered(cls, engine: type[Engine], settings: Any, folder: Callable[[str], Path]) -> Self:

@@ -17,10 +17,11 @@ from typing import Any, ClassVar, Self
 
 from chinwag.engines.llm.bare_calls import BareCall, named, one_of, plainly
 from chinwag.engines.llm.llama_server import LlamaServer
-from chinwag.engines.llm.openai_compatible import OpenAIChat, connect
+from chinwag.engines.llm.openai_compatible import OpenAIChat
 from chinwag.engines.llm.prefills import Prefills
 from chinwag.engines.llm.requantize import SUFFIX, fast_file
 from chinwag.engines.onnx import weights_folder
+from chinwag.engines.openai_server import connect
 from chinwag.engines.protocols import About, CallDelta, Delta, Ending, EngineOptions, Message
 from chinwag.errors import EngineError
 from chinwag.ids import new_id

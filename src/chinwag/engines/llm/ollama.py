@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from chinwag.engines.llm.calls import CallReader
-from chinwag.engines.llm.openai_compatible import LOOPBACK
 from chinwag.engines.llm.prefills import Prefills
 from chinwag.engines.llm.reasoning import ThinkFilter
+from chinwag.engines.openai_server import LOOPBACK
 from chinwag.engines.protocols import About, Delta, Ending, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
 from chinwag.ids import new_id

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar, Self
-from urllib.parse import urlsplit
 
 from chinwag.engines.llm.calls import CallReader
 from chinwag.engines.llm.reasoning import ThinkFilter
+from chinwag.engines.openai_server import brief, connect, explain, listed, where, who
 from chinwag.engines.protocols import About, CallDelta, Delta, Ending, EngineOptions, Message, Usage
-from chinwag.errors import EngineError, PromptTooLong
+from chinwag.errors import EngineError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
-
-OPENAI = "https://api.openai.com/v1"
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class OpenAIChat:
@@ -36,8 +32,8 @@ class OpenAIChat:
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
         """Those the server lists."""
-        base_url, key = _where(settings)
-        return tuple(_listed(base_url, key, settings.model))
+        base_url, key = where("llm", settings)
+        return tuple(listed("llm", base_url, key, settings.model))
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -48,7 +44,7 @@ class OpenAIChat:
     def load(cls, options: EngineOptions) -> Self:
         """Reach the server and choose its first model where none is set."""
         settings = options.settings
-        base_url, key = _where(settings)
+        base_url, key = where("llm", settings)
         return cls(connect(base_url, key, settings.timeout_s), _choose(base_url, key, settings), settings)
 
     async def chat(
@@ -156,13 +152,13 @@ class OpenAIChat:
 
     @property
     def _who(self) -> str:
-        return f"The language model server at {urlsplit(str(self._client.base_url)).netloc}"
+        return who("llm", str(self._client.base_url))
 
     def _explained(self, error: Exception, *, tools: bool = False) -> EngineError:
-        explained = explain(error, self._name, self._who, self.model, self._settings.timeout_s)
-        if tools and isinstance(getattr(error, "status_code", None), int) and "tool" in _brief(error).lower():
+        explained = explain(error, "llm", self._name, self._who, self.model, self._settings.timeout_s)
+        if tools and isinstance(getattr(error, "status_code", None), int) and "tool" in brief(error).lower():
             return EngineError(
-                f"{self._who} takes no tools for the model {self.model}: {_brief(error)}.",
+                f"{self._who} takes no tools for the model {self.model}: {brief(error)}.",
                 "Choose a model that can call tools (vLLM: start it with --enable-auto-tool-choice and a"
                 " --tool-call-parser; llama.cpp: with --jinja), or leave session.tools and [tools] empty.",
                 self._name,
@@ -170,63 +166,12 @@ class OpenAIChat:
         return explained
 
 
-def connect(base_url: str, key: str, timeout_s: float) -> AsyncOpenAI:
-    """A client that tries once. An address on this machine is never asked for through a proxy."""
-    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
-
-    here = urlsplit(base_url).hostname in LOOPBACK
-    return AsyncOpenAI(
-        base_url=base_url,
-        api_key=key or "none",
-        max_retries=0,
-        timeout=Timeout(timeout_s, connect=min(timeout_s, 5.0)),
-        # A kept connection may be closed by the server just as we send; on loopback a new one costs nothing.
-        default_headers={"Connection": "close"} if here else None,
-        http_client=DefaultAsyncHttpxClient(trust_env=not here),
-    )
-
-
-def _where(settings: Any) -> tuple[str, str]:
-    """The address and the key. Raises EngineError where OpenAI itself is meant and there is no key."""
-    base_url, key = settings.base_url or OPENAI, settings.api_key
-    if urlsplit(base_url).hostname == urlsplit(OPENAI).hostname:
-        key = key or os.environ.get("OPENAI_API_KEY", "")
-        if not key:
-            raise EngineError(
-                "The llm engine openai has neither a key nor another server's address.",
-                "Set llm.api_key (or OPENAI_API_KEY) to use OpenAI, or llm.base_url to the address of your own"
-                " server, e.g. http://127.0.0.1:1234/v1.",
-                OpenAIChat.name,
-            )
-    return base_url, key
-
-
 def _choose(base_url: str, key: str, settings: Any) -> str:
     """The model set, else the server's first. Asks the server in both cases, so that a fault shows at the start."""
-    names = _listed(base_url, key, settings.model)
+    names = listed("llm", base_url, key, settings.model)
     if not settings.model and not names:
-        who = f"The language model server at {urlsplit(base_url).netloc}"
-        raise EngineError(f"{who} has no model loaded.", "Load one there, or set llm.model.", "openai")
+        raise EngineError(f"{who('llm', base_url)} has no model loaded.", "Load one there, or set llm.model.", "openai")
     return str(settings.model or names[0])
-
-
-def _listed(base_url: str, key: str, wanted: str) -> list[str]:
-    """The server's models; none where it keeps no list and one is wanted by name."""
-    from openai import DefaultHttpxClient, NotFoundError, OpenAI
-
-    http = DefaultHttpxClient(trust_env=urlsplit(base_url).hostname not in LOOPBACK)
-    who = f"The language model server at {urlsplit(base_url).netloc}"
-    with OpenAI(base_url=base_url, api_key=key or "none", max_retries=0, timeout=10.0, http_client=http) as client:
-        try:
-            return [model.id for model in client.models.list()]
-        except NotFoundError as error:
-            if wanted:  # some servers keep no list
-                return []
-            raise EngineError(
-                f"{who} has no list of its models.", "Set llm.model to the one to use.", "openai"
-            ) from error
-        except Exception as error:
-            raise explain(error, "openai", who, wanted, 10.0) from error
 
 
 def _read(chunk: Any) -> tuple[str, str | None, Usage | None]:
@@ -259,64 +204,3 @@ def _calls(chunk: Any, reader: CallReader) -> list[CallDelta]:
         if call := reader.read(piece.index, piece.id or "", name, arguments):
             found.append(call)
     return found
-
-
-def explain(error: Exception, engine: str, who: str, model: str, timeout_s: float) -> EngineError:
-    """One clear EngineError for whatever a chat server did wrong."""
-    import openai
-
-    if isinstance(error, EngineError):
-        return error
-    message, fix = (
-        f"{who} sent something that is no answer: {_brief(error)}.",
-        "Check that llm.base_url is right: most end in /v1.",
-    )
-    if isinstance(error, (TimeoutError, openai.APITimeoutError)):
-        message = f"{who} said no word for {timeout_s:g} s."
-        fix = "Choose a smaller or faster model, or raise llm.timeout_s."
-    elif isinstance(error, openai.APIStatusError):
-        if _too_long(error):
-            message = f"The conversation is too long for the model {model}."
-            return PromptTooLong(message, "Begin a new one, or raise llm.context_tokens.", engine)
-        message, fix = _explain_status(error, who, model)
-    elif isinstance(error, openai.APIConnectionError):
-        cause = error.__cause__
-        if cause is not None and "Connect" in type(cause).__name__:
-            message, fix = f"{who} cannot be reached.", "Start it, or correct llm.base_url."
-        else:
-            message = f"{who} broke off in the middle of its answer."
-            fix = "Look at that server's log, then ask again."
-    elif isinstance(error, openai.APIError) and not isinstance(error, openai.APIResponseValidationError):
-        message, fix = f"{who} failed while it answered: {_brief(error)}.", "Look at that server's log, then ask again."
-    elif isinstance(error, json.JSONDecodeError):
-        message = f"{who} sent something that is not JSON."
-    return EngineError(message, fix, engine)
-
-
-def _too_long(error: Exception) -> bool:
-    said = _brief(error)
-    return "context" in said and ("size" in said or "length" in said)
-
-
-def _explain_status(error: Any, who: str, model: str) -> tuple[str, str]:
-    status, said = error.status_code, _brief(error)
-    by_status = {
-        401: (f"{who} does not accept the key.", "Set llm.api_key to a valid one."),
-        403: (f"{who} forbids this: {said}.", "Check what the key in llm.api_key may do."),
-        404: (
-            f"{who} does not know the model {model}: {said}.",
-            "Set llm.model to one it has, or correct llm.base_url.",
-        ),
-        429: (f"{who} refuses more requests for now: {said}.", "Wait a little, or look at your plan's limits."),
-    }
-    if status in by_status:
-        return by_status[status]
-    if status >= 500:
-        return f"{who} has failed ({status}): {said}.", "Look at that server's log, then ask again."
-    return f"{who} refuses the request ({status}): {said}.", "Check llm.model and the other llm settings."
-
-
-def _brief(error: Exception) -> str:
-    body = getattr(error, "body", None)
-    said = body.get("message") if isinstance(body, dict) else None
-    return (str(said or error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")

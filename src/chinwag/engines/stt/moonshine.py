@@ -1,4 +1,4 @@
-"""Moonshine tiny-en on onnxruntime: English speech to text in a tenth of the time that it took to say.
+"""Moonshine on onnxruntime: English speech to text in a tenth of the time that it took to say.
 
 The encoder hears a piece of sound at once; the decoder then writes a token a step. Both run in short steps on one
 thread, so that a final transcript waits for no more than one step of somebody's partial one.
@@ -13,15 +13,16 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from chinwag.audio import LISTEN_RATE, Audio, Samples
+from chinwag.audio import LISTEN_RATE, Samples
 from chinwag.engines import registry
 from chinwag.engines.onnx import open_model, weights_folder
-from chinwag.engines.protocols import About, EngineOptions, Transcript
-from chinwag.engines.stt.growing import GrowingSound, join_text, quietest
+from chinwag.engines.protocols import About, EngineOptions
+from chinwag.engines.stt.growing import PiecewiseUtterance, loop_begins
 from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
 
-WEIGHTS = "moonshine-tiny-en"
+MODELS = ("moonshine-tiny-en", "moonshine-base-en")
+"""base hears better, and takes several times as long (docs/engines/hearing.md)."""
 BEGIN, END = 1, 2
 FIRST_SPECIAL = 32_000
 """Tokens from here on are the tokenizer's <<ST_n>> markers, which are not words."""
@@ -30,10 +31,6 @@ TOKENS_PER_SECOND = 6.5
 """Moonshine's own limit on how many tokens speech can hold (usefulsensors/moonshine, transcribe)."""
 TOKENS_ALWAYS = 8
 TOKENS_PER_STEP = 4
-
-SHORTEST = LISTEN_RATE // 10
-SILENT_PEAK = 3e-4
-"""What never gets louder than ten steps of 16-bit sound is digital silence."""
 
 WHOLE = 10 * LISTEN_RATE
 """Longer sound is settled piece by piece, so that hearing it again costs no more than its tail."""
@@ -57,7 +54,7 @@ class Words:
 
 
 class Moonshine:
-    """Moonshine tiny, English."""
+    """Moonshine tiny or base, English."""
 
     name: ClassVar[str] = "moonshine"
     about: ClassVar[About] = About("Moonshine: English, as fast as two cores can hear", "MIT", ("en",))
@@ -65,6 +62,7 @@ class Moonshine:
 
     def __init__(self, encoder: Any, decoder: Any, vocabulary: list[bytes]) -> None:
         self._encoder, self._decoder, self._vocabulary = encoder, decoder, vocabulary
+        self._masks = any(entry.name == "attention_mask" for entry in encoder.get_inputs())
         shapes = {entry.name: entry.shape for entry in decoder.get_inputs()}
         self._past = [name for name in shapes if name.startswith("past_key_values")]
         _, heads, _, width = shapes[self._past[0]]
@@ -75,17 +73,17 @@ class Moonshine:
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
         """Its weights in the catalog."""
-        return (WEIGHTS,)
+        return MODELS
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
         """The model's catalog name."""
-        return (WEIGHTS,)
+        return (_model(settings),)
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
         """Open encoder and decoder and hear a second of noise with them."""
-        folder = weights_folder(options.weights, WEIGHTS, cls.name)
+        folder = weights_folder(options.weights, _model(options.settings), cls.name)
         engine = cls(
             open_model(folder / "encoder_model.ort", cls.name),
             open_model(folder / "decoder_model_merged.ort", cls.name),
@@ -120,7 +118,8 @@ class Moonshine:
         """
         encoder, decoder = self._encoder, self._decoder
         ones = np.ones((1, len(pcm)), np.int64)
-        heard = encoder.run(None, {"input_values": pcm[None], "attention_mask": ones})[0]
+        sound = {"input_values": pcm[None], **({"attention_mask": ones} if self._masks else {})}
+        heard = encoder.run(None, sound)[0]
         feeds: dict[str, Any] = dict.fromkeys(self._past, self._nothing)
         feeds["encoder_hidden_states"] = heard
         if self._masked:
@@ -144,12 +143,11 @@ class Moonshine:
             if words.tokens[-1] == END:
                 break
             ahead = words.tokens[-1:]
-            period = looping(words.tokens)
-            if period:
-                kept = _before_the_loop(words.tokens, period)
+            kept = loop_begins(words.tokens)
+            if kept is not None:
                 words = Words(words.tokens[:kept], words.logs[:kept])
             yield words
-            if period:
+            if kept is not None:
                 return
 
     def text_of(self, words: Words) -> str:
@@ -158,76 +156,22 @@ class Moonshine:
         return b"".join(pieces).decode("utf-8", "ignore").replace("▁", " ").strip()
 
 
-class MoonshineUtterance:
+class MoonshineUtterance(PiecewiseUtterance[Words]):
     """One utterance on its way to words."""
 
     def __init__(self, engine: Moonshine) -> None:
+        super().__init__(engine.name, (WHOLE, LEAST_PIECE, LEAST_TAIL), Words([], []))
         self._engine = engine
-        self._sound = GrowingSound()
-        self._settled, self._settled_words, self._settled_until = "", Words([], []), 0
         self._guess: tuple[int, list[int]] = 0, []
-        self._finishing = 0
-        self._last = Transcript("", final=False, until=0)
-        self._heard = 0
 
-    def push(self, audio: Audio) -> None:
-        """Add sound at 16 kHz."""
-        if audio.rate != LISTEN_RATE:
-            raise EngineError(
-                f"Moonshine hears {LISTEN_RATE} samples a second, not {audio.rate}.",
-                "Resample first.",
-                self._engine.name,
-            )
-        self._sound.push(audio)
+    def _text_of(self, words: Words) -> str:
+        return self._engine.text_of(words)
 
-    async def partial(self) -> Transcript:
-        """The words so far; those of the last time where a `finish` comes between."""
-        heard = await self._hear(Priority.LATER) if not self._finishing else None
-        return heard or self._last
-
-    async def finish(self) -> Transcript:
-        """The final words; free where nothing was pushed since the last partial."""
-        self._finishing += 1
-        try:
-            heard = await self._hear(Priority.NOW)
-        finally:
-            self._finishing -= 1
-        assert heard is not None
-        return Transcript(heard.text, final=True, until=heard.until, confidence=heard.confidence)
-
-    async def _hear(self, priority: Priority) -> Transcript | None:
-        """None where a partial gave way to a finish."""
-        length, until = self._sound.length, self._sound.until
-        if length == self._heard:
-            return self._last
-        while length - self._settled_until > WHOLE:
-            start = self._settled_until
-            cut = start + quietest(self._sound.view(start, length), LEAST_PIECE, WHOLE, LEAST_TAIL)
-            words = await self._words(start, cut, priority)
-            if words is None:
-                return None
-            if self._settled_until == start:  # else another call settled it meanwhile
-                self._settled = join_text(self._settled, self._engine.text_of(words))
-                self._settled_words += words
-                self._settled_until = cut
-        settled, before = self._settled, self._settled_words
-        words = await self._words(self._settled_until, length, priority)
-        if words is None:
-            return None
-        text = join_text(settled, self._engine.text_of(words))
-        transcript = Transcript(text, final=False, until=until, confidence=(before + words).confidence)
-        if length > self._heard:
-            self._last, self._heard = transcript, length
-        return transcript
-
-    async def _words(self, start: int, end: int, priority: Priority) -> Words | None:
-        pcm = self._sound.view(start, end)
-        if len(pcm) < SHORTEST or np.abs(pcm).max() < SILENT_PEAK:
-            return Words([], [])
+    async def _words(self, pcm: Samples, start: int, priority: Priority) -> Words | None:
         decoding = self._engine.decode(pcm, self._guess[1] if self._guess[0] == start else ())
         words: Words | None = Words([], [])
         while words is not None:
-            if priority is Priority.LATER and self._finishing:
+            if self._gives_way(priority):
                 return None
             result, words = words, await self._engine.worker.run_at(priority, _advance, decoding)
         self._guess = start, [token for token in result.tokens if token != END]
@@ -257,25 +201,13 @@ def _advance(decoding: Iterator[Words]) -> Words | None:
     return words
 
 
-def looping(tokens: list[int]) -> int:
-    """The period of a loop that the decoder is caught in at the end of `tokens`, else 0.
-
-    A person may say a thing three times; a token repeated a dozen times, or a phrase four, is the model's doing.
-    """
-    for period in range(1, 17):
-        span = max(4 * period, 12)
-        tail = tokens[-span:]
-        if len(tail) == span and tail[period:] == tail[:-period]:
-            return period
-    return 0
-
-
-def _before_the_loop(tokens: list[int], period: int) -> int:
-    """How many tokens to keep: up to the end of the loop's first round."""
-    kept = len(tokens)
-    while kept > period and tokens[kept - 1] == tokens[kept - 1 - period]:
-        kept -= 1
-    return kept
+def _model(settings: Any) -> str:
+    """The catalog name of the model that is set. Raises EngineError, naming those there are, for another."""
+    named = (settings.model if settings else "") or MODELS[0]
+    if named not in MODELS:
+        fix = f"Set stt.model to one of: {', '.join(MODELS)}."
+        raise EngineError(f"Moonshine has no model called {named}.", fix, Moonshine.name)
+    return str(named)
 
 
 def read_vocabulary(path: Path) -> list[bytes]:
@@ -284,7 +216,9 @@ def read_vocabulary(path: Path) -> list[bytes]:
         data = path.read_bytes()
     except OSError as error:
         raise EngineError(
-            f"Moonshine's tokenizer cannot be read: {error}.", f"Run `chinwag models pull {WEIGHTS}`.", Moonshine.name
+            f"Moonshine's tokenizer cannot be read: {error}.",
+            f"Run `chinwag models pull {path.parent.name}`.",
+            Moonshine.name,
         ) from error
     tokens, at = [], 0
     while at < len(data):

@@ -8,18 +8,18 @@ import numpy as np
 
 from chinwag.audio import Samples
 from chinwag.engines.protocols import About, EngineOptions
-from chinwag.engines.tts.english import EnglishVoice
+from chinwag.engines.tts.sentences import SentenceVoice, refuse
 from chinwag.errors import EngineError
 
 
-class HibariVoice(EnglishVoice):
+class HibariVoice(SentenceVoice):
     """Hibari voices: "heart", which comes in the package, and those that are already on this machine."""
 
     name: ClassVar[str] = "hibari"
     about: ClassVar[About] = About("hibari: English, a hundred times faster than speech", "Apache-2.0", ("en",))
 
     def __init__(self, voices: dict[str, Any]) -> None:
-        super().__init__(tuple(voices))
+        super().__init__({"en": tuple(voices)})
         self._loaded = voices
 
     @classmethod
@@ -35,6 +35,7 @@ class HibariVoice(EnglishVoice):
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
         """Open the voice in the package and note the others; speak a word that is in no lexicon, to warm all of it."""
+        refuse(cls.name, options.settings)
         try:
             from hibari import Hibari
             from hibari.voices import DEFAULT, VOICES, voice_path

@@ -1,9 +1,10 @@
-"""Kokoro-82M (int8) on onnxruntime: a richer English voice, at a fifth of the time that its speech takes."""
+"""Kokoro-82M (int8) on onnxruntime: richer voices in eight languages, several times faster than speech."""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,8 +13,11 @@ import numpy as np
 from chinwag.audio import Samples
 from chinwag.engines.onnx import open_model, weights_folder
 from chinwag.engines.protocols import About, EngineOptions
-from chinwag.engines.tts.english import EnglishVoice
+from chinwag.engines.tts.phonemes import G2P, NOT_BEYOND, g2p, missing, sentences
+from chinwag.engines.tts.sentences import SentenceVoice, refuse
 from chinwag.errors import EngineError
+from chinwag.language import base
+from chinwag.language import name as called
 
 STYLES, STYLE_WIDTH = 510, 256
 """A voice holds a style for every number of tokens from 0 to 509 (hexgrad/kokoro, pipeline.py)."""
@@ -21,23 +25,36 @@ STYLES, STYLE_WIDTH = 510, 256
 LONGEST = 400
 """Phonemes in a piece; beyond about 450 Kokoro begins to hurry."""
 
-_SPEECH = re.compile(r"^[ab][fm]_")
-"""American and British women and men: those whose words hibari can turn into phonemes."""
+LANGUAGES = {"a": "en", "b": "en", "e": "es", "f": "fr", "h": "hi", "i": "it", "j": "ja", "p": "pt", "z": "zh"}
+"""By the first letter of a voice's name; a is American, b British (hexgrad/kokoro, pipeline.py)."""
+
+FIRST, LAST = "af_heart", "zf_xiaoni"
+"""The best of all, and the one that Whisper could not understand (docs/engines/speaking.md); others by their names."""
+
 _CLAUSE = re.compile(r"(?<=[,;:—.!?…])\s+")
 
 
-class KokoroVoice(EnglishVoice):
-    """Kokoro's 28 English voices. Words become phonemes by hibari's G2P, whose alphabet is Kokoro's own."""
+class KokoroVoice(SentenceVoice):
+    """Kokoro's 54 voices. English words become phonemes by hibari's G2P, the others' by what the extra brings."""
 
     name: ClassVar[str] = "kokoro"
-    about: ClassVar[About] = About("Kokoro-82M: richer voices, five times faster than speech", "Apache-2.0", ("en",))
+    about: ClassVar[About] = About(
+        "Kokoro-82M: 54 richer voices, five times faster than speech; other languages than English by its extra",
+        "Apache-2.0; other languages than English by espeak-ng, GPL-3.0-or-later",
+        tuple(dict.fromkeys(LANGUAGES.values())),
+        extra="kokoro",
+    )
 
     def __init__(self, model: Any, styles: dict[str, Path], vocabulary: dict[str, int]) -> None:
-        first = "af_heart"
-        super().__init__(tuple(sorted(styles, key=lambda name: (name != first, name))))
+        languages: dict[str, tuple[str, ...]] = {}
+        for name in sorted(styles, key=lambda name: (name != FIRST, name == LAST, name)):
+            language = LANGUAGES[name[0]]
+            if language == "en" or not missing(language):
+                languages[language] = (*languages.get(language, ()), name)
+        super().__init__(languages)
         self._model, self._files, self._vocabulary = model, styles, vocabulary
         self._styles: dict[str, Samples] = {}
-        self._g2p: dict[bool, Any] = {}
+        self._g2p: dict[str, G2P] = {}
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
@@ -51,7 +68,8 @@ class KokoroVoice(EnglishVoice):
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Open the model and speak a word with its first voice."""
+        """Open the model and speak a word with the voice that is set."""
+        refuse(cls.name, options.settings)
         try:
             from hibari.tts import ASSETS
         except ImportError as error:
@@ -62,14 +80,20 @@ class KokoroVoice(EnglishVoice):
             ) from error
         folder = weights_folder(options.weights, "kokoro", cls.name)
         voices = weights_folder(options.weights, "kokoro-voices", cls.name)
-        styles = {path.stem: path for path in voices.glob("*.bin") if _SPEECH.match(path.stem)}
+        styles = {path.stem: path for path in voices.glob("*.bin") if path.stem[0] in LANGUAGES}
         if not styles:
             raise EngineError("No Kokoro voice is here.", "Run `chinwag models pull kokoro-voices`.", cls.name)
-        model = open_model(folder / "kokoro-v1.0.int8.onnx", cls.name, threads=2)
+        threads = getattr(options.settings, "threads", 0) or 2
+        model = open_model(folder / "kokoro-v1.0.int8.onnx", cls.name, threads)
         vocabulary = json.loads((Path(ASSETS) / "vocab.json").read_text("utf-8"))
         voice = cls(model, styles, vocabulary)
-        for phonemes in voice._phonemes(voice.voices[0], "Zorblax speaks."):
-            voice._sound(voice.voices[0], phonemes, 1.0)
+        try:
+            name = voice.choose(getattr(options.settings, "voice", ""), None)
+            for phonemes in voice._phonemes(name, "Zorblax, 42."):
+                voice._sound(name, phonemes, 1.0)
+        except Exception:
+            voice._worker.close()
+            raise
         return voice
 
     async def close(self) -> None:
@@ -77,17 +101,30 @@ class KokoroVoice(EnglishVoice):
         self._worker.close()
         self._model = None
 
-    def _phonemes(self, voice: str, text: str) -> list[str]:
-        from hibari import Hibari
-        from hibari.g2p import G2P
+    def choose(self, voice: str | None, language: str | None) -> str:
+        """As every voice's; British for en-GB."""
+        if not voice and language and language.casefold().replace("_", "-") == "en-gb":
+            return next((name for name in self.languages["en"] if name[0] == "b"), self.voices[0])
+        return super().choose(voice, language)
 
-        british = voice.startswith("b")
-        if british not in self._g2p:
-            self._g2p[british] = G2P(british=british)
-        pieces: list[str] = []
-        for sentence in Hibari.split_sentences(text):
-            pieces += _short_enough(self._g2p[british](sentence))
-        return pieces
+    def _no_voice(self, voice: str) -> EngineError:
+        return _to_install(LANGUAGES[voice[0]]) if voice in self._files else super()._no_voice(voice)
+
+    def _no_language(self, language: str) -> EngineError:
+        known = base(language) in LANGUAGES.values()
+        return _to_install(base(language)) if known else super()._no_language(language)
+
+    def _phonemes(self, voice: str, text: str) -> list[str]:
+        convert, language = self._converter(voice[0]), LANGUAGES[voice[0]]
+        split = _english_sentences if language == "en" else sentences
+        return [piece for sentence in split(text) for piece in _short_enough(convert(sentence))]
+
+    def _converter(self, accent: str) -> G2P:
+        """Of a voice's first letter; made when it is first needed, as some read a large dictionary."""
+        if accent not in self._g2p:
+            language = LANGUAGES[accent]
+            self._g2p[accent] = _english(accent) if language == "en" else g2p(language, self._converter("a"))
+        return self._g2p[accent]
 
     def _sound(self, voice: str, phonemes: str, speed: float) -> Samples:
         ids = [self._vocabulary[sign] for sign in phonemes if sign in self._vocabulary]
@@ -110,6 +147,29 @@ class KokoroVoice(EnglishVoice):
                 raise EngineError(f"The Kokoro voice {voice} is damaged.", "Run `chinwag models verify`.", self.name)
             self._styles[voice] = styles.reshape(STYLES, STYLE_WIDTH)
         return self._styles[voice]
+
+
+def _english(accent: str) -> G2P:
+    from hibari.g2p import G2P
+
+    convert: Any = G2P(british=accent == "b")
+    return lambda text: str(convert(text))
+
+
+def _english_sentences(text: str) -> list[str]:
+    from hibari import Hibari
+
+    return list(Hibari.split_sentences(text))
+
+
+def _to_install(language: str) -> EngineError:
+    """For a language of Kokoro's whose converter is not here."""
+    absent = " and no ".join(missing(language))
+    if language in NOT_BEYOND and sys.version_info >= NOT_BEYOND[language]:
+        fix = f"Use Python {NOT_BEYOND[language][0]}.{NOT_BEYOND[language][1] - 1} or older: misaki supports no newer."
+    else:
+        fix = "Install it: pip install 'chinwag[kokoro]'."
+    return EngineError(f"Kokoro cannot speak {called(language)} yet: there is no {absent}.", fix, "kokoro")
 
 
 def _short_enough(phonemes: str) -> list[str]:

@@ -58,6 +58,13 @@ def router(host: Host) -> APIRouter:
             return await server_sent(request, _events(sound, len(asked.input)))
         return await streamed(request, sound, MEDIA_TYPES[asked.response_format], None)
 
+    @routes.get("/v1/audio/voices")
+    async def voices() -> dict[str, Any]:
+        """The voices there are, as servers beside OpenAI's list them."""
+        voice = ready(host).tts
+        spoken = {name: language for language, names in voice.languages.items() for name in names}
+        return {"voices": [{"id": name, "name": name, "language": spoken.get(name)} for name in voice.voices]}
+
     return routes
 
 

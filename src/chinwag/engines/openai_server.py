@@ -1,0 +1,135 @@
+"""Servers that speak OpenAI's language, whatever they do: where they are, what they have, what went wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from chinwag.engines.protocols import Task
+from chinwag.errors import EngineError, PromptTooLong
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+OPENAI = "https://api.openai.com/v1"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_KINDS: dict[Task, str] = {"llm": "language model", "stt": "transcription", "tts": "speech"}
+
+
+def who(task: Task, base_url: str) -> str:
+    """The server, as a person is told of it."""
+    return f"The {_KINDS[task]} server at {urlsplit(base_url).netloc}"
+
+
+def connect(base_url: str, key: str, timeout_s: float) -> AsyncOpenAI:
+    """A client that tries once. An address on this machine is never asked for through a proxy."""
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
+
+    here = urlsplit(base_url).hostname in LOOPBACK
+    return AsyncOpenAI(
+        base_url=base_url,
+        api_key=key or "none",
+        max_retries=0,
+        timeout=Timeout(timeout_s, connect=min(timeout_s, 5.0)),
+        # A kept connection may be closed by the server just as we send; on loopback a new one costs nothing.
+        default_headers={"Connection": "close"} if here else None,
+        http_client=DefaultAsyncHttpxClient(trust_env=not here),
+    )
+
+
+def where(task: Task, settings: Any) -> tuple[str, str]:
+    """The address and the key. Raises EngineError where OpenAI itself is meant and there is no key."""
+    base_url, key = settings.base_url or OPENAI, settings.api_key
+    if urlsplit(base_url).hostname == urlsplit(OPENAI).hostname:
+        key = key or os.environ.get("OPENAI_API_KEY", "")
+        if not key:
+            raise EngineError(
+                f"The {task} engine openai has neither a key nor another server's address.",
+                f"Set {task}.api_key (or OPENAI_API_KEY) to use OpenAI, or {task}.base_url to the address of your own"
+                " server, e.g. http://127.0.0.1:1234/v1.",
+                "openai",
+            )
+    return base_url, key
+
+
+def listed(task: Task, base_url: str, key: str, wanted: str) -> list[str]:
+    """The server's models; none where it keeps no list and one is wanted by name."""
+    from openai import DefaultHttpxClient, NotFoundError, OpenAI
+
+    http = DefaultHttpxClient(trust_env=urlsplit(base_url).hostname not in LOOPBACK)
+    with OpenAI(base_url=base_url, api_key=key or "none", max_retries=0, timeout=10.0, http_client=http) as client:
+        try:
+            return [model.id for model in client.models.list()]
+        except NotFoundError as error:
+            if wanted:  # some servers keep no list
+                return []
+            raise EngineError(
+                f"{who(task, base_url)} has no list of its models.", f"Set {task}.model to the one to use.", "openai"
+            ) from error
+        except Exception as error:
+            raise explain(error, task, "openai", who(task, base_url), wanted, 10.0) from error
+
+
+def explain(error: Exception, task: Task, engine: str, who: str, model: str, timeout_s: float) -> EngineError:
+    """One clear EngineError for whatever a server did wrong."""
+    import openai
+
+    if isinstance(error, EngineError):
+        return error
+    message, fix = (
+        f"{who} sent something that is no answer: {brief(error)}.",
+        f"Check that {task}.base_url is right: most end in /v1.",
+    )
+    if isinstance(error, (TimeoutError, openai.APITimeoutError)):
+        message = f"{who} said no word for {timeout_s:g} s."
+        fix = f"Choose a smaller or faster model, or raise {task}.timeout_s."
+    elif isinstance(error, openai.APIStatusError):
+        if _too_long(error):
+            message = f"The conversation is too long for the model {model}."
+            return PromptTooLong(message, f"Begin a new one, or raise {task}.context_tokens.", engine)
+        message, fix = _explain_status(error, task, who, model)
+    elif isinstance(error, openai.APIConnectionError):
+        cause = error.__cause__
+        if cause is not None and "Connect" in type(cause).__name__:
+            message, fix = f"{who} cannot be reached.", f"Start it, or correct {task}.base_url."
+        else:
+            message = f"{who} broke off in the middle of its answer."
+            fix = "Look at that server's log, then ask again."
+    elif isinstance(error, openai.APIError) and not isinstance(error, openai.APIResponseValidationError):
+        message, fix = f"{who} failed while it answered: {brief(error)}.", "Look at that server's log, then ask again."
+    elif isinstance(error, json.JSONDecodeError):
+        message = f"{who} sent something that is not JSON."
+    return EngineError(message, fix, engine)
+
+
+def _too_long(error: Exception) -> bool:
+    said = brief(error)
+    return "context" in said and ("size" in said or "length" in said)
+
+
+def _explain_status(error: Any, task: Task, who: str, model: str) -> tuple[str, str]:
+    status, said = error.status_code, brief(error)
+    by_status = {
+        401: (f"{who} does not accept the key.", f"Set {task}.api_key to a valid one."),
+        403: (f"{who} forbids this: {said}.", f"Check what the key in {task}.api_key may do."),
+        404: (
+            f"{who} does not know the model {model}: {said}.",
+            f"Set {task}.model to one it has, or correct {task}.base_url.",
+        ),
+        429: (f"{who} refuses more requests for now: {said}.", "Wait a little, or look at your plan's limits."),
+    }
+    if status in by_status:
+        return by_status[status]
+    if status >= 500:
+        return f"{who} has failed ({status}): {said}.", "Look at that server's log, then ask again."
+    return f"{who} refuses the request ({status}): {said}.", f"Check {task}.model and the other {task} settings."
+
+
+def brief(error: Exception) -> str:
+    """What the server itself said of it, in one line."""
+    body = getattr(error, "body", None)
+    said = body.get("message") if isinstance(body, dict) else None
+    return (str(said or error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")

@@ -1,0 +1,90 @@
+"""What voices share that speak a sentence at a time: words to phonemes to sound, on a thread."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import Any, ClassVar
+
+from chinwag.audio import Audio, Samples
+from chinwag.engines.worker import Worker
+from chinwag.errors import EngineError
+from chinwag.language import base
+from chinwag.language import name as called
+
+
+class SentenceVoice(ABC):
+    """A voice engine that makes a sentence of sound in one step.
+
+    languages: for each its voices, the best first. voices: all of them, the first its own; one that is in no language
+    speaks any.
+    """
+
+    name: ClassVar[str]
+    rate: int = 24_000
+
+    def __init__(self, languages: Mapping[str, tuple[str, ...]], voices: Iterable[str] = ()) -> None:
+        self.languages = languages
+        named = [name for names in languages.values() for name in names]
+        self.voices = tuple(dict.fromkeys([*voices, *named]))
+        self._worker = Worker(self.name)
+
+    async def speak(
+        self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
+    ) -> AsyncGenerator[Audio, None]:
+        """Speak a clause; a piece a sentence. Raises EngineError for a voice it has not, or not in that language."""
+        name = self.choose(voice, language)
+        start = 0
+        for phonemes in await self._worker.run(self._phonemes, name, text):
+            pcm = await self._worker.run(self._sound, name, phonemes, speed)
+            if len(pcm):
+                yield Audio(pcm, self.rate, start)
+                start += len(pcm)
+
+    def choose(self, voice: str | None, language: str | None) -> str:
+        """The voice to speak with: the one asked for, else the language's first, else the engine's."""
+        if voice and voice not in self.voices:
+            raise self._no_voice(voice)
+        if not language or not self.languages:
+            return voice or self.voices[0]
+        fitting = self.languages.get(base(language))
+        if fitting is None:
+            raise self._no_language(language)
+        if voice and voice not in fitting:
+            raise EngineError(
+                f"The voice {voice} does not speak {called(language)}.",
+                f"For {called(language)} there are: {', '.join(fitting)}.",
+                self.name,
+            )
+        return voice or fitting[0]
+
+    def _no_voice(self, voice: str) -> EngineError:
+        return EngineError(f"{self.name} has no voice {voice}.", f"There are: {', '.join(self.voices)}.", self.name)
+
+    def _no_language(self, language: str) -> EngineError:
+        known = ", ".join(called(one) for one in self.languages)
+        return EngineError(
+            f"The voice engine {self.name} speaks {known}, not {called(language)}.",
+            "Set another tts.engine: `chinwag engines` lists the languages of each.",
+            self.name,
+        )
+
+    @abstractmethod
+    def _phonemes(self, voice: str, text: str) -> list[Any]:
+        """On the thread: what `_sound` takes, for each sentence."""
+
+    @abstractmethod
+    def _sound(self, voice: str, phonemes: Any, speed: float) -> Samples:
+        """On the thread: float32 at `rate`."""
+
+
+def refuse(engine: str, settings: Any, options: Iterable[str] = (), devices: Iterable[str] = ("auto", "cpu")) -> None:
+    """Raise EngineError for an option or a device the engine cannot do anything with. options: those it takes."""
+    known = tuple(options)
+    unknown = [key for key in getattr(settings, "options", {}) if key not in known]
+    if unknown:
+        fix = f"It takes: {', '.join(known)}." if known else "Leave tts.options empty: it takes none."
+        raise EngineError(f"The voice engine {engine} takes no option {unknown[0]}.", fix, engine)
+    device = getattr(settings, "device", "auto")
+    if device not in devices:
+        raise EngineError(f"The voice engine {engine} cannot run on {device}.", 'Set tts.device to "auto".', engine)
