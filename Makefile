@@ -52,6 +52,6 @@ bench: setup  ## measure latency at the client's ear (ARGS="--turns 5")
 constraints: setup  ## pin every dependency again, at its newest
 	@$(BIN)/python scripts/pin.py --upgrade
 
-clean:  ## remove .venv and what tools left behind
+clean:  ## remove .venv, .venv-extras and what tools left behind
 	@rm -rf .venv .venv-extras build dist bench-out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

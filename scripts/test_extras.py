@@ -1,8 +1,10 @@
-"""Test each extra as its user has it: `python scripts/test_extras.py [--torch] [EXTRA …]`.
+"""Test every extra as people get it: `python scripts/test_extras.py [--torch] [EXTRA …]`.
 
-For every tests/extras/test_EXTRA.py an environment of its own is made with `chinwag[EXTRA]` and little else, the
-weights that its WEIGHTS names are fetched, and its tests are run there, with those of the registry. A module with
-TORCH = True is left out, unless --torch is given or it is named.
+For each tests/extras/test_EXTRA.py an environment is made anew in .venv-extras/EXTRA with nothing but chinwag[EXTRA]
+and pytest, under the pins of constraints-dev.txt. `pip check` runs in it, then that file with what must be true of the
+default whatever else is installed, then the contract of the engines that the extra brings. The file's constants say
+what it needs: WEIGHTS, names of the catalog that are pulled first; TORCH = True, which keeps it back unless it is named
+or --torch is given; CONTRACT, the engines that are to keep the contract in place of all of the extra's, as "tts:piper".
 """
 
 from __future__ import annotations
@@ -10,99 +12,138 @@ from __future__ import annotations
 import argparse
 import ast
 import os
+import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENTS = ROOT / ".venv-extras"
-TESTERS = ("pytest", "pytest-timeout", "hypothesis")
+TESTS = ROOT / "tests" / "extras"
+FOLDER = ROOT / ".venv-extras"
+BIN = "Scripts" if os.name == "nt" else "bin"
+TOOLS = ("pytest", "pytest-timeout", "hypothesis")
 ALWAYS = ("tests/unit/test_registry.py", "tests/unit/test_weights_catalog.py")
-"""What must be true of the default whatever else is installed."""
+
+ENGINES_OF = """
+import sys
+from chinwag.engines import registry
+for task in registry.TASKS:
+    for name in registry.names(task):
+        if registry.look(task, name).about.extra == sys.argv[1]:
+            print(f"{task}:{name}")
+"""
 
 
 @dataclass(frozen=True)
 class Extra:
-    """One extra of pyproject.toml, and what its tests say of it."""
+    """An extra with its tests."""
 
     name: str
     tests: Path
-    weights: tuple[str, ...]
-    torch: bool
+    weights: tuple[str, ...] = ()
+    torch: bool = False
+    contract: tuple[str, ...] | None = None
 
 
-def main() -> int:
-    """Returns the exit status: 1 where any extra's tests failed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+class Failed(Exception):
+    """A step of an extra's test did not go well."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Test those that are named, or all; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Test each extra in an environment of its own.")
     parser.add_argument("--torch", action="store_true", help="also those that need torch")
     parser.add_argument("extras", nargs="*", help="only these")
-    asked = parser.parse_args()
-    extras = {extra.name: extra for extra in found()}
-    if unknown := [name for name in asked.extras if name not in extras]:
-        print(f"There are no tests for {unknown[0]}. There are: {', '.join(extras)}.", file=sys.stderr)
+    asked = parser.parse_args(arguments)
+    wanted: list[str] = asked.extras
+    found = discover(TESTS)
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    if unknown := [name for name in wanted if name not in found]:
+        print(f"There is no tests/extras/test_{unknown[0]}.py. There are: {', '.join(found)}.", file=sys.stderr)
         return 2
-    chosen = [extra for extra in extras.values() if extra.name in asked.extras or not asked.extras]
-    told: list[tuple[str, str]] = []
-    for extra in chosen:
-        if extra.torch and not (asked.torch or asked.extras):
-            told.append((extra.name, "left out: it needs torch (TORCH=1)"))
-            continue
-        began = time.perf_counter()
-        what = run(extra)
-        told.append((extra.name, f"{what} in {time.perf_counter() - began:.0f} s"))
-    print()
-    for name, what in told:
-        print(f"chinwag[{name}]: {what}")
-    return int(any(what.startswith("failed") for _, what in told))
+    if orphans := [name for name in found if name not in declared]:
+        print(f"tests/extras/test_{orphans[0]}.py is for no extra of pyproject.toml.", file=sys.stderr)
+        return 2
+    told: dict[str, str] = {}
+    for extra in chosen(found, wanted, torch=asked.torch):
+        print(f"\n== chinwag[{extra.name}]", flush=True)
+        began = time.monotonic()
+        try:
+            test(extra)
+            told[extra.name] = "passed"
+        except Failed as failure:
+            told[extra.name] = f"FAILED ({failure})"
+        told[extra.name] += f" in {time.monotonic() - began:.0f} s"
+    print(f"\n{closing(found, told)}", flush=True)
+    return int(any("FAILED" in verdict for verdict in told.values()))
 
 
-def found() -> list[Extra]:
-    """Those that have tests, by name."""
-    extras = []
-    for tests in sorted((ROOT / "tests" / "extras").glob("test_*.py")):
-        said = _constants(tests)
-        weights = said.get("WEIGHTS", ())
-        extras.append(Extra(tests.stem.removeprefix("test_"), tests, weights, bool(said.get("TORCH"))))
-    return extras
+def discover(folder: Path) -> dict[str, Extra]:
+    """The extras that have tests, by name. Their modules are read, not imported: what they import is not here."""
+    found = {}
+    for path in sorted(folder.glob("test_*.py")):
+        constants = {
+            target.id: ast.literal_eval(node.value)
+            for node in ast.parse(path.read_text("utf-8")).body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name) and target.id in {"WEIGHTS", "TORCH", "CONTRACT"}
+        }
+        name = path.stem.removeprefix("test_")
+        found[name] = Extra(
+            name, path, constants.get("WEIGHTS", ()), constants.get("TORCH", False), constants.get("CONTRACT")
+        )
+    return found
 
 
-def run(extra: Extra) -> str:
-    """Make the environment, fetch, test; "passed", or what failed."""
-    place = ENVIRONMENTS / extra.name
-    python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    uv = [sys.executable, "-m", "uv", "--quiet"]
-    quick = {"UV_LINK_MODE": "copy"}
-    pins = ["-c", str(ROOT / "constraints.txt")]
-    target = ["--python", str(python)]
-    steps: list[tuple[str, list[str]]] = [
-        ("the installation", [*uv, "pip", "install", *target, *pins, "-e", f"{ROOT}[{extra.name}]", *TESTERS]),
-        ("pip check", [*uv, "pip", "check", *target]),
-        ("the download", [str(python), "-m", "chinwag", "models", "pull", *extra.weights]),
-        ("the tests", [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(extra.tests), *ALWAYS]),
-    ]
-    if not python.exists():
-        steps.insert(0, ("the environment", [*uv, "venv", "--python", sys.executable, str(place)]))
-    print(f"\n== chinwag[{extra.name}]", flush=True)
-    for what, command in steps:
-        if subprocess.run(command, cwd=ROOT, env={**os.environ, **quick}, check=False).returncode:
-            return f"failed at {what}"
-    return "passed"
+def chosen(found: dict[str, Extra], wanted: list[str], *, torch: bool) -> list[Extra]:
+    """Those that are named; without names all, those that need torch only where that is asked for."""
+    return [found[name] for name in wanted] or [extra for extra in found.values() if torch or not extra.torch]
 
 
-def _constants(path: Path) -> dict[str, Any]:
-    """The module's literal constants; it may not be importable here."""
-    said: dict[str, Any] = {}
-    for node in ast.parse(path.read_text("utf-8")).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            try:
-                said[node.targets[0].id] = ast.literal_eval(node.value)
-            except ValueError:
-                continue
-    return said
+def closing(found: dict[str, Extra], told: dict[str, str]) -> str:
+    """What became of each, in one line."""
+    left = {extra.name: "not run, needs torch (TORCH=1)" for extra in found.values() if extra.torch}
+    return "Extras: " + "; ".join(f"{name} {verdict}" for name, verdict in {**left, **told}.items()) + "."
+
+
+def test(extra: Extra) -> None:
+    """Make the environment and run what belongs to the extra. Raises Failed."""
+    place = FOLDER / extra.name
+    python, uv = place / BIN / "python", (sys.executable, "-m", "uv")
+    try:
+        _run("make an environment", *uv, "venv", "--clear", "--quiet", "--python", sys.executable, place)
+        into: list[str | Path] = ["--python", python, "--constraint", ROOT / "constraints-dev.txt"]
+        _run("install", *uv, "pip", "install", "--quiet", *into, "-e", f"{ROOT}[{extra.name}]", *TOOLS)
+        _run("pip check", python, "-m", "pip", "check", "--disable-pip-version-check")
+        if extra.weights:
+            _run("pull its weights", python, "-m", "chinwag", "models", "pull", *extra.weights)
+        _run("its tests", python, "-m", "pytest", "-q", extra.tests, *ALWAYS)
+        engines = _engines(python, extra.name) if extra.contract is None else extra.contract
+        if engines:
+            narrowed = {"CHINWAG_CONTRACT": ",".join(engines)}
+            _run("the contract", python, "-m", "pytest", "-q", "tests/engines/test_contract.py", **narrowed)
+    finally:
+        if os.environ.get("CI"):  # each holds a few hundred MB; at a desk they are of use afterwards
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _engines(python: Path, extra: str) -> tuple[str, ...]:
+    """What the extra is the extra of, as the registry of that environment has it."""
+    listed = subprocess.run([python, "-c", ENGINES_OF, extra], stdout=subprocess.PIPE, text=True, check=False)
+    if listed.returncode:
+        raise Failed("list its engines")
+    return tuple(listed.stdout.split())
+
+
+def _run(what: str, *command: str | Path, **variables: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, check=False, stdin=subprocess.DEVNULL, env={**os.environ, **variables})
+    if done.returncode:
+        raise Failed(what)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

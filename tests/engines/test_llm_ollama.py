@@ -1,15 +1,15 @@
-"""The Ollama adapter against Ollama's wire: its /api/tags, /api/show, /api/generate and /api/chat, line by line."""
+"""The Ollama adapter against Ollama's wire."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
 from engines.chat_servers import ChatServer, Connection, Handler, serving
+from engines.ollama_wire import done, hangs, line, ollama, streams, tag
 
 from chinwag.config import LlmSettings
 from chinwag.engines.llm.auto import resolve_auto
@@ -20,76 +20,6 @@ from chinwag.errors import EngineError
 pytestmark = pytest.mark.engines
 
 HELLO: list[Message] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
-
-
-def tag(name: str, family: str, size: int) -> dict[str, Any]:
-    return {
-        "name": name, "model": name, "modified_at": "2026-08-01T10:11:12.131415161+02:00", "size": size,
-        "digest": "a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72",
-        "details": {"parent_model": "", "format": "gguf", "family": family, "families": [family],
-                    "parameter_size": "3.2B", "quantization_level": "Q4_K_M"},
-    }  # fmt: skip
-
-
-TAGS = {"models": [
-    tag("gpt-oss:120b-cloud", "gptoss", 384),
-    tag("nomic-embed-text:latest", "nomic-bert", 274302450),
-    tag("llama3.2:latest", "llama", 2019393189),
-    tag("qwen3:4b", "qwen3", 2620788019),
-]}  # fmt: skip
-CAPABILITIES = {
-    "gpt-oss:120b-cloud": ["completion", "tools", "thinking"],
-    "nomic-embed-text:latest": ["embedding"],
-    "llama3.2:latest": ["completion", "tools"],
-    "qwen3:4b": ["completion", "tools", "thinking"],
-}
-
-
-def line(content: str, **more: Any) -> bytes:
-    message = {"role": "assistant", "content": content, **more.pop("message", {})}
-    data = {"model": "llama3.2", "created_at": "2026-08-01T08:00:00.0Z", "message": message, "done": False, **more}
-    return json.dumps(data).encode() + b"\n"
-
-
-def done(reason: str = "stop") -> bytes:
-    return line(
-        "", done=True, done_reason=reason, total_duration=4883583458, load_duration=1334875, prompt_eval_count=26,
-        prompt_eval_duration=342546000, eval_count=3, eval_duration=4535599000,
-    )  # fmt: skip
-
-
-def streams(*lines: bytes, ends: bool = True) -> Handler:
-    async def handler(connection: Connection) -> None:
-        await connection.begin("application/x-ndjson")
-        for data in lines:
-            await connection.piece(data)
-        if ends:
-            await connection.end()
-
-    return handler
-
-
-async def hangs(connection: Connection) -> None:
-    await connection.begin("application/x-ndjson")
-    await asyncio.sleep(60)
-
-
-@asynccontextmanager
-async def ollama(chat: Handler, tags: Any = None, old: bool = False) -> AsyncIterator[ChatServer]:
-    async def route(connection: Connection) -> None:
-        if connection.path == "/api/tags":
-            await connection.answer(TAGS if tags is None else tags)
-        elif connection.path == "/api/show":
-            name = connection.body["model"]
-            shown: dict[str, Any] = {"details": tag(name, "llama", 1)["details"], "model_info": {}}
-            await connection.answer(shown if old else {**shown, "capabilities": CAPABILITIES[name]})
-        elif connection.path == "/api/generate":
-            await connection.answer({"model": "m", "created_at": "2026-08-01T08:00:00Z", "response": "", "done": True})
-        else:
-            await chat(connection)
-
-    async with serving(route) as server:
-        yield server
 
 
 def settings(server: ChatServer, **more: Any) -> LlmSettings:

@@ -1,0 +1,102 @@
+"""The engines that are to keep the contract, and for those that need a server, one on loopback.
+
+CHINWAG_CONTRACT="tts:kokoro,stt:whisper" names them, a third party's as well as ours; without it, all that are
+installed. Settings come from the environment, as for a server: CHINWAG_TTS__OPTIONS and so on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, cast
+
+from engines.contract import options
+from engines.ollama_wire import counts, ollama
+from serving import serving
+
+from chinwag.config import Config
+from chinwag.engines import registry
+from chinwag.engines.llm.embedded import EmbeddedChat, _model_path
+from chinwag.engines.llm.llama_server import LlamaServer
+from chinwag.engines.protocols import TASKS, Engine, Task
+
+Named = tuple[Task, str]
+
+MAY_LOAD_S = 600
+"""Weights may have to be fetched."""
+
+
+def engines(*tasks: Task) -> list[Named]:
+    """Those that are asked for, or all that are installed. Raises EngineError for one that is not there."""
+    asked = os.environ.get("CHINWAG_CONTRACT", "")
+    if asked:
+        parted = [item.strip().partition(":") for item in asked.split(",")]
+        every = [(cast(Task, task), name) for task, _, name in parted]
+        for task, name in every:
+            registry.find(task, name)
+    else:
+        every = [(task, name) for task in TASKS for name in registry.names(task)]
+        every = [(task, name) for task, name in every if not registry.missing(registry.look(task, name))]
+    return [(task, name) for task, name in every if task in (tasks or TASKS)]
+
+
+@asynccontextmanager
+async def provided(task: Task, name: str) -> AsyncIterator[tuple[type[Engine], Any]]:
+    """The engine's class and settings that it can be loaded with."""
+    settings = getattr(Config(), task).model_copy(update={"engine": name})
+    if task == "llm":
+        settings = settings.model_copy(update={"temperature": 0.0, "slots": 2})
+    async with _SERVERS.get((task, name), _none)() as where:
+        yield registry.find(task, name), settings.model_copy(update=where)
+
+
+@asynccontextmanager
+async def _none() -> AsyncIterator[dict[str, Any]]:
+    yield {}
+
+
+@asynccontextmanager
+async def _llama_cpp() -> AsyncIterator[dict[str, Any]]:
+    """llama.cpp's own server with the embedded model's weights."""
+    settings, key = Config().llm, secrets.token_urlsafe(16)
+    path = _model_path(await options(EmbeddedChat, settings))
+    wanted = {"path": str(path), "key": key, "slots": 2, "context_tokens": 2048, "threads": 0}
+    server = await asyncio.to_thread(LlamaServer, wanted)
+    try:
+        yield {"base_url": f"{server.address}/v1", "api_key": key}
+    finally:
+        await asyncio.to_thread(server.close)
+
+
+@asynccontextmanager
+async def _ollama() -> AsyncIterator[dict[str, Any]]:
+    async with ollama(counts) as server:
+        yield {"base_url": server.address}
+
+
+@asynccontextmanager
+async def _chinwag() -> AsyncIterator[dict[str, Any]]:
+    """Another chinwag with its usual engines."""
+    started = serving()
+    server = await asyncio.to_thread(started.__enter__)
+    try:
+        await asyncio.to_thread(server.wait, "ready")
+        yield {"base_url": server.url.replace("localhost", "127.0.0.1") + "/v1"}
+    finally:
+        await asyncio.to_thread(started.__exit__, None, None, None)
+
+
+_SERVERS: dict[Named, Callable[[], AbstractAsyncContextManager[dict[str, Any]]]] = {
+    ("llm", "openai"): _llama_cpp,
+    ("llm", "ollama"): _ollama,
+    ("stt", "openai"): _chinwag,
+    ("tts", "openai"): _chinwag,
+}
+
+
+def has_server(named: Named) -> bool:
+    """Whether it asks a server, which may take any model's name."""
+    return named in _SERVERS

@@ -1,0 +1,53 @@
+"""How the extras' tests are found, and what is said of them; `make test-extras` runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import test_extras as script
+
+pytestmark = pytest.mark.unit
+
+
+def written(folder: Path, name: str, text: str) -> None:
+    (folder / f"test_{name}.py").write_text(text, "utf-8")
+
+
+def test_constants_are_read_and_nothing_is_imported(tmp_path: Path) -> None:
+    written(tmp_path, "whisper", 'import is_not_there\nWEIGHTS = ("whisper-base",)\n')
+    written(tmp_path, "coqui", "raise SystemExit\nTORCH = True\n")
+    (tmp_path / "helper.py").write_text("", "utf-8")
+    found = script.discover(tmp_path)
+    assert list(found) == ["coqui", "whisper"]
+    assert found["whisper"] == script.Extra("whisper", tmp_path / "test_whisper.py", ("whisper-base",))
+    assert found["coqui"].torch
+
+
+def test_torch_is_asked_for_or_named(tmp_path: Path) -> None:
+    written(tmp_path, "coqui", "TORCH = True\n")
+    written(tmp_path, "piper", "")
+    found = script.discover(tmp_path)
+    assert [extra.name for extra in script.chosen(found, [], torch=False)] == ["piper"]
+    assert [extra.name for extra in script.chosen(found, [], torch=True)] == ["coqui", "piper"]
+    assert [extra.name for extra in script.chosen(found, ["coqui"], torch=False)] == ["coqui"]
+    line = script.closing(found, {"piper": "FAILED (pip check) in 3 s"})
+    assert line == "Extras: coqui not run, needs torch (TORCH=1); piper FAILED (pip check) in 3 s."
+
+
+def test_every_file_is_for_an_extra_and_an_unknown_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert script.main(["nothing"]) == 2
+    assert "There is no tests/extras/test_nothing.py" in capsys.readouterr().err
+
+
+def test_a_step_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    written(tmp_path, "bench", "")
+    monkeypatch.setattr(script, "TESTS", tmp_path)
+
+    def fails(extra: script.Extra) -> None:
+        raise script.Failed("pip check")
+
+    monkeypatch.setattr(script, "test", fails)
+    assert script.main([]) == 1
+    monkeypatch.setattr(script, "test", lambda extra: None)
+    assert script.main([]) == 0
