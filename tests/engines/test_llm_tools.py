@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from engines import ollama_wire
 from engines import test_llm_ollama as ollama
 from engines import test_llm_openai as openai
 from engines.contract import loaded
@@ -157,12 +158,16 @@ def test_a_piece_without_a_name_waits_for_it() -> None:
 
 def made(*called: tuple[str, dict[str, Any]]) -> bytes:
     asked = [{"function": {"name": name, "arguments": arguments}} for name, arguments in called]
-    return ollama.line("", message={"tool_calls": asked})
+    return ollama_wire.line("", message={"tool_calls": asked})
 
 
 async def test_ollamas_calls_come_whole_and_their_arguments_as_objects() -> None:
-    lines = made(("get_weather", {"city": "Köln"}), ("current_time", {})), made(("current_time", {})), ollama.done()
-    async with ollama.chatting(ollama.streams(*lines)) as (chat, server):
+    lines = (
+        made(("get_weather", {"city": "Köln"}), ("current_time", {})),
+        made(("current_time", {})),
+        ollama_wire.done(),
+    )
+    async with ollama.chatting(ollama_wire.streams(*lines)) as (chat, server):
         said = await answer(chat, LATER, WEATHER, CLOCK)
         assert calls(said) == [("get_weather", {"city": "Köln"}), ("current_time", {}), ("current_time", {})]
         assert said[-1].finish_reason == "tool_calls"

@@ -60,6 +60,8 @@ class OllamaChat:
         import httpx
         from ollama import AsyncClient
 
+        options.only(cls.name)
+
         settings = options.settings
         try:
             with _client(settings, timeout=10.0) as client:

@@ -59,7 +59,7 @@ class OpenAIVoice:
     def load(cls, options: EngineOptions) -> Self:
         """Reach the server, learn its voices and choose a model where none is set."""
         settings = options.settings
-        refuse(cls.name, settings, options=("instructions",), devices=("auto", "cpu", "cuda"))
+        refuse(cls.name, settings, options=("instructions",), devices=("auto", "cpu", "cuda"), any_model=True)
         base_url, key = where("tts", settings)
         model = settings.model or _usual(base_url, _models(base_url, key, settings))
         listed = _voices(base_url, key, settings)

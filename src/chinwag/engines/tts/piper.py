@@ -74,7 +74,7 @@ class PiperVoice(SentenceVoice):
     def load(cls, options: EngineOptions) -> Self:
         """Read what voices there are and speak a word with the one that is set."""
         settings = options.settings
-        refuse(cls.name, settings, NOISE)
+        refuse(cls.name, settings, NOISE, any_model=True)
         model = getattr(settings, "model", "") or USUAL
         place = Path(model).expanduser() if _is_path(model) else weights_folder(options.weights, model, cls.name)
         noise = {key: float(value) for key, value in getattr(settings, "options", {}).items()}
