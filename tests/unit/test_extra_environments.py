@@ -22,6 +22,8 @@ def test_constants_are_read_and_nothing_is_imported(tmp_path: Path) -> None:
     assert list(found) == ["coqui", "whisper"]
     assert found["whisper"] == script.Extra("whisper", tmp_path / "test_whisper.py", ("whisper-base",))
     assert found["coqui"].torch
+    written(tmp_path, "piper", 'CONTRACT = ("tts:piper",)\n')
+    assert script.discover(tmp_path)["piper"].contract == ("tts:piper",)
 
 
 def test_torch_is_asked_for_or_named(tmp_path: Path) -> None:

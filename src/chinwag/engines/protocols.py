@@ -127,7 +127,7 @@ class EngineOptions:
 
     def only(self, engine: str, **usual: Any) -> dict[str, Any]:
         """`settings.options` over the usual values. Raises EngineError for one the engine does not know."""
-        given = dict(self.settings.options)
+        given = dict(getattr(self.settings, "options", {}))
         if unknown := sorted(set(given) - set(usual)):
             known = f"It knows: {', '.join(usual)}." if usual else "It takes none."
             raise EngineError(f"The engine {engine} has no option {unknown[0]}.", known, engine)

@@ -99,7 +99,7 @@ class EmbeddedChat:
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
         """Load the model, start its server on a free loopback port that only this program has the key of, warm up."""
-
+        options.only(cls.name)
         settings, key = options.settings, secrets.token_urlsafe(32)
         wanted = {
             "path": str(_model_path(options)),

@@ -43,6 +43,7 @@ class OpenAIChat:
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
         """Reach the server and choose its first model where none is set."""
+        options.only(cls.name)
         settings = options.settings
         base_url, key = where("llm", settings)
         return cls(connect(base_url, key, settings.timeout_s), _choose(base_url, key, settings), settings)

@@ -83,6 +83,7 @@ class Moonshine:
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
         """Open encoder and decoder and hear a second of noise with them."""
+        options.only(cls.name)
         folder = weights_folder(options.weights, _model(options.settings), cls.name)
         engine = cls(
             open_model(folder / "encoder_model.ort", cls.name),
@@ -166,6 +167,10 @@ class MoonshineUtterance(PiecewiseUtterance[Words]):
 
     def _text_of(self, words: Words) -> str:
         return self._engine.text_of(words)
+
+    @property
+    def _language(self) -> str:
+        return "en"
 
     async def _words(self, pcm: Samples, start: int, priority: Priority) -> Words | None:
         decoding = self._engine.decode(pcm, self._guess[1] if self._guess[0] == start else ())

@@ -70,6 +70,8 @@ class OpenAIVoice:
         """Speak one clause, piece by piece as it comes; closing hangs up. The language is the server's to find out."""
         if voice and voice not in self.voices:
             raise EngineError(f"openai has no voice {voice}.", f"There are: {', '.join(self.voices)}.", self.name)
+        if not text.strip():  # which OpenAI refuses
+            return
         asked: dict[str, Any] = {"model": self.model, "voice": voice or self.voices[0], "input": text}
         if speed != 1.0:
             asked["speed"] = speed

@@ -76,7 +76,7 @@ class PiperVoice(SentenceVoice):
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
         """Open the voice and say a word with it."""
-        refuse(cls.name, options.settings)
+        refuse(cls.name, options.settings, any_model=True)
         path = _file(options)
         try:
             said = json.loads(Path(f"{path}.json").read_text("utf-8"))

@@ -78,8 +78,22 @@ class SentenceVoice(ABC):
         """On the thread: float32 at `rate`."""
 
 
-def refuse(engine: str, settings: Any, options: Iterable[str] = (), devices: Iterable[str] = ("auto", "cpu")) -> None:
-    """Raise EngineError for an option or a device the engine cannot do anything with. options: those it takes."""
+def refuse(
+    engine: str,
+    settings: Any,
+    options: Iterable[str] = (),
+    devices: Iterable[str] = ("auto", "cpu"),
+    *,
+    any_model: bool = False,
+) -> None:
+    """Raise EngineError for an option, a device or a model that the engine cannot do anything with.
+
+    options: those it takes. any_model: there is a choice, and the engine looks at it itself.
+    """
+    model = getattr(settings, "model", "")
+    if model and not any_model:
+        message = f"The voice engine {engine} has no model {model}: there is only one."
+        raise EngineError(message, "Leave tts.model empty.", engine)
     known = tuple(options)
     unknown = [key for key in getattr(settings, "options", {}) if key not in known]
     if unknown:
