@@ -24,6 +24,7 @@ from chinwag.engines.protocols import (
     Delta,
     EngineOptions,
     Message,
+    Task,
     Transcriber,
     TurnJudge,
     Utterance,
@@ -56,7 +57,7 @@ def servers() -> Iterator[None]:
     close()
 
 
-def every(*tasks: Any) -> pytest.MarkDecorator:
+def every(*tasks: Task) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("named", engines(*tasks), ids=":".join)
 
 
@@ -148,8 +149,8 @@ async def test_an_option_that_it_does_not_know_is_told(named: Named) -> None:
 # voices
 
 
-async def said(engine: Voice, text: str, **how: Any) -> list[Audio]:
-    async with aclosing(engine.speak(text, **how)) as pieces:
+async def said(speaker: Voice, text: str, **how: Any) -> list[Audio]:
+    async with aclosing(speaker.speak(text, **how)) as pieces:
         return [piece async for piece in pieces]
 
 

@@ -8,11 +8,11 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from engines import ollama_wire
-from engines import test_llm_ollama as ollama
+from engines import ollama_wire as ollama
 from engines import test_llm_openai as openai
 from engines.contract import loaded
 from engines.test_llm_embedded import asks
+from engines.test_llm_ollama import chatting as ollama_chatting
 
 from chinwag.config import LlmSettings
 from chinwag.engines.llm.bare_calls import BareCall, plainly
@@ -158,16 +158,12 @@ def test_a_piece_without_a_name_waits_for_it() -> None:
 
 def made(*called: tuple[str, dict[str, Any]]) -> bytes:
     asked = [{"function": {"name": name, "arguments": arguments}} for name, arguments in called]
-    return ollama_wire.line("", message={"tool_calls": asked})
+    return ollama.line("", message={"tool_calls": asked})
 
 
 async def test_ollamas_calls_come_whole_and_their_arguments_as_objects() -> None:
-    lines = (
-        made(("get_weather", {"city": "Köln"}), ("current_time", {})),
-        made(("current_time", {})),
-        ollama_wire.done(),
-    )
-    async with ollama.chatting(ollama_wire.streams(*lines)) as (chat, server):
+    lines = made(("get_weather", {"city": "Köln"}), ("current_time", {})), made(("current_time", {})), ollama.done()
+    async with ollama_chatting(ollama.streams(*lines)) as (chat, server):
         said = await answer(chat, LATER, WEATHER, CLOCK)
         assert calls(said) == [("get_weather", {"city": "Köln"}), ("current_time", {}), ("current_time", {})]
         assert said[-1].finish_reason == "tool_calls"
@@ -185,7 +181,7 @@ async def test_ollama_without_tools_for_this_model_and_without_force() -> None:
     async def refuses(connection: Any) -> None:
         await connection.answer({"error": "registry.ollama.ai/library/llama3.2 does not support tools"}, 400)
 
-    async with ollama.chatting(refuses) as (chat, server):
+    async with ollama_chatting(refuses) as (chat, server):
         with pytest.raises(EngineError, match=r"llama3.2:latest cannot call tools.*ollama pull"):
             await answer(chat, LATER, CLOCK)
         with pytest.raises(EngineError, match="Set tool_choice to 'auto'"):

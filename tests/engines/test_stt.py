@@ -124,15 +124,6 @@ async def test_a_long_utterance_is_settled_and_costs_its_tail() -> None:
             assert wrong <= len(said) * 0.08, transcript.text
 
 
-async def test_utterances_interleaved_do_not_mix_and_the_loop_stays_free() -> None:
-    async with loaded(Moonshine) as stt:
-        both = stt.open(), stt.open()
-        async with watched("moonshine, 2 streams"):
-            await asyncio.gather(push_in_pieces(both[0], spoken(SHORT)), push_in_pieces(both[1], spoken(OTHER)))
-            texts = [(await utterance.finish()).text for utterance in both]
-        assert [words(text) for text in texts] == [words(SHORT), words(OTHER)]
-
-
 async def test_a_finish_overtakes_a_partial() -> None:
     async with loaded(Moonshine) as stt:
         slow, quick = stt.open(), stt.open()
@@ -145,19 +136,6 @@ async def test_a_finish_overtakes_a_partial() -> None:
         final = await slow.finish()  # its own partial gives way as well, and has nothing newer to tell
         assert len(words(final.text)) > 15
         assert len(words((await partial).text)) in (0, len(words(final.text)))
-
-
-async def test_cancelling_leaves_the_utterance_usable() -> None:
-    async with loaded(Moonshine) as stt:
-        utterance = stt.open()
-        utterance.push(spoken(OTHER))
-        for call in (utterance.partial, utterance.finish):
-            task = asyncio.create_task(call())
-            await asyncio.sleep(0.02)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        assert words((await utterance.partial()).text) == words(OTHER)
 
 
 async def test_silence_and_a_click_have_no_words() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engines.contract import loaded, watched, words
+from engines.contract import loaded, words
 
 from chinwag.audio import Audio, join
 from chinwag.config import TtsSettings
@@ -61,59 +60,6 @@ async def test_its_words_can_be_heard_again(kind: type[Speaker]) -> None:
         assert np.abs(join(pieces).pcm).max() < 1.5
         assert await heard(join(clause)) == words(CLAUSE)
         assert await heard(join(pieces)) == words(TWO)
-
-
-@pytest.mark.parametrize("kind", VOICES)
-async def test_speed_changes_the_length(kind: type[Speaker]) -> None:
-    async with speaker(kind) as voice:
-        usual, fast = [join(await said(voice, CLAUSE, speed=speed)).seconds for speed in (1.0, 1.5)]
-        assert 0.5 < fast / usual < 0.85
-
-
-@pytest.mark.parametrize("kind", VOICES)
-async def test_two_at_once_do_not_mix_and_the_loop_stays_free(kind: type[Speaker]) -> None:
-    async with speaker(kind) as voice:
-        alone = [join(await said(voice, text)).pcm for text in (CLAUSE, TWO)]
-        async with watched(voice.name):
-            together = await asyncio.gather(said(voice, CLAUSE), said(voice, TWO))
-        for pcm, pieces in zip(alone, together, strict=True):
-            assert np.allclose(join(pieces).pcm, pcm, atol=1e-3)
-
-
-@pytest.mark.parametrize("kind", VOICES)
-async def test_stopping_early_leaves_it_usable(kind: type[Speaker]) -> None:
-    async with speaker(kind) as voice:
-        async with aclosing(voice.speak(TWO)) as pieces:
-            assert (await anext(pieces)).seconds > 0.5
-        task = asyncio.create_task(said(voice, TWO))
-        await asyncio.sleep(0.005)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert join(await said(voice, CLAUSE)).seconds > 1
-
-
-@pytest.mark.parametrize("kind", VOICES)
-async def test_nothing_to_say_is_silence_and_odd_text_does_not_harm(kind: type[Speaker]) -> None:
-    async with speaker(kind) as voice:
-        assert await said(voice, "") == []
-        assert await said(voice, " \n ") == []
-        for odd in ("🙂", "日本語", "...", "x" * 200, "Qzxv Ångström 3.14 €5 #1", "[a](/b/)"):
-            for piece in await said(voice, odd):
-                assert np.isfinite(piece.pcm).all()
-
-
-@pytest.mark.parametrize("kind", VOICES)
-async def test_unknown_voices_and_languages_are_refused(kind: type[Speaker]) -> None:
-    async with speaker(kind) as voice:
-        with pytest.raises(EngineError, match=f"no voice nobody.*{voice.voices[0]}"):
-            await said(voice, CLAUSE, "nobody")
-        with pytest.raises(EngineError, match="not German"):
-            async with aclosing(voice.speak(CLAUSE, language="de-DE")) as pieces:
-                await anext(pieces)
-        await voice.close()
-        with pytest.raises(EngineError, match="closed"):
-            await said(voice, CLAUSE)
 
 
 async def test_hibari_never_fetches_a_voice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

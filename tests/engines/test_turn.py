@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import numpy as np
 import pytest
-from engines.contract import loaded, speech, then_silence, watched
+from engines.contract import loaded, speech, then_silence
 
-from chinwag.audio import Audio, silence
 from chinwag.engines.turn.smart_turn import SmartTurn, log_mel
-from chinwag.errors import EngineError
 
 pytestmark = pytest.mark.engines
 
@@ -49,33 +45,3 @@ async def test_an_end_is_told_from_a_word_cut_short() -> None:
         for share in (0.3, 0.9):
             cut = said.between(0, int(loud[0] + share * (loud[-1] - loud[0])))
             assert await judge.judge(then_silence(cut, 0.2), "", []) < 0.3
-
-
-async def test_calls_at_once_do_not_mix_and_the_loop_stays_free() -> None:
-    async with loaded(SmartTurn) as judge:
-        whole = speech(WHOLE)
-        cut = whole.between(0, len(whole.pcm) // 2)
-        alone = [await judge.judge(whole, "", []), await judge.judge(cut, "", [])]
-        async with watched("smart turn"):
-            together = await asyncio.gather(*(judge.judge(audio, "", []) for audio in (whole, cut) * 4))
-        assert together == alone * 4
-
-
-async def test_cancelling_leaves_the_engine_usable() -> None:
-    async with loaded(SmartTurn) as judge:
-        before = await judge.judge(speech(WHOLE), "", [])
-        tasks = [asyncio.create_task(judge.judge(silence(1.0, 16_000), "", [])) for _ in range(20)]
-        await asyncio.sleep(0.01)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert await judge.judge(speech(WHOLE), "", []) == before
-
-
-async def test_another_rate_is_refused() -> None:
-    async with loaded(SmartTurn) as judge:
-        with pytest.raises(EngineError, match="16000"):
-            await judge.judge(Audio(np.zeros(100, np.float32), 24_000), "", [])
-        await judge.close()
-        with pytest.raises(EngineError, match="closed"):
-            await judge.judge(silence(1.0, 16_000), "", [])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import numpy as np
 import pytest
-from engines.contract import loaded, speech, then_silence, watched
+from engines.contract import loaded, speech, then_silence
 
 from chinwag.audio import Audio, silence
 from chinwag.engines.protocols import EngineOptions, VadStream
@@ -46,45 +45,12 @@ async def test_it_notices_the_end_within_150_ms_of_silence() -> None:
         assert last * 512 - len(cut.pcm) < 0.15 * 16_000
 
 
-async def test_streams_interleaved_do_not_mix_and_the_loop_stays_free() -> None:
-    async with loaded(SileroVad) as vad:
-        audio = speech(SAID)
-        alone = await heard(vad.open(), audio)
-        streams = [vad.open() for _ in range(4)]
-        async with watched("vad, 4 streams"):
-            together = await asyncio.gather(
-                heard(streams[0], audio), heard(streams[1], silence(audio.seconds, 16_000)),
-                heard(streams[2], audio), heard(streams[3], audio),
-            )  # fmt: skip
-        assert together[0] == together[2] == together[3] == alone
-        assert max(together[1]) < 0.2
-
-
-async def test_cancelling_leaves_the_engine_usable() -> None:
-    async with loaded(SileroVad) as vad:
-        audio = speech(SAID)
-        alone = await heard(vad.open(), audio)
-        task = asyncio.create_task(heard(vad.open(), audio))
-        await asyncio.sleep(0.005)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert await heard(vad.open(), audio) == alone
-
-
 async def test_a_frame_of_another_length_or_rate_is_refused() -> None:
     async with loaded(SileroVad) as vad:
         with pytest.raises(EngineError, match="512 samples at 16000"):
             await vad.open().feed(silence(0.01, 16_000))
         with pytest.raises(EngineError, match="at 24000"):
             await vad.open().feed(Audio(np.zeros(512, np.float32), 24_000))
-
-
-async def test_a_closed_engine_says_so() -> None:
-    async with loaded(SileroVad) as vad:
-        await vad.close()
-        with pytest.raises(EngineError, match="closed"):
-            await vad.open().feed(Audio(np.zeros(512, np.float32), 16_000))
 
 
 def test_weights_that_are_missing_or_damaged_are_named(tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg", ".pdf")
 COLOURS = {"chinwag": "#1b7837", "smart_turn": "#d95f02", "silence_800": "#7570b3"}
 NAMES = {"chinwag": "Chinwag", "smart_turn": "Smart Turn alone", "silence_800": "silence alone"}
+TITLES = {
+    "vad": "voice activity, a frame", "turn": "turn judge, a look", "stt": "hearing: one second to words",
+    "llm": "thinking: first word, nothing read ahead", "tts": "speaking: first sound of a sentence",
+}  # fmt: skip
 PERSON, ANSWER, DUCKED_COLOUR, CUT_IN = "#4575b4", "#1b7837", "#a6d96a", "#d73027"
 
 
@@ -127,6 +131,36 @@ def timeline(story: dict[str, Any], path: Path) -> None:
         axes.tick_params(axis="x", labelsize=8)
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
+    _save(figure, path)
+
+
+def engines(result: dict[str, Any], path: Path) -> None:
+    """The time to each engine's first result, a panel a task, with words wrong or tokens a second beside it."""
+    good = [entry for entry in result["engines"] if entry.get("first_ms") is not None]
+    tasks = [task for task in TITLES if any(entry["task"] == task for entry in good)]
+    if not tasks:
+        raise PlotError("No engine could be measured, so there is nothing to draw.", "See the reasons above.")
+    figure, panels = _figure(7.5, 0.9 + 0.45 * len(good) + 0.5 * len(tasks), rows=len(tasks))
+    for axes, task in zip(panels if len(tasks) > 1 else [panels], tasks, strict=True):
+        entries = sorted((e for e in good if e["task"] == task), key=lambda e: float(e["first_ms"]), reverse=True)
+        names = [f"{entry['engine']} {entry['model']}".strip() for entry in entries]
+        places, times = range(len(entries)), [entry["first_ms"] for entry in entries]
+        axes.barh(places, times, height=0.6, color=COLOURS["chinwag"])
+        late = [max(0.0, (entry["first_p95_ms"] or 0) - entry["first_ms"]) for entry in entries]
+        axes.barh(places, late, left=times, height=0.15, color=COLOURS["smart_turn"])
+        for place, entry in enumerate(entries):
+            beside = [f"{entry['first_ms']:.0f} ms"]
+            if entry.get("wer") is not None:
+                beside.append(f"WER {entry['wer']:.1%}")
+            if entry.get("tokens_per_s") is not None:
+                beside.append(f"{entry['tokens_per_s']:.0f} tokens/s")
+            end = max(entry["first_ms"], entry["first_p95_ms"] or 0)
+            axes.text(end, place, "  " + ", ".join(beside), va="center", fontsize=7)
+        axes.set(yticks=list(places), xlim=(0, 1.45 * max(e["first_p95_ms"] or e["first_ms"] for e in entries)))
+        axes.set_yticklabels(names, fontsize=8)
+        axes.tick_params(axis="x", labelsize=7)
+        axes.set_title(TITLES[task], fontsize=9, loc="left")
+    (panels[-1] if len(tasks) > 1 else panels).set_xlabel("ms: median, and thin to the 95th percentile", fontsize=8)
     _save(figure, path)
 
 

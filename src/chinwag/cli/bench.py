@@ -13,7 +13,19 @@ import typer
 from rich.console import Console
 
 from chinwag import config
-from chinwag.bench import conversation, corpus, goals, interrupt, languages, latency, make_corpus, plots, report, turns
+from chinwag.bench import (
+    conversation,
+    corpus,
+    engines,
+    goals,
+    interrupt,
+    languages,
+    latency,
+    make_corpus,
+    plots,
+    report,
+    turns,
+)
 from chinwag.bench.corpus import Recording
 from chinwag.bench.machine import machine
 from chinwag.caller.call import Transport
@@ -196,6 +208,30 @@ def languages_command(
     languages.show(result, out)
     if json is not None:
         report.write(result, json)
+
+
+@app.command("engines")
+def engines_command(
+    engine: Annotated[
+        list[str] | None, typer.Option(help="Only this: tts:kokoro, or stt:whisper=tiny for one of its models. Repeat.")
+    ] = None,
+    sentences: Annotated[int, typer.Option(min=1, help="How many sentences each hears or speaks.")] = 12,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """Every engine here, each in a process of its own: load time, memory, first result, real time, words wrong."""
+    out, tell = Console(), _teller()
+    _check(json, plot)
+    wanted = engines.parse(engine or [])
+    if any(task != "llm" for task, _, _ in wanted):
+        asyncio.run(make_corpus.default_corpus(Store(config.load().weights), tell))  # once, and not in a child's time
+    measured = engines.run(wanted, sentences, lambda entry: tell(engines.line(entry)))
+    engines.remember(measured)
+    result: dict[str, Any] = {"engines": measured, "sentences": sentences, "machine": machine()}
+    engines.show(measured, out)
+    here = result["machine"]
+    out.print(f"machine: {here['cpu']}, {here['cores']} cores, {here['os']}", highlight=False)
+    _write(result, json, plot, plots.engines)
 
 
 async def _measured(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -23,12 +23,15 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from chinwag import config
+from chinwag.engines.llm import ollama
 from chinwag.weights import Progress, Store
 from chinwag.weights.store import Listed
 
 DRAW_EVERY_S = 0.25
 PLAIN_EVERY_S = 5.0
 BARS_AT_ONCE = 6
+OLLAMA = "ollama:"
+"""Before a name that is Ollama's and not the catalog's."""
 
 app = typer.Typer(help="The models' weights on this machine.", no_args_is_help=True)
 
@@ -72,16 +75,28 @@ def pull(
     offline: Annotated[bool, typer.Option("--offline", help="Do not reach for the network.")] = False,
     config_file: ConfigFile = None,
 ) -> None:
-    """Fetch models that are not here, and mend damaged ones. A pull that was broken off goes on."""
+    """Fetch models that are not here, and mend damaged ones; ollama:NAME has Ollama fetch one of its own.
+
+    A pull that was broken off goes on.
+    """
     store = _store(config_file, offline)
+    asked_of_ollama = [name.removeprefix(OLLAMA) for name in names if name.startswith(OLLAMA)]
+    names = [name for name in names if not name.startswith(OLLAMA)]
+    store.size(names)  # a typo is told before anything is fetched
+    try:
+        for name in asked_of_ollama:
+            _pull_with_ollama(config.load(config_file), name)
+    except KeyboardInterrupt:
+        _stopped()
+    if not names:
+        return
     if not store.missing(names):
         _console().print("Already here: " + ", ".join(names))
         return
     try:
         asyncio.run(pull_with_bars(store, names))
     except KeyboardInterrupt:
-        _console(err=True).print("Stopped. What has come is kept: run the same command to go on.")
-        raise typer.Exit(130) from None
+        _stopped()
 
 
 @app.command()
@@ -109,6 +124,24 @@ def rm(names: Names, config_file: ConfigFile = None) -> None:
     for name in names:
         freed = store.remove(name)
         _console().print(f"{name}: {decimal(freed)} freed" if freed else f"{name}: was not here")
+
+
+def _stopped() -> NoReturn:
+    _console(err=True).print("Stopped. What has come is kept: run the same command to go on.")
+    raise typer.Exit(130) from None
+
+
+def _pull_with_ollama(settings: config.Config, model: str) -> None:
+    """Ollama at llm.base_url fetches it and keeps it; a line for each of its steps, and a bar on a terminal."""
+    chat = settings.llm if settings.llm.engine == "ollama" else config.LlmSettings(engine="ollama")
+    console, told = _console(err=True), ""
+    with _bars(console) as bars:
+        bar = bars.add_task(model, total=None, visible=False)
+        for status, done, total in ollama.pull(chat, model):
+            if status != told:
+                told = status
+                console.print(f"ollama {model}: {status}", highlight=False, markup=False, soft_wrap=True)
+            bars.update(bar, completed=done, total=total or None, visible=total > 0)
 
 
 async def pull_with_bars(
@@ -169,15 +202,7 @@ def _new_lines(console: Console, progress: Progress, told: int) -> int:
 
 
 def _draw_bars(console: Console, progress: Progress) -> Generator[None, None, None]:
-    bars = Bars(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
+    bars = _bars(console)
     tasks: dict[str, TaskID] = {}
     told = 0
     with bars:
@@ -196,6 +221,19 @@ def _draw_bars(console: Console, progress: Progress) -> Generator[None, None, No
                     tasks[""] = bars.add_task("[bold]total[/]")
                 bars.update(tasks[""], completed=progress.done, total=progress.total)
             yield
+
+
+def _bars(console: Console) -> Bars:
+    return Bars(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def _draw_lines(console: Console, progress: Progress) -> Generator[None, None, None]:

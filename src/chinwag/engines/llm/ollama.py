@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import json
+import logging
 import os
+import shutil
+import sys
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -23,8 +27,14 @@ if TYPE_CHECKING:
 KEEP_ALIVE = "30m"
 """How long Ollama keeps the model in memory after the last word; its own five minutes make a pause expensive."""
 
+PULL_SILENCE_S = 120.0
+"""Without a word from Ollama for so long, a pull has failed; it tells of progress many times a second."""
+
 _CLOUD = ("-cloud", ":cloud")
 _EMBEDS = ("embed", "bge-", "minilm", "rerank")
+
+
+log = logging.getLogger(__name__)
 
 
 class OllamaChat:
@@ -56,22 +66,19 @@ class OllamaChat:
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Choose the model and have Ollama bring it into memory."""
+        """Choose the model and have Ollama bring it into memory; with `llm.options.pull`, fetch it first."""
         import httpx
         from ollama import AsyncClient
 
-        options.only(cls.name)
-
-        settings = options.settings
+        settings, fetch = options.settings, options.only(cls.name, pull=False)["pull"]
         try:
             with _client(settings, timeout=10.0) as client:
                 model = _choose(client, settings.model)
+                if model is None and fetch and settings.model:
+                    _fetch(settings, settings.model)
+                    model = _choose(client, settings.model)
                 if model is None:
-                    raise EngineError(
-                        f"Ollama has no {settings.model or 'chat model'}.",
-                        f"Run `ollama pull {settings.model or 'llama3.2'}`.",
-                        cls.name,
-                    )
+                    raise _has_none(settings.model, _names(client))
                 thinks = "thinking" in _capabilities(client, model)
             with _client(settings, timeout=300.0) as client:
                 client.generate(model, keep_alive=KEEP_ALIVE)
@@ -204,6 +211,71 @@ async def detect(settings: Any, timeout: float = 1.0) -> str | None:  # noqa: AS
         return None
 
 
+def pull(settings: Any, model: str) -> Iterator[tuple[str, int, int]]:
+    """Have Ollama fetch a model: what it is at, the bytes of that which have come, and all of them. Blocks.
+
+    Raises EngineError where Ollama is not running, knows no such model, or breaks off.
+    """
+    status = ""
+    try:
+        with _client(settings, timeout=PULL_SILENCE_S) as client:
+            for part in client.pull(model, stream=True):
+                status = part.status or ""
+                yield status, part.completed or 0, part.total or 0
+    except Exception as error:
+        raise _pull_failed(error, model, settings) from error
+    if status != "success":
+        raise EngineError(f"Ollama broke off while it fetched {model}.", "Ask again: it goes on from there.", "ollama")
+
+
+def _fetch(settings: Any, model: str) -> None:
+    """Fetch it, and log each tenth of its layers."""
+    told = ("", -1)
+    log.info("Ollama has no %s; it is fetching it.", model)
+    for status, done, total in pull(settings, model):
+        tenth = (status, 10 * done // total if total else 0)
+        if total and tenth != told:
+            told = tenth
+            log.info("Ollama fetches %s: %.0f of %.0f MB", model, done / 1e6, total / 1e6)
+
+
+def _pull_failed(error: Exception, model: str, settings: Any) -> EngineError:
+    from ollama import ResponseError
+
+    if isinstance(error, ResponseError):
+        said = error.error.strip().rstrip(".")
+        unknown = "file does not exist" in said or "not found" in said
+        fix = "Look its name up at ollama.com/library." if unknown else "Look at the network and the disk; then again."
+        return EngineError(f"Ollama cannot fetch {model}: {said}.", fix, OllamaChat.name)
+    return _explain(error, model, settings)
+
+
+def _has_none(wanted: str, names: Sequence[str]) -> EngineError:
+    if not wanted:
+        fix = "Run `ollama pull llama3.2`, or `chinwag models pull ollama:llama3.2`."
+        return EngineError("Ollama has no chat model.", fix, OllamaChat.name)
+    near = difflib.get_close_matches(wanted, [*names, *(name.removesuffix(":latest") for name in names)], n=1)
+    meant = f" Or did you mean {near[0]}?" if near else ""
+    fix = (
+        f"Run `ollama pull {wanted}`, or `chinwag models pull ollama:{wanted}`, or set llm.options.pull = true.{meant}"
+    )
+    return EngineError(f"Ollama has no {wanted}.", fix, OllamaChat.name)
+
+
+def _how_to_start(where: str) -> str:
+    """What to do about an Ollama that does not answer, on this system."""
+    if urlsplit(where if "//" in where else f"//{where}").hostname not in LOOPBACK:
+        return "Start it there with OLLAMA_HOST=0.0.0.0, so that it listens to other machines, or correct llm.base_url."
+    if shutil.which("ollama") is None and sys.platform != "darwin":
+        return "Install it from ollama.com/download and run `ollama serve`, or correct llm.base_url."
+    started = {
+        "darwin": "Open the Ollama app, or run `ollama serve`",
+        "win32": "Start Ollama from the Start menu, or run `ollama serve`",
+    }
+    usual = "Start it with `systemctl start ollama`, or `ollama serve`"
+    return f"{started.get(sys.platform, usual)}, or correct llm.base_url."
+
+
 def _host(settings: Any) -> str | None:
     return settings.base_url.removesuffix("/").removesuffix("/v1") or None
 
@@ -260,7 +332,7 @@ def _explain(error: Exception, model: str, settings: Any) -> EngineError:
         return error
     where = _address(settings)
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)) or type(error) is ConnectionError:
-        message, fix = f"Ollama does not answer at {where}.", "Start it with `ollama serve`, or correct llm.base_url."
+        message, fix = f"Ollama does not answer at {where}.", _how_to_start(where)
     elif isinstance(error, (TimeoutError, httpx.TimeoutException)):
         message = f"Ollama said no word for {settings.timeout_s:g} s."
         fix = "Choose a smaller model, or raise llm.timeout_s."
