@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from chinwag.bench import engines as bench
 from chinwag.cli import _app
 from chinwag.cli.engines import Row, look
 from chinwag.config import Config, SttSettings, WeightsSettings
@@ -47,6 +48,17 @@ def test_a_server_that_does_not_answer_says_how_to_start_it(rows: dict[tuple[str
     assert ollama.state == openai.state == "not reached"
     assert "ollama serve" in ollama.fix
     assert "stt.base_url" in openai.fix
+
+
+def test_what_was_measured_here_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chinwag.bench.engines.user_cache_path", lambda name: tmp_path)
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
+    measured = {"task": "tts", "engine": "hibari", "model": "", "first_ms": 24.0, "real_time_factor": 0.01}
+    bench.remember([measured])
+    rows = {(row.task, row.name): row for row in look(Config(weights=WeightsSettings(folder=tmp_path)))}
+    assert (rows["tts", "hibari"].first_ms, rows["tts", "hibari"].real_time_factor) == (24.0, 0.01)
+    assert rows["tts", "kokoro"].first_ms is None
+    assert "first result after 24 ms, 0.01 × real time" in CliRunner().invoke(_app, ["engines"]).output
 
 
 def test_as_json_and_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

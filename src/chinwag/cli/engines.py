@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.filesize import decimal
 
 from chinwag import config as configuration
+from chinwag.bench import engines as bench
 from chinwag.config import Config
 from chinwag.engines import registry
 from chinwag.engines.protocols import Task
@@ -35,7 +36,7 @@ COLOURS: dict[State, str] = {"ready": "green", "broken": "red"}
 @dataclass(frozen=True, slots=True)
 class Row:
     """One engine. chosen: by the settings. models: what its `model` may be. size: bytes of its weights. fix: what
-    brings it to "ready".
+    brings it to "ready". first_ms, real_time_factor: as `chinwag bench engines` measured them here.
     """
 
     task: Task
@@ -48,6 +49,8 @@ class Row:
     languages: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     size: int = 0
+    first_ms: float | None = None
+    real_time_factor: float | None = None
 
 
 def engines(
@@ -71,7 +74,13 @@ def look(config: Config) -> list[Row]:
     store = Store(config.weights)
     known = [(task, name) for task in registry.TASKS for name in registry.names(task)]
     with ThreadPoolExecutor(max_workers=len(known)) as pool:
-        return list(pool.map(lambda one: _row(config, store, *one), known))
+        rows = list(pool.map(lambda one: _row(config, store, *one), known))
+    measured = {(entry.get("task"), entry.get("engine")): entry for entry in reversed(bench.remembered())}
+    return [_with_speed(row, measured.get((row.task, row.name), {})) for row in rows]
+
+
+def _with_speed(row: Row, entry: dict[str, Any]) -> Row:
+    return replace(row, first_ms=entry.get("first_ms"), real_time_factor=entry.get("real_time_factor"))
 
 
 def _row(config: Config, store: Store, task: Task, name: str) -> Row:
@@ -103,6 +112,9 @@ def _show(row: Row, out: Console) -> None:
     out.print(f"  {'*' if row.chosen else ' '} {row.name:<12} {state}", soft_wrap=True)
     if row.summary:
         out.print(f"{'':17}{row.summary}", style="dim", soft_wrap=True)
+    if row.first_ms is not None:
+        paced = f", {row.real_time_factor:.2f} × real time" if row.real_time_factor else ""
+        out.print(f"{'':17}first result after {row.first_ms:.0f} ms{paced}, measured here", style="dim")
     if row.fix:
         out.print(f"{'':17}→ {row.fix}", soft_wrap=True, markup=False)
 
