@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chinwag.audio import LISTEN_RATE
-from chinwag.engines.protocols import Ending, Engines, Message
+from chinwag.engines.protocols import Ending, Engine, Engines, Message
 from chinwag.events import CallStarted, Event, ReplyAudio, TurnTraced
 from chinwag.ids import new_id
 from chinwag.listen.form import bare_words, word_key
@@ -106,6 +106,17 @@ class Answers:
         """Stop all of it."""
         await self._tasks.close()
 
+    def change(self, engines: Engines) -> None:
+        """The next answer is theirs; what is being given goes on with those it began with."""
+        self._engines = engines
+        self.drop()
+        self.forget_reading()
+
+    def uses(self, engine: Engine) -> bool:
+        """Whether that one is at work on an answer."""
+        draft = self._draft and self._draft.reply
+        return any(reply.uses(engine) for reply in (self.last, self._next, draft, *self._asides.values()) if reply)
+
     # --- ahead of the end of a turn --------------------------------------------------------------------------
 
     def read(self, said: str, manner: Manner) -> None:
@@ -129,7 +140,11 @@ class Answers:
             messages = self._prompt(manner, bare_words(said))
             if not messages:
                 continue
-            expected = await self._engines.llm.prefill(messages, cache_key=self._key, tools=manner.offers)
+            llm = self._engines.llm
+            expected = await llm.prefill(messages, cache_key=self._key, tools=manner.offers)
+            if llm is not self._engines.llm:  # another has come meanwhile, which has read nothing
+                self._to_read = self._to_read or (said, manner)
+                continue
             self._read = said
             if said:
                 self._sensed(said, expected)

@@ -45,6 +45,7 @@ class ServerSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     max_sessions: int = Field(8, ge=1, description="conversations at once; the next one is told to wait")
+    switching: bool = Field(True, description="clients may change the engines of their own conversation")
     max_session_minutes: float = Field(60, gt=0, description="then a conversation ends, as at OpenAI")
     max_message_bytes: int = Field(15 * 1024 * 1024, ge=1024, description="as OpenAI's limit for one audio append")
     max_upload_bytes: int = Field(25 * 1024 * 1024, ge=1024, description="as OpenAI's limit for a file to transcribe")

@@ -17,7 +17,7 @@ import numpy as np
 
 from chinwag.audio import WIRE_RATE, Audio, Samples
 from chinwag.calling import Calling
-from chinwag.engines.protocols import ChatModel, Message, Usage, Voice
+from chinwag.engines.protocols import ChatModel, Engine, Message, Usage, Voice
 from chinwag.errors import ChinwagError, EngineError
 from chinwag.events import (
     CancelReason,
@@ -187,6 +187,10 @@ class Reply:
     def sounding(self) -> bool:
         """It is being heard, or about to be."""
         return self.active or (self.playout.ahead > 0 and not self.playout.stopped)
+
+    def uses(self, engine: Engine) -> bool:
+        """Whether that one is still at work on it."""
+        return not self.task.done() and (engine is self._llm or engine is self._voice)
 
     @property
     def ducked(self) -> bool:

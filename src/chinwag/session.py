@@ -14,7 +14,7 @@ from typing import Any
 
 from chinwag.answers import Answers, Manner
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, ToListenRate
-from chinwag.engines.protocols import Engines, Message
+from chinwag.engines.protocols import Engine, Engines, Message
 from chinwag.errors import EngineError, Refused
 from chinwag.events import (
     CancelReason,
@@ -345,6 +345,31 @@ class Session:
             self._answers.forget_reading()
             self._answers.read("", self._manner())
 
+    def change(self, engines: Engines, settings: Settings) -> None:
+        """Go on with other engines: the next utterance and the next reply are theirs, and nothing said is forgotten.
+
+        Raises EngineError where they cannot hear or speak the language that is set; then nothing has changed.
+        """
+        before, language = self._engines, settings.hearing.language
+        engines.stt.open(language)
+        if settings.audio and not speaks(engines.tts, language):
+            raise EngineError(cannot_speak(engines.tts, str(language)), SPEAKS_OTHERS, engines.tts.name)
+        self._engines = engines
+        if engines.stt is not before.stt:
+            self._listener.hear_with(engines.stt)
+            self._wording.transcriber = engines.stt
+        if engines.tts is not before.tts:
+            self._unspoken.clear()
+        self._answers.change(engines)
+        self.update(settings)
+        self._answers.read("", self._manner())
+
+    def uses(self, engine: Engine) -> bool:
+        """Whether that one is at work, or will be."""
+        now = self._engines
+        is_one = any(engine is one for one in (now.vad, now.turn, now.stt, now.llm, now.tts))
+        return is_one or self._answers.uses(engine) or self._listener.uses(engine)
+
     # --- what the listener tells -----------------------------------------------------------------------------
 
     def speech_started(self, at: int, *, goes_on: bool, at_once: bool) -> bool:
@@ -553,7 +578,8 @@ class Session:
         one = settings or self.settings
         tools, choice = self._toolwork.offered(one.offer)
         language = self._language
-        style = replace(one.style, language=language)
+        voice = one.style.voice if one.style.voice in self._engines.tts.voices else None  # it may be the last engine's
+        style = replace(one.style, voice=voice, language=language)
         instructions = told(one.instructions, language)
         return Manner(instructions, style, one.audio, one.max_tokens, one.lead_s, one.ducks, tools, choice)
 

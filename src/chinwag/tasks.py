@@ -23,6 +23,10 @@ class Tasks:
         task.add_done_callback(self._running.discard)
         return task
 
+    async def finish(self) -> None:
+        """Wait until what still runs has ended by itself."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+
     async def close(self) -> None:
         """Cancel what still runs, and wait until it has ended."""
         for task in self._running:

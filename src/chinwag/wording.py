@@ -22,7 +22,7 @@ class Wording:
     """Knows which items of the history still wait for their words. emit: is told of those that came."""
 
     def __init__(self, transcriber: Transcriber, history: History, emit: Callable[[Event], None]) -> None:
-        self._transcriber, self._history, self._emit = transcriber, history, emit
+        self.transcriber, self._history, self._emit = transcriber, history, emit
         self._unknown: dict[str, asyncio.Future[None]] = {}
 
     @property
@@ -46,7 +46,7 @@ class Wording:
     async def recognised(self, audio: Audio, language: str | None) -> str | None:
         """The words of some sound (16 kHz); None where that failed."""
         try:
-            utterance = self._transcriber.open(language)
+            utterance = self.transcriber.open(language)
             utterance.push(audio)
             async with asyncio.timeout(HEARING_TIMEOUT_S):
                 return (await utterance.finish()).text.strip()

@@ -10,11 +10,13 @@ from typer.testing import CliRunner
 
 from chinwag.bench import engines as bench
 from chinwag.cli import _app
-from chinwag.cli.engines import Row, look
+from chinwag.cli.engines import rows_of
 from chinwag.config import Config, SttSettings, WeightsSettings
 from chinwag.engines import registry
+from chinwag.engines.listing import Row, look
 from chinwag.engines.stt.whisper import Whisper
 from chinwag.errors import EngineError
+from chinwag.weights import Store
 
 pytestmark = pytest.mark.unit
 
@@ -26,7 +28,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
     monkeypatch.setattr(registry, "missing", lambda engine: engine.about.modules)
     config = Config(weights=WeightsSettings(folder=tmp_path), stt=SttSettings(engine="moonshine"))
-    return {(row.task, row.name): row for row in look(config)}
+    return {(row.task, row.name): row for row in look(config, Store(config.weights))}
 
 
 def test_all_engines_are_listed_with_what_they_are(rows: dict[tuple[str, str], Row]) -> None:
@@ -55,7 +57,7 @@ def test_what_was_measured_here_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
     measured = {"task": "tts", "engine": "hibari", "model": "", "first_ms": 24.0, "real_time_factor": 0.01}
     bench.remember([measured])
-    rows = {(row.task, row.name): row for row in look(Config(weights=WeightsSettings(folder=tmp_path)))}
+    rows = {(row.task, row.name): row for row in rows_of(Config(weights=WeightsSettings(folder=tmp_path)))}
     assert (rows["tts", "hibari"].first_ms, rows["tts", "hibari"].real_time_factor) == (24.0, 0.01)
     assert rows["tts", "kokoro"].first_ms is None
     assert "first result after 24 ms, 0.01 × real time" in CliRunner().invoke(_app, ["engines"]).output

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Audio
-from chinwag.engines.protocols import Ending, Transcriber, Transcript, TurnJudge, Utterance, Vad, VadStream
+from chinwag.engines.protocols import Ending, Engine, Transcriber, Transcript, TurnJudge, Utterance, Vad, VadStream
 from chinwag.listen.asking import Asking
 from chinwag.listen.echo import EchoGate
 from chinwag.listen.finished import Looks, finished
@@ -98,6 +98,14 @@ class Listener:
     def change(self, hearing: Hearing) -> None:
         """Listen differently from the next frame on; what is being said is kept."""
         self._inbox.put_nowait(lambda: self._change(hearing))
+
+    def hear_with(self, transcriber: Transcriber) -> None:
+        """The next utterance is this one's; what is being said stays with the one that heard it begin."""
+        self._inbox.put_nowait(lambda: self._hear_with(transcriber))
+
+    def uses(self, engine: Engine) -> bool:
+        """Whether something that is being said, or may still go on, is heard by that one."""
+        return any(engine is so_far.heard_by for so_far in (self._so_far, self._last) if so_far)
 
     def commit(self, token: str) -> None:
         """End the turn now, whatever the silence; its Turn will carry the token."""
@@ -416,7 +424,14 @@ class Listener:
     def _rest(self) -> None:
         """Wait for the next turn."""
         utterance = self._transcriber.open(self._hearing.language)
-        self._so_far = SoFar(utterance, SpeechTracker(self._hearing.threshold), started=self._now, worded=self._now)
+        tracker = SpeechTracker(self._hearing.threshold)
+        self._so_far = SoFar(self._transcriber, utterance, tracker, started=self._now, worded=self._now)
+
+    def _hear_with(self, transcriber: Transcriber) -> None:
+        self._transcriber, so_far = transcriber, self._so_far
+        begun = so_far.speech.speaking if self._hearing.automatic else bool(so_far.sound)
+        if not begun:
+            so_far.heard_by, so_far.utterance = transcriber, transcriber.open(self._hearing.language)
 
     def _change(self, hearing: Hearing) -> None:
         restarts, self._hearing = hearing.restarts(self._hearing), hearing

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Audio, Samples
-from chinwag.engines.protocols import Ending, Transcript, Utterance
+from chinwag.engines.protocols import Ending, Transcriber, Transcript, Utterance
 from chinwag.listen.finished import Looks
 from chinwag.listen.form import word_key
 from chinwag.listen.speech import SpeechTracker
@@ -44,9 +44,10 @@ class SoFar:
 
     words, worded_at: the newest words, and when they were first heard as they are. sense: of which words the session
     has told what the model thinks. drafted: to which words an answer was begun. closed: the client
-    has said where it ends, and nobody else ends it now.
+    has said where it ends, and nobody else ends it now. heard_by: whose utterance it is.
     """
 
+    heard_by: Transcriber
     utterance: Utterance
     speech: SpeechTracker
     started: int

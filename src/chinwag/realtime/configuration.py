@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
@@ -107,6 +108,24 @@ class Configuration:
         heard["turn_detection"] = turns.in_full(heard["turn_detection"], self._defaults.settings)
         _check_details(wire)
         return wire, self._settings(wire)
+
+    def with_engines(self, defaults: Defaults, voice: str | None) -> tuple[Configuration, Settings]:
+        """This one, and the settings, as they are with other engines. Raises Refused for a voice they do not have.
+
+        voice: empty for the engine's own, None for the one that is set.
+        """
+        other = copy.copy(self)
+        other._defaults = defaults
+        heard, spoken = self.wire["audio"]["input"], self.wire["audio"]["output"]
+        transcription = heard["transcription"]
+        if transcription is not None:
+            transcription = {**transcription, "model": defaults.transcription_model}
+        if voice is not None:
+            own = defaults.settings.style.voice or next(iter(defaults.voices), "")
+            spoken = {**spoken, "voice": voice or own}
+        audio = {"input": {**heard, "transcription": transcription}, "output": spoken}
+        other.wire = {**self.wire, "model": defaults.model, "audio": audio}
+        return other, other._settings(other.wire)
 
     @property
     def kind(self) -> Kind:

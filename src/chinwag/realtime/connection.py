@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from openai.types.realtime import ConversationItemCreateEvent, ResponseCreateEvent
 
@@ -65,6 +65,18 @@ class _Response:
         return self.order.index(item_id)
 
 
+class Choice(Protocol):
+    """Who changes the engines of a session."""
+
+    def ask(self, wanted: Any, event_id: str | None) -> None:
+        """The client wants these. Raises Refused for what cannot be asked."""
+        ...
+
+    def offer(self, error: ChinwagError) -> outbound.Offer:
+        """What could stand in for the engine that failed so; None where nothing can."""
+        ...
+
+
 class Connection:
     """Speaks the protocol for one session.
 
@@ -72,7 +84,8 @@ class Connection:
     extended: the client asked for `chinwag.*` events. binary: and for sound as binary frames. by_track: sound does not
     come and go in messages but by media tracks, out of `loudspeaker` and into `hear`. longest_message: bytes of a
     message that are taken. opening: a checked `session.update` that it begins with, from a client secret. kind: whether
-    the session begins as one that is answered, or only transcribed.
+    the session begins as one that is answered, or only transcribed. choice: changes the engines when the client asks;
+    None where it may not.
     """
 
     def __init__(
@@ -87,14 +100,16 @@ class Connection:
         longest_message: int,
         opening: dict[str, Any] | None = None,
         kind: Kind = "realtime",
+        choice: Choice | None = None,
     ) -> None:
         self._send, self._extended, self._binary = send, extended or binary, binary
         self._longest = longest_message
         # a client that was not asked for its own volume is sent little ahead, so that what is lowered is soon heard
         lead_s = loudspeaker.LEAD_S if by_track else LEAD_S if self._extended else STOCK_LEAD_S
-        settings = replace(defaults.settings, lead_s=lead_s, ducks=self._extended or by_track)
-        defaults = replace(defaults, settings=settings)
-        begins = only_hears(settings) if kind == "transcription" else settings
+        self._own: dict[str, Any] = {"lead_s": lead_s, "ducks": self._extended or by_track}
+        self._choice = choice
+        defaults = replace(defaults, settings=replace(defaults.settings, **self._own))
+        begins = only_hears(defaults.settings) if kind == "transcription" else defaults.settings
         self.session = Session(engines, begins, self._told)
         self._configuration = Configuration(self.session.id, defaults, kind)
         if opening:
@@ -189,6 +204,7 @@ class Connection:
             "chinwag.playback": self._playback,
             "chinwag.playout": self._playout,
             "chinwag.detector": self._detector,
+            "chinwag.engines.update": self._choose,
         }
         if own := told.get(kind):
             own(event)
@@ -337,6 +353,39 @@ class Connection:
         settings = self.session.settings
         self.session.update(replace(settings, hearing=replace(settings.hearing, detector=detector)))
 
+    def _choose(self, event: dict[str, Any]) -> None:
+        if self._choice is None:
+            fix = "Ask whoever runs it to set another engine."
+            raise Refused("unsupported_event", "The engines of this session cannot be changed.", fix, "type")
+        event_id = event.get("event_id")
+        self._choice.ask(event.get("engines"), event_id if isinstance(event_id, str) else None)
+
+    def change(self, engines: Engines, defaults: Defaults, voice: str | None) -> None:
+        """Go on with other engines. voice: empty for the engine's own, None for the one there is.
+
+        Raises Refused, or EngineError; then nothing has changed.
+        """
+        defaults = replace(defaults, settings=replace(defaults.settings, **self._own))
+        configuration, settings = self._configuration.with_engines(defaults, voice)
+        self.session.change(engines, settings)
+        self._configuration = configuration
+        self._tell("session.updated", session=configuration.shown)
+
+    @property
+    def voice(self) -> str:
+        """That it is answered with, as the session object has it."""
+        voice = self._configuration.wire["audio"]["output"]["voice"]
+        return str(voice["id"] if isinstance(voice, dict) else voice)
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        """A `chinwag.*` event, to a client that asked for them."""
+        if self._extended:
+            self._tell(kind, **fields)
+
+    def refuse(self, refused: Refused, event_id: str | None, offer: outbound.Offer = None) -> None:
+        """What was asked with that event cannot be."""
+        self._send(outbound.error(refused, event_id, offer))
+
     # --- out -------------------------------------------------------------------------------------------------
 
     def _tell(self, kind: str, **fields: Any) -> None:
@@ -458,7 +507,8 @@ class Connection:
         items: dict[str, Any] = {call.item_id: outbound.item(call) for call in reply.calls if not call.asked_by}
         items.update({str(call.asked_by): outbound.approval_request(call) for call in reply.calls if call.asked_by})
         if event.error:
-            self._send(outbound.fault("response_failed", event.error))
+            offer = self._choice.offer(reply.failure) if self._choice and self._extended and reply.failure else None
+            self._send(outbound.fault("response_failed", event.error, offer))
         if told.begun:
             if reply.request.audio:
                 if event.status != "cancelled":

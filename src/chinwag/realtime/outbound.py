@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, TypeAlias
 
 from chinwag import events
 from chinwag.errors import Refused
@@ -19,19 +19,24 @@ def event(kind: str, **fields: Any) -> dict[str, Any]:
     return {"type": kind, "event_id": new_id("event"), **fields}
 
 
-def error(refused: Refused, event_id: str | None) -> dict[str, Any]:
+Offer: TypeAlias = dict[str, Any] | None
+"""What could be done instead, for a client that asked for `chinwag.*` events: {"label", "engines"}, the second as
+`chinwag.engines.update` takes it."""
+
+
+def error(refused: Refused, event_id: str | None, offer: Offer = None) -> dict[str, Any]:
     """The client asked for what cannot be."""
-    return _error("invalid_request_error", refused.code, str(refused), refused.param, event_id)
+    return _error("invalid_request_error", refused.code, str(refused), refused.param, event_id, offer)
 
 
-def fault(code: str, message: str) -> dict[str, Any]:
+def fault(code: str, message: str, offer: Offer = None) -> dict[str, Any]:
     """Something failed on this side."""
-    return _error("server_error", code, message, None, None)
+    return _error("server_error", code, message, None, None, offer)
 
 
-def _error(kind: str, code: str, message: str, param: str | None, event_id: str | None) -> dict[str, Any]:
-    what = {"type": kind, "code": code, "message": message, "param": param, "event_id": event_id}
-    return event("error", error=what)
+def _error(kind: str, code: str, message: str, param: str | None, event_id: str | None, offer: Offer) -> dict[str, Any]:
+    what: dict[str, Any] = {"type": kind, "code": code, "message": message, "param": param, "event_id": event_id}
+    return event("error", error={**what, "offer": offer} if offer else what)
 
 
 def own(told: events.Event) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from chinwag.ids import new_id
 from chinwag.web.api.errors import ApiError
 from chinwag.web.host import Host
 from chinwag.web.security import ICE_SERVERS, opening
+from chinwag.web.switching import switch
 from chinwag.web.websocket import refusal
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ class Calls:
 
         try:
             extended = request.query_params.get("chinwag") == "events"
-            call = webrtc.Call(host, over, extended=extended, opening=opening(request))
+            choice = switch(host, request)
+            call = webrtc.Call(host, over, extended=extended, opening=opening(request), choice=choice)
             self._calls[call_id] = call
             if session is not None:
                 call.configure(session)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
@@ -15,20 +14,9 @@ from chinwag import __version__
 from chinwag.config import Config
 from chinwag.engines import registry
 from chinwag.engines.llm.auto import resolve_auto
-from chinwag.engines.protocols import (
-    TASKS,
-    ChatModel,
-    Engine,
-    EngineOptions,
-    Engines,
-    Task,
-    Transcriber,
-    TurnJudge,
-    Vad,
-    Voice,
-)
+from chinwag.engines.protocols import TASKS, ChatModel, Engine, Engines, Task, Transcriber, TurnJudge, Vad, Voice
 from chinwag.errors import ChinwagError, EngineError
-from chinwag.language import wanted
+from chinwag.language import base, wanted
 from chinwag.listen.endpoint import Endpointer
 from chinwag.listen.turn import Hearing
 from chinwag.realtime.configuration import Defaults
@@ -38,11 +26,18 @@ from chinwag.speak.voicing import SPEAKS_OTHERS, Style, cannot_speak, speaks
 from chinwag.tools.offer import Offer
 from chinwag.tools.tool import Filler
 from chinwag.tools.toolbox import Toolbox
+from chinwag.web.pool import Pool, Puller
 from chinwag.weights.progress import Progress
 from chinwag.weights.store import Store
 
 Stage = Literal["fetching", "loading", "ready", "failed"]
-Puller = Callable[[Store, list[str], Progress], Awaitable[None]]
+
+IN_PLACE: dict[Task, tuple[str, str]] = {
+    "stt": ("moonshine", "Hear with Moonshine instead"),
+    "llm": ("embedded", "Use the embedded model instead"),
+    "tts": ("hibari", "Speak with hibari instead"),
+}
+"""What needs no server and no account, to be offered where another engine fails; never taken unasked."""
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +71,7 @@ class Host:
         self.states = {task: EngineState(getattr(config, task).engine) for task in TASKS}
         self.startup_s: float | None = None
         self.settled = asyncio.Event()
+        self.pool = Pool(self.store, puller)
         self._puller = puller
 
     async def start(self) -> None:
@@ -88,7 +84,7 @@ class Host:
             self.stage = "loading"
             self.toolbox = await asyncio.to_thread(Toolbox, self.config.tools)  # it imports what it offers
             self.toolbox.open()
-            loaded = await asyncio.gather(*(self._load(task, classes[task]) for task in TASKS))
+            loaded = await asyncio.gather(*(self._load(task) for task in TASKS))
             self.engines = Engines(
                 vad=cast(Vad, loaded[0]),
                 turn=cast(TurnJudge, loaded[1]),
@@ -110,17 +106,39 @@ class Host:
 
     async def close(self) -> None:
         """Let the engines go."""
-        engines, self.engines = self.engines, None
+        self.engines = None
         if self.toolbox:
             await self.toolbox.close()
-        if engines:
-            for engine in (engines.vad, engines.turn, engines.stt, engines.llm, engines.tts):
-                await engine.close()
+        await self.pool.close()
 
-    def defaults(self) -> Defaults:
-        """What a new session begins with. Only while the engines are ready."""
-        config, engines = self.config, self.engines
-        assert engines is not None
+    def settings_for(self, task: Task, engine: str, model: str = "") -> Any:
+        """The section of the settings for that engine. What is set of addresses, keys and options is another's."""
+        section = getattr(self.config, task)
+        if engine == self.states[task].name:
+            return section.model_copy(update={"engine": engine, **({"model": model} if model else {})})
+        usual = type(section)(engine=engine, model=model)
+        own = {"engine", "model", "voice", "base_url", "api_key", "options", "device"} & set(type(section).model_fields)
+        return section.model_copy(update={key: getattr(usual, key) for key in own})
+
+    def fallback(self, task: Task, *others: str) -> dict[str, Any] | None:
+        """What works here in place of those others, as `chinwag.engines.update` takes it, with words for a button."""
+        name, label = IN_PLACE.get(task, ("", ""))
+        if name in ("", *others) or name not in registry.names(task):
+            return None
+        kind = registry.look(task, name)
+        needs = kind.needs(self.settings_for(task, name))
+        language = wanted(self.config.stt.language)
+        speaks_it = language is None or base(language) in kind.about.languages or "*" in kind.about.languages
+        if registry.missing(kind) or self.store.missing(needs) or (task != "llm" and not speaks_it):
+            return None
+        return {"label": label, "engines": {task: {"engine": name}}}
+
+    def defaults(self, engines: Engines | None = None) -> Defaults:
+        """What a new session begins with; engines: with others than the server's own. Only while those are ready."""
+        config, own = self.config, self.engines
+        assert own is not None
+        engines = engines or own
+        voice = config.tts.voice if engines.tts is own.tts else ""
         settings = Settings(
             instructions=config.assistant.instructions or COMPANION,
             hearing=Hearing(
@@ -128,7 +146,7 @@ class Host:
                 language=wanted(config.stt.language),
                 partial_every_s=config.stt.partial_every_ms / 1000,
             ),
-            style=Style(config.tts.voice or None, config.tts.speed),
+            style=Style(voice or None, config.tts.speed),
             max_tokens=config.llm.max_tokens,
             interruption=config.turn.interruption,
             idle_s=config.turn.idle_timeout_ms / 1000 or None,
@@ -181,20 +199,16 @@ class Host:
             chosen[task] = await asyncio.to_thread(registry.find, task, self.states[task].name)
         return chosen
 
-    async def _load(self, task: Task, engine: type[Engine]) -> Engine:
+    async def _load(self, task: Task) -> Engine:
         state = self.states[task]
         state.state = "loading"
         began = time.perf_counter()
-        settings = getattr(self.config, task)
         try:
-            options = EngineOptions.gathered(engine, settings, self.store.folder)
-            loaded = await asyncio.to_thread(engine.load, options)
-        except Exception as error:
+            lease = await self.pool.lease(task, self.settings_for(task, state.name))
+        except ChinwagError as error:
             state.state, state.detail = "failed", str(error)
-            if isinstance(error, ChinwagError):
-                raise
-            message = f"The {task} engine {state.name} could not be loaded: {error}."
-            raise EngineError(message, "Run chinwag doctor to find out why.", state.name) from error
+            raise
+        loaded = lease.engine
         state.state, state.load_ms = "ready", round((time.perf_counter() - began) * 1000)
         state.detail = getattr(loaded, "model", "") if task == "llm" else ""
         return loaded

@@ -37,6 +37,11 @@ def opening(connection: HTTPConnection) -> dict[str, Any]:
     return held
 
 
+def by_secret(connection: HTTPConnection) -> bool:
+    """Whether this request came with a client secret, and so from somebody who has no key."""
+    return _OPENING in connection.scope
+
+
 _OPENING = "chinwag.opening"
 
 
@@ -135,7 +140,7 @@ class Keys:
 
 
 def _guarded(path: str) -> bool:
-    return path == "/v1" or path.startswith("/v1/")
+    return path in ("/v1", "/api/engines") or path.startswith("/v1/")
 
 
 def _key_of(connection: HTTPConnection) -> str:

@@ -19,6 +19,7 @@ from chinwag.realtime.connection import Connection, Outgoing
 from chinwag.rtc.opus import RATE
 from chinwag.rtc.tracks import Incoming, OutgoingTrack, opus_only
 from chinwag.web.host import Host
+from chinwag.web.switching import Switch
 
 CHANNEL = "oai-events"
 
@@ -39,11 +40,17 @@ log = logging.getLogger(__name__)
 
 
 class Call:
-    """A peer connection, and the conversation in it. over: is told once, when it has ended in whatever way."""
+    """A peer connection, and the conversation in it.
 
-    def __init__(self, host: Host, over: Callable[[], None], *, extended: bool, opening: dict[str, Any]) -> None:
+    over: is told once, when it has ended in whatever way. choice: changes its engines; None where nobody may.
+    """
+
+    def __init__(
+        self, host: Host, over: Callable[[], None], *, extended: bool, opening: dict[str, Any], choice: Switch | None
+    ) -> None:
         assert host.engines is not None
         self._over: Callable[[], None] | None = over
+        self._choice = choice
         self._connection = Connection(
             host.engines,
             host.defaults(),
@@ -52,7 +59,10 @@ class Call:
             by_track=True,
             longest_message=host.config.server.max_message_bytes,
             opening=opening,
+            choice=choice,
         )
+        if choice:
+            choice.connection = self._connection
         servers = [ice_server(server) for server in host.config.webrtc.ice_servers]
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=servers))  # None would be a server on the internet
         assert self._connection.loudspeaker is not None
@@ -142,6 +152,8 @@ class Call:
     async def _close(self) -> None:
         self._incoming.close()
         over, self._over = self._over, None
+        if self._choice:
+            await self._choice.close()
         if over:  # first, as an offer that was odd can have aiortc fail or hang here
             over()
         try:

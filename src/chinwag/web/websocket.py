@@ -13,6 +13,7 @@ from chinwag.realtime import outbound
 from chinwag.realtime.connection import Connection, Outgoing
 from chinwag.web.host import Host
 from chinwag.web.security import opening
+from chinwag.web.switching import switch
 
 BINARY = "chinwag.pcm"
 """Subprotocol: sound as raw PCM16 frames both ways, a third smaller than base64; `chinwag.*` events come with it."""
@@ -74,6 +75,7 @@ class _Client:
         self._websocket = websocket
         self._outbox: asyncio.Queue[Outgoing | None] = asyncio.Queue()
         self._stuck = asyncio.Event()
+        self._switch = switch(host, websocket)
         self._connection = Connection(
             host.engines,
             host.defaults(),
@@ -83,7 +85,10 @@ class _Client:
             longest_message=host.config.server.max_message_bytes,
             opening=opening(websocket),
             kind="transcription" if websocket.query_params.get("intent") == "transcription" else "realtime",
+            choice=self._switch,
         )
+        if self._switch:
+            self._switch.connection = self._connection
 
     async def run(self) -> None:
         """Until the client goes, or takes nothing any more."""
@@ -98,6 +103,8 @@ class _Client:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self._switch:
+                await self._switch.close()
         for task in done:
             if not task.cancelled() and (error := task.exception()):
                 log.error("a conversation broke off", exc_info=error)
