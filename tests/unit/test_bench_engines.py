@@ -55,7 +55,7 @@ def test_what_could_not_be_measured_is_told_with_its_reason() -> None:
 
 
 def test_an_engine_that_kills_its_process_is_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines.sys, "executable", "/bin/false")
+    monkeypatch.setattr("sys.executable", "/bin/false")
     seen: list[dict[str, Any]] = []
     (entry,) = engines.run([("vad", "silero", "")], 1, seen.append)
     assert seen == [entry]
