@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,9 +24,10 @@ class Connection:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def answer(self, body: object, status: int = 200) -> None:
+    async def answer(self, body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         await self.send(head.encode() + b"Connection: close\r\n\r\n" + data)
 
     async def begin(self, kind: str) -> None:

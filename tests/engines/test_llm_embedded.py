@@ -161,6 +161,9 @@ def test_a_model_file_that_is_missing_or_damaged_is_named(tmp_path: Path) -> Non
     with pytest.raises(EngineError, match=r"hold no .gguf"):
         EmbeddedChat.load(EngineOptions(LlmSettings(), {"qwen2.5-coder-0.5b": tmp_path}))
     broken = tmp_path / "broken.gguf"
+    for wrong, meant in (("qwen2.5-coder-1b", "qwen2.5-coder-1.5b"), ("zzz", "There are: qwen2.5-coder-0.5b")):
+        with pytest.raises(EngineError, match=f"no model {wrong}.*{meant}"):
+            EmbeddedChat.needs(LlmSettings(model=wrong))
     with pytest.raises(EngineError, match="There is no model file"):
         EmbeddedChat.load(EngineOptions(LlmSettings(model=str(broken))))
     broken.write_bytes(b"GGUF" + b"\0" * 100)

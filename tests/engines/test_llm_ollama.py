@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -13,7 +16,7 @@ from engines.ollama_wire import done, hangs, line, ollama, streams, tag
 
 from chinwag.config import LlmSettings
 from chinwag.engines.llm.auto import resolve_auto
-from chinwag.engines.llm.ollama import OllamaChat, detect
+from chinwag.engines.llm.ollama import OllamaChat, _how_to_start, detect, pull
 from chinwag.engines.protocols import Delta, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
 
@@ -143,6 +146,86 @@ async def test_what_is_missing_is_named_at_the_start() -> None:
     async with ollama(refused, only_cloud) as server:
         with pytest.raises(EngineError, match="no chat model"):
             await asyncio.to_thread(OllamaChat.load, EngineOptions(settings(server)))
+
+
+def layers(*lines: dict[str, Any]) -> Handler:
+    return streams(*[json.dumps(line).encode() + b"\n" for line in lines])
+
+
+PULLED = layers(
+    {"status": "pulling manifest"},
+    {"status": "pulling dde5aa3fc5ff", "digest": "sha256:dde5", "total": 2_000_000, "completed": 500_000},
+    {"status": "pulling dde5aa3fc5ff", "digest": "sha256:dde5", "total": 2_000_000, "completed": 2_000_000},
+    {"status": "verifying sha256 digest"},
+    {"status": "success"},
+)
+
+
+async def test_a_missing_model_is_fetched_on_request_with_progress(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with ollama(refused, pull=PULLED) as server:
+        wanted = settings(server, model="mistral", options={"pull": True})
+        chat = await asyncio.to_thread(OllamaChat.load, EngineOptions(wanted))
+        assert chat.model == "mistral:latest"
+        await chat.close()
+        assert [asked.body["model"] for asked in server.asked if asked.path == "/api/pull"] == ["mistral"]
+        assert "Ollama fetches mistral: 2 of 2 MB" in caplog.text
+        told = await asyncio.to_thread(lambda: list(pull(settings(server), "phi4")))
+        assert told[1] == ("pulling dde5aa3fc5ff", 500_000, 2_000_000)
+        assert told[-1][0] == "success"
+
+
+@pytest.mark.parametrize(
+    ("handler", "message"),
+    [
+        (layers({"status": "pulling manifest"}, {"error": "pull model manifest: file does not exist"}),
+         r"cannot fetch mistral: pull model manifest.*ollama.com/library"),
+        (layers({"status": "pulling manifest"}), "broke off while it fetched mistral.*goes on"),
+        (layers({"error": "write: no space left on device"}), "no space left.*disk"),
+    ],
+)  # fmt: skip
+async def test_a_pull_that_fails_is_told(handler: Handler, message: str) -> None:
+    async with ollama(refused, pull=handler) as server:
+        with pytest.raises(EngineError, match=message):
+            await asyncio.to_thread(lambda: list(pull(settings(server), "mistral")))
+
+
+async def test_chinwag_models_pull_has_ollama_fetch_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ollama(refused, pull=PULLED) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.address)
+        done = await asyncio.to_thread(
+            lambda: subprocess.run(
+                [sys.executable, "-m", "chinwag", "models", "pull", "ollama:mistral"],
+                capture_output=True, text=True, check=False,
+            )
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "ollama mistral: pulling manifest" in done.stderr
+    assert "ollama mistral: success" in done.stderr
+
+
+async def test_a_name_nearly_right_is_told() -> None:
+    async with ollama(refused) as server:
+        with pytest.raises(EngineError, match=r"has no llama3.1.*mean llama3.2"):
+            await asyncio.to_thread(OllamaChat.load, EngineOptions(settings(server, model="llama3.1")))
+
+
+@pytest.mark.parametrize(
+    ("where", "system", "installed", "how"),
+    [
+        ("127.0.0.1:11434", "linux", True, "systemctl start ollama"),
+        ("127.0.0.1:11434", "linux", False, "Install it"),
+        ("127.0.0.1:11434", "darwin", True, "Ollama app"),
+        ("http://127.0.0.1:11434", "win32", True, "Start menu"),
+        ("http://10.0.0.7:11434", "linux", True, "OLLAMA_HOST=0.0.0.0"),
+    ],
+)
+def test_how_to_start_it_is_said_for_this_system(
+    where: str, system: str, installed: bool, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/ollama" if installed else None)
+    assert how in _how_to_start(where)
 
 
 async def test_detect_finds_what_load_would_take() -> None:

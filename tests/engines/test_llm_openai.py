@@ -51,9 +51,10 @@ def streams(*pieces: bytes, ends: bool = True) -> Handler:
     return handler
 
 
-def refuses(status: int, message: str = "no", **more: Any) -> Handler:
+def refuses(status: int, message: str = "no", retry_after: str = "", **more: Any) -> Handler:
     async def handler(connection: Connection) -> None:
-        await connection.answer({"error": {"message": message, "type": "x", "code": None, **more}}, status)
+        headers = {"Retry-After": retry_after} if retry_after else {}
+        await connection.answer({"error": {"message": message, "type": "x", "code": None, **more}}, status, headers)
 
     return handler
 
@@ -123,12 +124,35 @@ async def test_thinking_is_never_said() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "pieces"),
+    [
+        ("tiny", [chunk("", delta={"reasoning": "secret"}), chunk("Five.")]),
+        ("tiny", [chunk("", delta={"content": [{"type": "thinking", "thinking": [{"text": "secret"}]}]}),
+                  chunk("", delta={"content": [{"type": "text", "text": "Five."}]})]),
+        ("deepseek-r1", [chunk("sec"), chunk("ret</thi"), chunk("nk>\n\nFive.")]),
+        ("deepseek-r1", [chunk("", delta={"reasoning_content": "secret"}), chunk("Five.")]),
+        ("gpt-oss", [chunk("<|chan"), chunk("nel|>analysis<|message|>secret<|end|><|start|>assi"),
+                     chunk("stant<|channel|>fin"), chunk("al<|message|>Five.<|return|>")]),
+    ],
+)  # fmt: skip
+async def test_thinking_is_never_said_in_whatever_shape_it_comes(model: str, pieces: list[bytes]) -> None:
+    async with chatting(streams(*pieces, chunk(finish="stop"), DONE), model=model) as (chat, _):
+        assert "".join(delta.text for delta in await answer(chat)) == "Five."
+
+
+@pytest.mark.parametrize(
     ("handler", "message", "fix"),
     [
         (refuses(401), "does not accept the key", "llm.api_key"),
         (refuses(403, "not for you"), "not for you", "llm.api_key"),
         (refuses(404, "model gone"), "does not know the model tiny: model gone", "llm.model"),
-        (refuses(429, "slow down"), "slow down", "Wait"),
+        (refuses(429, "slow down"), "slow down", "Wait a little"),
+        (refuses(429, "slow down", retry_after="17"), "slow down", "Wait 17 s"),
+        (refuses(429, "You exceeded your quota", code="insufficient_quota"), "has no credit left", "plan"),
+        (refuses(402, "Insufficient credits"), "has no credit left: Insufficient credits", "plan"),
+        (refuses(400, "prompt: 9000 tokens", code="context_length_exceeded"), "too long", "llm.context_tokens"),
+        (refuses(400, "This model's maximum context is 8192 tokens"), "too long", "llm.context_tokens"),
+        (refuses(413, "no"), "too long", "llm.context_tokens"),
         (refuses(500, "oops"), r"failed \(500\): oops", "log"),
         (refuses(503, "loading"), r"failed \(503\)", "log"),
         (refuses(400, "bad field"), "bad field", "llm.model"),

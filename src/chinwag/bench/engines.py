@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from platformdirs import user_cache_path
 from rich.console import Console
 from rich.table import Table
 
+from chinwag import __version__
 from chinwag.engines import registry
 from chinwag.engines.protocols import TASKS, Task
 from chinwag.errors import ChinwagError, EngineError
@@ -22,6 +24,8 @@ WITHIN_S = 900.0
 """For one engine; a large one on a slow machine is told to have taken too long."""
 
 FILE = "engines.json"
+
+RUNTIMES = ("ctranslate2", "hibari", "ollama", "onnxruntime", "openai", "torch", "xllamacpp")
 
 Named = tuple[Task, str, str]
 
@@ -103,6 +107,14 @@ def remember(measured: Sequence[dict[str, Any]], folder: Path | None = None) -> 
         raise ChinwagError(
             f"{place} cannot be written: {error.strerror}.", "Free disk space and run it again."
         ) from None
+
+
+def versions(wanted: Sequence[Named]) -> dict[str, str]:
+    """Of Chinwag, of what models run on, and of what these engines import, as far as it is installed."""
+    distributions = packages_distributions()
+    own = [module for task, name, _ in wanted for module in registry.look(task, name).about.modules]
+    found = {name: version(name) for module in (*RUNTIMES, *own) for name in distributions.get(module, ())[:1]}
+    return {"chinwag": __version__, **found}
 
 
 def _place(folder: Path | None) -> Path:

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,7 +43,6 @@ QUESTIONS = (
     "Tell me about the moon.", "How far is it to the sun?", "What is bread made of?", "Who wrote Hamlet?",
 )  # fmt: skip
 ANSWER_TOKENS = 48
-RUNTIMES = ("ctranslate2", "hibari", "ollama", "onnxruntime", "openai", "torch", "xllamacpp")
 EARS = ("whisper", "moonshine")
 """Who hears the voices back, the first that is here."""
 
@@ -65,7 +63,7 @@ async def measure(task: Task, name: str, model: str, count: int) -> dict[str, An
         await engine.close()
     if task == "tts":
         told |= await _heard(told.pop("sounds"), recordings, store)
-    return {**told, "versions": _versions(kind)}
+    return told
 
 
 def _model(engine: Engine, settings: Any) -> str:
@@ -255,13 +253,6 @@ def _memory() -> int:
         except psutil.NoSuchProcess:
             continue
     return total
-
-
-def _versions(kind: type[Engine]) -> dict[str, str]:
-    """Of Chinwag and of what the engine runs on."""
-    distributions = packages_distributions()
-    modules = ["chinwag", *kind.about.modules, *(module for module in RUNTIMES if module in sys.modules)]
-    return {name: version(name) for module in modules for name in distributions.get(module, ())[:1]}
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -149,7 +149,7 @@ def engines(result: dict[str, Any], path: Path) -> None:
         late = [max(0.0, (entry["first_p95_ms"] or 0) - entry["first_ms"]) for entry in entries]
         axes.barh(places, late, left=times, height=0.15, color=COLOURS["smart_turn"])
         for place, entry in enumerate(entries):
-            beside = [f"{entry['first_ms']:.0f} ms"]
+            beside = [f"{entry['first_ms']:.3g} ms"]
             if entry.get("wer") is not None:
                 beside.append(f"WER {entry['wer']:.1%}")
             if entry.get("tokens_per_s") is not None:

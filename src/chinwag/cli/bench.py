@@ -228,6 +228,7 @@ def engines_command(
     measured = engines.run(wanted, sentences, lambda entry: tell(engines.line(entry)))
     engines.remember(measured)
     result: dict[str, Any] = {"engines": measured, "sentences": sentences, "machine": machine()}
+    result["versions"] = engines.versions(wanted)
     engines.show(measured, out)
     here = result["machine"]
     out.print(f"machine: {here['cpu']}, {here['cores']} cores, {here['os']}", highlight=False)

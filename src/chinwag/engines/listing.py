@@ -60,8 +60,12 @@ def _row(config: Config, store: Store, task: Task, name: str) -> Row:
         engine = registry.look(task, name)
     except EngineError as error:
         return Row(task, name, chosen, "broken", str(error))
-    about, needs = engine.about, engine.needs(settings)
+    about = engine.about
     row = Row(task, name, chosen, "ready", "", about.summary, about.licence, about.languages)
+    try:
+        needs = engine.needs(settings)
+    except ChinwagError as error:  # the model that is set is none of its own
+        return replace(row, state="broken", fix=str(error))
     if registry.missing(engine):
         return replace(row, state="not installed", fix=registry.install(engine))
     try:

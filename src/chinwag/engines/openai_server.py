@@ -106,12 +106,18 @@ def explain(error: Exception, task: Task, engine: str, who: str, model: str, tim
 
 
 def _too_long(error: Exception) -> bool:
-    said = brief(error)
-    return "context" in said and ("size" in said or "length" in said)
+    said = brief(error).lower()
+    if getattr(error, "code", None) == "context_length_exceeded" or getattr(error, "status_code", 0) == 413:
+        return True
+    return "context" in said and any(word in said for word in ("size", "length", "maximum", "exceed"))
 
 
 def _explain_status(error: Any, task: Task, who: str, model: str) -> tuple[str, str]:
     status, said = error.status_code, brief(error)
+    if status == 402 or getattr(error, "code", None) == "insufficient_quota":
+        return f"{who} has no credit left: {said}.", f"Look at your plan there, or set another {task}.base_url."
+    wait = error.response.headers.get("retry-after", "")
+    patience = f"Wait {wait} s" if wait.isdecimal() else "Wait a little"
     by_status = {
         401: (f"{who} does not accept the key.", f"Set {task}.api_key to a valid one."),
         403: (f"{who} forbids this: {said}.", f"Check what the key in {task}.api_key may do."),
@@ -119,7 +125,7 @@ def _explain_status(error: Any, task: Task, who: str, model: str) -> tuple[str, 
             f"{who} does not know the model {model}: {said}.",
             f"Set {task}.model to one it has, or correct {task}.base_url.",
         ),
-        429: (f"{who} refuses more requests for now: {said}.", "Wait a little, or look at your plan's limits."),
+        429: (f"{who} refuses more requests for now: {said}.", f"{patience}, or look at your plan's limits."),
     }
     if status in by_status:
         return by_status[status]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import json
 import logging
 import math
@@ -93,8 +94,17 @@ class EmbeddedChat:
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """The model's catalog name; nothing where a .gguf file is set."""
-        return () if settings.model.endswith(".gguf") else (settings.model or DEFAULT_MODEL,)
+        """The model's catalog name; nothing for a .gguf file. Raises EngineError, with the nearest, for another."""
+        if settings.model.endswith(".gguf"):
+            return ()
+        name = settings.model or DEFAULT_MODEL
+        if name not in MODELS:
+            near = difflib.get_close_matches(name, MODELS, n=1)
+            meant = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(MODELS)}."
+            raise EngineError(
+                f"The embedded engine has no model {name}.", f"{meant} A .gguf file's path does as well.", cls.name
+            )
+        return (name,)
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:

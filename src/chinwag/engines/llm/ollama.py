@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from chinwag.engines.llm.calls import CallReader
 from chinwag.engines.llm.prefills import Prefills
-from chinwag.engines.llm.reasoning import ThinkFilter
+from chinwag.engines.llm.reasoning import ThinkFilter, begins_thinking
 from chinwag.engines.openai_server import LOOPBACK
 from chinwag.engines.protocols import About, Delta, Ending, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
@@ -48,6 +48,7 @@ class OllamaChat:
         self._client, self.model, self._settings = client, model, settings
         # To a model that cannot think, the field is an error in some of Ollama's versions.
         self._think = False if thinks else None
+        self._in_thought = begins_thinking(model)
         self._prefills = Prefills()
 
     @classmethod
@@ -105,7 +106,7 @@ class OllamaChat:
             )
         await self._prefills.stop(cache_key)
         settings, loop = self._settings, asyncio.get_running_loop()
-        think, calls, deadline = ThinkFilter(), CallReader(), loop.time() + settings.timeout_s
+        think, calls, deadline = ThinkFilter(self._in_thought), CallReader(), loop.time() + settings.timeout_s
         parts = await self._ask(messages, max_tokens or settings.max_tokens, () if tool_choice == "none" else tools)
         last: Any = None
         try:
@@ -118,7 +119,8 @@ class OllamaChat:
                 if part is None:
                     break
                 last = part
-                said = think.feed(part.message.content or "")
+                thought = part.message.thinking and think.in_thought
+                said = (think.answers() if thought else "") + think.feed(part.message.content or "")
                 made = part.message.tool_calls or ()  # each of them whole
                 if said:
                     yield Delta(said)
@@ -133,7 +135,8 @@ class OllamaChat:
             raise EngineError(
                 "Ollama broke off in the middle of its answer.", "Look at Ollama's log, then ask again.", self.name
             )
-        rest = think.end()
+        rest = think.end(cut=last.done_reason == "length")
+        self._in_thought = think.in_thought
         if rest:
             yield Delta(rest)
         usage = Usage(last.prompt_eval_count or 0, 0, last.eval_count or 0)

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from chinwag.engines.llm.calls import CallReader
-from chinwag.engines.llm.reasoning import ThinkFilter
+from chinwag.engines.llm.reasoning import ThinkFilter, begins_thinking
 from chinwag.engines.openai_server import brief, connect, explain, listed, where, who
 from chinwag.engines.protocols import About, CallDelta, Delta, Ending, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
@@ -28,6 +28,7 @@ class OpenAIChat:
     def __init__(self, client: AsyncOpenAI, model: str, settings: Any, name: str = "openai") -> None:
         self._client, self.model, self._settings, self._name = client, model, settings, name
         self._refused: set[str] = set()
+        self._in_thought = begins_thinking(model)
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
@@ -85,7 +86,7 @@ class OpenAIChat:
             "extra_body": dict(extra or {}),
         }
         loop = asyncio.get_running_loop()
-        think, calls, finish, usage = ThinkFilter(), CallReader(), None, Usage()
+        think, calls, finish, usage = ThinkFilter(self._in_thought), CallReader(), None, Usage()
         deadline = loop.time() + settings.timeout_s
         try:
             async with asyncio.timeout_at(deadline):
@@ -101,9 +102,9 @@ class OpenAIChat:
                     raise self._explained(error) from error
                 if chunk is None:
                     break
-                text, ended, cost = _read(chunk)
+                text, thought, ended, cost = _read(chunk)
                 finish, usage = ended or finish, cost or usage
-                said = think.feed(text)
+                said = (think.answers() if thought and think.in_thought else "") + think.feed(text)
                 made = _calls(chunk, calls)
                 if said:
                     yield Delta(said)
@@ -119,7 +120,8 @@ class OpenAIChat:
                 "Look at that server's log, then ask again.",
                 self._name,
             )
-        rest = think.end()
+        rest = think.end(cut=finish == "length")
+        self._in_thought = think.in_thought
         if rest:
             yield Delta(rest)
         ended = "tool_calls" if calls else "stop"  # some servers say "stop" behind a call
@@ -175,8 +177,12 @@ def _choose(base_url: str, key: str, settings: Any) -> str:
     return str(settings.model or names[0])
 
 
-def _read(chunk: Any) -> tuple[str, str | None, Usage | None]:
-    """The text, the finish reason and the cost in one chunk. What is not there is empty."""
+def _read(chunk: Any) -> tuple[str, bool, str | None, Usage | None]:
+    """The text, whether a thought came in a field of its own, the finish reason and the cost in one chunk.
+
+    What is not there is empty. Thoughts come as `reasoning_content` (DeepSeek, vLLM, llama.cpp), as `reasoning`
+    (OpenRouter, Ollama, newer vLLM) or as a part of the content (Mistral).
+    """
     choice = chunk.choices[0] if getattr(chunk, "choices", None) else None
     usage = None
     if getattr(chunk, "usage", None):
@@ -187,10 +193,15 @@ def _read(chunk: Any) -> tuple[str, str | None, Usage | None]:
             chunk.usage.completion_tokens or 0,
         )
     if choice is None:
-        return "", None, usage
+        return "", False, None, usage
     delta = getattr(choice, "delta", None)
     text = delta.content if delta else getattr(choice, "text", None)
-    return text or "", choice.finish_reason, usage
+    thought = any(getattr(delta, field, None) for field in ("reasoning_content", "reasoning"))
+    if isinstance(text, list):
+        parts = [part for part in text if isinstance(part, dict)]
+        thought = thought or any(part.get("type") == "thinking" for part in parts)
+        text = "".join(str(part.get("text") or "") for part in parts if part.get("type") == "text")
+    return text or "", thought, choice.finish_reason, usage
 
 
 def _calls(chunk: Any, reader: CallReader) -> list[CallDelta]:

@@ -18,6 +18,6 @@ def test_a_model_and_an_engine_without_its_server_are_measured_and_told(monkeypa
     assert thinks["prefilled_ms"] < thinks["first_ms"]
     assert thinks["tokens_per_s"] > 1
     assert thinks["memory_mb"] > 200
-    assert {"chinwag", "xllamacpp"} <= set(thinks["versions"])
+    assert {"chinwag", "xllamacpp"} <= set(engines.versions([("llm", "embedded", "")]))
     assert "does not answer at" in gone["error"]
     assert gone["fix"]
