@@ -124,13 +124,17 @@ class Wire:
 
 
 class FakeServer:
-    """Answers /api/status with `status` (None: 503) and greets sessions, unless `refuse` holds an error."""
+    """Answers /api/status with `status` (None: 503) and greets sessions, unless `refuse` holds an error.
+
+    engines: what /api/engines lists.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.status: dict[str, Any] | None = status()
         self.refuse: dict[str, Any] | None = None
         self.wires: list[Wire] = []
+        self.engines: list[dict[str, Any]] = []
         self._arrived = asyncio.Condition()
 
     async def session(self, number: int = 1) -> Wire:
@@ -141,6 +145,9 @@ class FakeServer:
 
     async def _status(self, _request: Request) -> Response:
         return JSONResponse(self.status) if self.status else Response(status_code=503)
+
+    async def _engines(self, _request: Request) -> Response:
+        return JSONResponse({"switching": True, "engines": self.engines})
 
     async def _realtime(self, websocket: WebSocket) -> None:
         assert "chinwag.pcm" in websocket.scope["subprotocols"]
@@ -161,6 +168,7 @@ class FakeServer:
         inner = Starlette(
             routes=[
                 Route("/api/status", self._status),
+                Route("/api/engines", self._engines),
                 WebSocketRoute("/v1/realtime", self._realtime),
                 Mount("/", StaticFiles(directory=CLIENT, html=True)),
             ]

@@ -1,6 +1,7 @@
 // Wires the parts: buttons, microphone, speaker, session, and what to do when one of them fails.
 
 import { Conversation } from "./conversation.js";
+import { EnginePanel } from "./engines.js";
 import { accepted, keep, key } from "./key.js";
 import { Meter } from "./meter.js";
 import { Microphone } from "./microphone.js";
@@ -26,12 +27,15 @@ let retryTimer = null;
 let wasAway = false; // the server was not ready at some time since the last attempt
 let clock = new StreamClock();
 let unsent = []; // typed before the session was there
+let offered = null; // what could stand in for an engine that failed
 let keyless = null; // what is said where the server wants a key that is not here; null: nothing is wanted
 
 const running = () => realtime !== null || retryTimer !== null;
 const canPlay = () => window.isSecureContext && Boolean(window.AudioWorkletNode);
 
-const view = new View({ start, stop, mute, send, useKey, retry: connect, resume: () => speaker.resume(), look: () => status.ask() });
+const view = new View({ start, stop, mute, send, useKey, takeOffer, retry: connect, resume: () => speaker.resume(), look: () => status.ask() });
+
+const panel = new EnginePanel({ onNames: (names) => view.engines(names) });
 
 const microphone = new Microphone({
   onFrame(frame) {
@@ -158,7 +162,7 @@ function connect() {
   endSession();
   const handlers = {
     onReady: begin,
-    onEvent: (event) => (event.type === "error" ? failed(event.error) : conversation?.take(event)),
+    onEvent: take,
     onAudio: (item, audio) => conversation?.hear(item, audio),
     onClosed: lost,
     onTrack: (stream) => speaker.attach(stream),
@@ -173,6 +177,12 @@ function connect() {
     realtime = new Realtime(url, handlers);
   }
   show();
+}
+
+function take(event) {
+  if (event.type === "error") return panel.failed(event.error) || failed(event.error);
+  panel.take(event);
+  return conversation?.take(event);
 }
 
 // No packets come through, or the server knows no calls: the WebSocket goes wherever the page came from.
@@ -197,12 +207,21 @@ function begin() {
   });
   if (!canPlay()) session.send("session.update", { session: { type: "realtime", output_modalities: ["text"] } });
   for (const slot of ["server", "session"]) view.trouble(slot, null);
+  panel.begin((type, fields) => session.send(type, fields));
   for (const text of unsent.splice(0)) conversation.say(text);
   show();
 }
 
 function failed(error) {
-  if (!Conversation.isQuiet(error)) view.trouble("session", troubles.inSession(error));
+  if (Conversation.isQuiet(error)) return;
+  offered = error.offer ?? offered;
+  view.trouble("session", troubles.inSession(error));
+}
+
+// Another engine works here, and they want it.
+function takeOffer() {
+  view.trouble("session", null);
+  panel.accept(offered);
 }
 
 function endSession() {
@@ -210,6 +229,7 @@ function endSession() {
   conversation = null;
   realtime?.close();
   realtime = null;
+  panel.end();
   speaker.detach();
 }
 
@@ -233,6 +253,7 @@ async function lost({ greeted, refusal, stuck }) {
 
 function show() {
   const stage = status.latest?.stage;
+  panel.usable = keyless === null && stage === "ready";
   view.controls({
     usable: keyless === null && (stage === "ready" || running()),
     running: running(),

@@ -114,6 +114,10 @@ export function serverFailed({ message, fix }) {
 }
 
 /** An `error` event, or the error of a reply that failed. */
-export function inSession({ message }) {
-  return { title: "That did not work", help: `${message || "The server gave no reason."} The conversation goes on: say it again, or type it.` };
+export function inSession({ message, offer }) {
+  return {
+    title: "That did not work",
+    help: `${message || "The server gave no reason."} The conversation goes on: say it again, or type it.`,
+    ...(offer ? { action: [offer.label, "takeOffer"] } : {}),
+  };
 }

@@ -31,6 +31,7 @@ export class View {
   #turns = new Map();
   #troubles = new Map();
   #countdowns = new Map();
+  #engines = null; // names of what this conversation has, where they are not the server's own
   #run;
 
   /** actions: {start, stop, mute, send(text), useKey(value), and what the troubles name}. */
@@ -187,10 +188,16 @@ export class View {
     if (wait !== null) this.#countdowns.set(slot, setInterval(tell, 250));
   }
 
+  /** What this conversation hears, thinks and speaks with; null: the server's own. */
+  engines(names) {
+    this.#engines = names;
+    if (names) find("engines").textContent = names.join(" · ");
+  }
+
   /** The server as /api/status tells it. */
   server(status) {
     const names = Object.values(status.engines).map((engine) => (engine.state === "ready" && engine.detail) || engine.name);
-    find("engines").textContent = names.join(" · ");
+    find("engines").textContent = (this.#engines ?? names).join(" · ");
     const preparing = status.stage !== "ready";
     find("getting-ready").hidden = !preparing;
     find("invitation").hidden = preparing;
