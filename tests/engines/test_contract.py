@@ -36,7 +36,11 @@ from chinwag.errors import ChinwagError, EngineError
 from chinwag.language import base
 from chinwag.weights.catalog import Catalog
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(MAY_LOAD_S)]
+pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.timeout(MAY_LOAD_S),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning"),  # of what extras bring
+]
 
 SHORT = "What is the capital of France?"
 OTHER = "Please turn off the lights in the kitchen."
