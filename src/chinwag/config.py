@@ -1,4 +1,4 @@
-"""Settings: defaults < chinwag.toml < CHINWAG_* environment variables < command-line flags.
+"""Settings: defaults < a preset < chinwag.toml < CHINWAG_* environment variables < command-line flags.
 
 In the environment a section and its key are joined by two underscores: CHINWAG_SERVER__PORT=9000.
 """
@@ -14,15 +14,17 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from chinwag import presets
 from chinwag.errors import ConfigError
+from chinwag.language import base
 
 CONFIG_FILE = "chinwag.toml"
 
@@ -255,6 +257,7 @@ class Config(BaseSettings):
     tools: ToolsSettings = Field(default_factory=ToolsSettings)
     weights: WeightsSettings = Field(default_factory=WeightsSettings)
     webrtc: WebrtcSettings = Field(default_factory=WebrtcSettings)
+    preset: presets.Name | None = Field(None, description="engines chosen together, by what the machine has")
 
     @classmethod
     def settings_customise_sources(
@@ -269,11 +272,11 @@ class Config(BaseSettings):
         return (env_settings, init_settings)
 
 
-def load(path: Path | None = None, flags: dict[str, dict[str, Any]] | None = None) -> Config:
+def load(path: Path | None = None, flags: dict[str, dict[str, Any]] | None = None, preset: str | None = None) -> Config:
     """Read the settings.
 
     path: the file; None for ./chinwag.toml where there is one.
-    flags: values by section and key that win over all else.
+    flags: values by section and key that win over all else. preset: in place of the one set elsewhere.
     Raises ConfigError naming the key, and the nearest one that exists.
     """
     where = path or Path(CONFIG_FILE)
@@ -282,8 +285,18 @@ def load(path: Path | None = None, flags: dict[str, dict[str, Any]] | None = Non
         section, nested, _ = name.upper().removeprefix("CHINWAG_").partition("__")
         if nested and name.upper().startswith("CHINWAG_") and section.lower() not in Config.model_fields:
             raise _unknown("The environment", [section.lower()])
+    named = preset or _environment("preset") or tables.get("preset")
+    if preset and preset not in presets.NAMES:
+        raise ConfigError(f"There is no preset {preset}.", f"There are: {', '.join(presets.NAMES)}.")
+    if named in presets.NAMES:
+        by_hand = (flags or {}, _environments(), tables)
+        chosen = presets.tables(cast(presets.Name, named), presets.Machine.here(), english=_english(by_hand))
+        below = presets.under(chosen, *by_hand)
+        given = {section: {**values, **_table(tables, section)} for section, values in below.items()}
+        tables = {**tables, **given}
     try:
         config = Config(**tables)
+        config.preset = cast(presets.Name, named) if named in presets.NAMES else config.preset
     except ValidationError as error:
         raise _explained(error, [], lambda keys: str(where) if _holds(tables, keys) else "The environment") from None
     except SettingsError as error:
@@ -298,6 +311,30 @@ def load(path: Path | None = None, flags: dict[str, dict[str, Any]] | None = Non
         except ValidationError as error:
             raise _explained(error, [section], lambda _: "The command line") from None
     return config
+
+
+def _environment(section: str, key: str = "") -> str | None:
+    wanted = f"CHINWAG_{section}__{key}" if key else f"CHINWAG_{section}"
+    return next((value for name, value in os.environ.items() if name.upper() == wanted.upper()), None)
+
+
+def _environments() -> dict[str, dict[str, Any]]:
+    """What of the environment a preset gives way to."""
+    keys = ("engine", "language")
+    return {
+        section: {key: value for key in keys if (value := _environment(section, key))}
+        for section in ("stt", "llm", "tts")
+    }
+
+
+def _english(by_hand: tuple[Mapping[str, Any], ...]) -> bool:
+    asked = next((language for tables in by_hand if (language := _table(tables, "stt").get("language"))), "en")
+    return not isinstance(asked, str) or base(asked) == "en"
+
+
+def _table(tables: Mapping[str, Any], section: str) -> Mapping[str, Any]:
+    table = tables.get(section)
+    return table if isinstance(table, Mapping) else {}
 
 
 def check_reach(server: ServerSettings) -> None:

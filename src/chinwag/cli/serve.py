@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import uvicorn
 from rich.console import Console
+from rich.text import Text
 
 from chinwag import config as configuration
 from chinwag.cli.models import pull_with_bars
 from chinwag.errors import ChinwagError, ConfigError
+from chinwag.presets import NAMES, Machine
 
 if TYPE_CHECKING:
     from chinwag.web.host import Host
@@ -41,6 +43,9 @@ def serve(
     llm_model: Annotated[str | None, typer.Option(help="Model that answers.")] = None,
     llm_base_url: Annotated[str | None, typer.Option(help="Address of Ollama or an OpenAI-compatible server.")] = None,
     voice: Annotated[str | None, typer.Option(help="Voice that speaks.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help=f"Engines chosen together, by what the machine has: {', '.join(NAMES)}.")
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never reach for the network.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file instead of ./chinwag.toml.")] = None,
 ) -> None:
@@ -55,11 +60,18 @@ def serve(
         "weights": {"offline": offline or None},
     }
     given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in flags.items()}
-    settings = configuration.load(config, {section: keys for section, keys in given.items() if keys})
+    settings = configuration.load(config, {section: keys for section, keys in given.items() if keys}, preset)
     configuration.check_reach(settings.server)
+    if settings.preset:
+        console.print(f"Preset {settings.preset} on {Machine.here()}: {_engines(settings)}.", soft_wrap=True)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_S)
     asyncio.run(_serve(settings))
+
+
+def _engines(settings: configuration.Config) -> str:
+    named = ((task, getattr(settings, task)) for task in ("stt", "llm", "tts"))
+    return ", ".join(f"{task} {one.engine}{f' ({one.model})' if one.model else ''}" for task, one in named)
 
 
 async def _serve(settings: configuration.Config) -> None:
@@ -115,8 +127,9 @@ def _address(host: str, port: int) -> str:
 async def _tell_when_ready(host: Host, address: str) -> None:
     await host.settled.wait()
     if isinstance(host.error, ChinwagError):
-        console.print(f"[red]Not ready:[/red] {host.error.message}")
-        console.print(f"  → {host.error.fix}")
+        # as text: what pip is to install stands in brackets, which would be taken for markup
+        console.print("[red]Not ready:[/red]", Text(host.error.message), soft_wrap=True)
+        console.print(Text(f"  → {host.error.fix}"), soft_wrap=True)
         return
     engines = ", ".join(f"{task} {state.name}" for task, state in host.states.items())
     console.print(f"Ready after {host.startup_s} s with {engines}.")
