@@ -211,10 +211,11 @@ class TurnTraced:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something failed, and the conversation goes on."""
+    """Something failed, and the conversation goes on. engine: that did, where it was one."""
 
     code: str
     message: str
+    engine: str = ""
 
 
 Event: TypeAlias = (

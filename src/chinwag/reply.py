@@ -266,6 +266,7 @@ class Reply:
             self.failure = EngineError(
                 f"The voice made no sound for {VOICE_TIMEOUT_S:.0f} seconds.",
                 "Choose another voice engine, or restart.",
+                self._voice.name,
             )
         except Exception as error:
             log.exception("a reply failed")

@@ -446,9 +446,9 @@ class Session:
                 self._rest_after(self._answers.last)
                 self._go_on()
 
-    def hearing_failed(self, message: str) -> None:
+    def hearing_failed(self, message: str, engine: str = "") -> None:
         """An engine of the ear failed; the conversation lives."""
-        self._emit(Fault("hearing_failed", message))
+        self._emit(Fault("hearing_failed", message, engine))
 
     def quiet_since(self) -> float | None:
         """When the last reply had been heard; None while it still is, or where nothing was."""

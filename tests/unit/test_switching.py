@@ -139,7 +139,11 @@ class Room:
         for task in ("stt", "llm", "tts"):
             self.host.states[task].name = "own"
         kinds = {"tts": FakeVoice, "llm": FakeChat, "stt": FakeTranscriber}
-        names = {"tts": ["own", "parrot", "hibari"], "llm": ["own", "clever", "embedded"], "stt": ["own", "sharp"]}
+        names = {
+            "tts": ["own", "parrot", "hibari"],
+            "llm": ["own", "clever", "embedded"],
+            "stt": ["own", "sharp", "moonshine"],
+        }
         monkeypatch.setattr(registry, "names", lambda task: names[task])
         monkeypatch.setattr(registry, "find", lambda task, name: self._kind(kinds[task], name))
         monkeypatch.setattr(registry, "look", lambda task, name: self._kind(kinds[task], name))
@@ -287,6 +291,16 @@ async def test_when_the_model_dies_in_the_middle_the_other_is_offered(room: Room
         await answered(client, "Are you there?")
         assert client.all("response.done")[-1]["response"]["status"] == "completed"
         assert room.made["embedded"].asked[-1][-1]["content"] == "Hello Are you there?", "nothing is forgotten"
+
+
+async def test_when_the_ear_fails_another_is_offered(room: Room) -> None:
+    async with room.client() as client:
+        await changed(client, stt={"engine": "sharp"})
+        room.made["sharp"].failure = EngineError("The ear is gone.", "Start it again.", "sharp")
+        await client.play(loud(1.0))
+        error = (await client.quiet_until("error"))["error"]
+        assert (error["code"], error["offer"]["engines"]) == ("hearing_failed", {"stt": {"engine": "moonshine"}})
+        assert "The ear is gone. Start it again." in error["message"]
 
 
 async def test_a_client_of_the_plain_protocol_is_offered_nothing(room: Room) -> None:

@@ -154,7 +154,9 @@ def show(measured: Sequence[dict[str, Any]], console: Console) -> None:
         for entry in entries:
             if "error" in entry:
                 console.print(
-                    f"{task}:{entry['engine']} was not measured: {entry['error']} {entry['fix']}", soft_wrap=True
+                    f"{task}:{entry['engine']} was not measured: {entry['error']} {entry['fix']}",
+                    soft_wrap=True,
+                    markup=False,
                 )
     if heard := sorted({entry["heard_by"] for entry in measured if entry.get("heard_by")}):
         console.print(f"A voice's WER: its words as {', '.join(heard)} heard them back.", style="dim")

@@ -28,6 +28,7 @@ from chinwag.caller.call import room_noise
 from chinwag.caller.local_server import fetch_status
 from chinwag.config import Config
 from chinwag.engines import registry
+from chinwag.engines.faults import explained
 from chinwag.engines.llm.auto import resolve_auto
 from chinwag.engines.protocols import (
     ChatModel,
@@ -179,7 +180,7 @@ async def engines(config: Config, store: Store) -> AsyncIterator[Check]:
                 )
                 continue
             options = EngineOptions.gathered(kind, settings, store.folder)
-            async with _loaded(kind, options) as (engine, load_ms):
+            async with _loaded(task, kind, options) as (engine, load_ms):
                 detail, sound = await _try(task, engine, heard)
                 heard = sound or heard
             yield Check(f"{task}: {name}", "ok", f"loaded in {load_ms:.0f} ms; {detail}")
@@ -191,9 +192,12 @@ async def engines(config: Config, store: Store) -> AsyncIterator[Check]:
 
 
 @asynccontextmanager
-async def _loaded(kind: type[Engine], options: EngineOptions) -> AsyncIterator[tuple[Engine, float]]:
+async def _loaded(task: Task, kind: type[Engine], options: EngineOptions) -> AsyncIterator[tuple[Engine, float]]:
     began = time.perf_counter()
-    engine = await asyncio.to_thread(kind.load, options)
+    try:
+        engine = await asyncio.to_thread(kind.load, options)
+    except Exception as error:
+        raise explained(error, task, kind.name) from error
     try:
         yield engine, _ms_since(began)
     finally:

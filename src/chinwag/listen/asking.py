@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class Asking:
-    """complain: is told once of each cause, as a failing engine is asked many times a second."""
+    """complain: is told once of each cause, and which engine it was; a failing one is asked many times a second."""
 
-    def __init__(self, complain: Callable[[str], None]) -> None:
+    def __init__(self, complain: Callable[[str, str], None]) -> None:
         self._complain_once, self._complained = complain, set[str]()
 
     async def ask(self, work: Awaitable[T], trouble: str) -> T | None:
@@ -29,16 +29,21 @@ class Asking:
             async with asyncio.timeout(ENGINE_TIMEOUT_S):
                 return await work
         except ChinwagError as error:
-            self.complain(f"{trouble}. {error}")
+            self.complain(f"{trouble}. {error}", getattr(error, "engine", ""))
         except TimeoutError:
-            self.complain(f"{trouble}. The engine has not answered for {ENGINE_TIMEOUT_S:.0f} seconds.")
+            late = f"The engine has not answered for {ENGINE_TIMEOUT_S:.0f} seconds."
+            self.complain(f"{trouble}. {late} A smaller model or another engine may be quicker.")
         except Exception as error:
             log.exception(trouble)
             self.complain(f"{trouble}. {error}")
         return None
 
-    def complain(self, message: str) -> None:
+    def complain(self, message: str, engine: str = "") -> None:
         """Tell it, unless it was told before."""
         if message not in self._complained:
             self._complained.add(message)
-            self._complain_once(message)
+            self._complain_once(message, engine)
+
+    def forget(self) -> None:
+        """Another engine is asked: whatever fails now is news."""
+        self._complained.clear()

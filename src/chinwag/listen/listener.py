@@ -429,6 +429,7 @@ class Listener:
 
     def _hear_with(self, transcriber: Transcriber) -> None:
         self._transcriber, so_far = transcriber, self._so_far
+        self._asking.forget()
         begun = so_far.speech.speaking if self._hearing.automatic else bool(so_far.sound)
         if not begun:
             so_far.heard_by, so_far.utterance = transcriber, transcriber.open(self._hearing.language)

@@ -112,7 +112,7 @@ class Hearer(Protocol):
     def turn_ended(self, turn: Turn) -> None:
         """They have finished."""
 
-    def hearing_failed(self, message: str) -> None:
+    def hearing_failed(self, message: str, engine: str = "") -> None:
         """An engine failed; listening goes on as well as it can."""
 
     def quiet_since(self) -> float | None:

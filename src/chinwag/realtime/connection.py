@@ -13,7 +13,7 @@ from openai.types.realtime import ConversationItemCreateEvent, ResponseCreateEve
 
 from chinwag import events
 from chinwag.audio import LISTEN_RATE, Audio
-from chinwag.engines.protocols import Engines
+from chinwag.engines.protocols import Engines, Task
 from chinwag.errors import ChinwagError, Refused
 from chinwag.ids import new_id
 from chinwag.realtime import inbound, loudspeaker, outbound
@@ -72,8 +72,8 @@ class Choice(Protocol):
         """The client wants these. Raises Refused for what cannot be asked."""
         ...
 
-    def offer(self, error: ChinwagError) -> outbound.Offer:
-        """What could stand in for the engine that failed so; None where nothing can."""
+    def offer(self, engine: str, *tasks: Task) -> outbound.Offer:
+        """What could stand in for the engine that failed at one of the tasks; None where nothing can."""
         ...
 
 
@@ -452,7 +452,10 @@ class Connection:
             case events.ReplyEnded():
                 self._reply_ended(event)
             case events.Fault():
-                self._send(outbound.fault(event.code, event.message))
+                self._send(outbound.fault(event.code, event.message, self._offer(event.engine, "stt")))
+
+    def _offer(self, engine: str, *tasks: Task) -> outbound.Offer:
+        return self._choice.offer(engine, *tasks) if self._choice and self._extended and engine else None
 
     def _transcribed(self, event: events.Transcribed) -> None:
         if not self._configuration.transcribes:
@@ -507,7 +510,7 @@ class Connection:
         items: dict[str, Any] = {call.item_id: outbound.item(call) for call in reply.calls if not call.asked_by}
         items.update({str(call.asked_by): outbound.approval_request(call) for call in reply.calls if call.asked_by})
         if event.error:
-            offer = self._choice.offer(reply.failure) if self._choice and self._extended and reply.failure else None
+            offer = self._offer(getattr(reply.failure, "engine", ""), "llm", "tts")
             self._send(outbound.fault("response_failed", event.error, offer))
         if told.begun:
             if reply.request.audio:

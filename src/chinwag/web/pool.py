@@ -11,8 +11,9 @@ from typing import Any, Literal
 import psutil
 
 from chinwag.engines import registry
+from chinwag.engines.faults import explained
 from chinwag.engines.protocols import Engine, EngineOptions, Task
-from chinwag.errors import ChinwagError, EngineError
+from chinwag.errors import EngineError
 from chinwag.tasks import Tasks
 from chinwag.weights.progress import Progress
 from chinwag.weights.store import Store
@@ -181,13 +182,8 @@ class Pool:
         try:
             options = await asyncio.to_thread(EngineOptions.gathered, kind, settings, self._store.folder)
             return await asyncio.to_thread(kind.load, options)
-        except ChinwagError:
-            raise
-        except MemoryError as error:
-            raise _too_large(held, self._free()) from error
         except Exception as error:
-            message = f"The {task} engine {settings.engine} could not be loaded: {error}."
-            raise EngineError(message, "Run chinwag doctor to find out why.", settings.engine) from error
+            raise explained(error, task, settings.engine) from error
         finally:
             self._coming -= held.memory
 

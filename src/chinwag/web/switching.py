@@ -67,11 +67,10 @@ class Switch:
             self._told_to.refuse(superseded, self._changing_for)
         self._changing, self._changing_for = self._tasks.start(self._change(asked, event_id)), event_id
 
-    def offer(self, error: ChinwagError) -> Offer:
+    def offer(self, engine: str, *tasks: Task) -> Offer:
         """The engine that could stand in for the one that failed, if it is here and needs nothing else."""
-        failed = getattr(error, "engine", "")
-        task = next((task for task, now in self._chosen.items() if failed and now.engine == failed), None)
-        return self._host.fallback(task, failed) if task else None
+        task = next((task for task in tasks if self._chosen[task].engine == engine), None)
+        return self._host.fallback(task, engine) if task else None
 
     async def close(self) -> None:
         """The conversation is over."""
