@@ -48,9 +48,11 @@ class Server:
 
 
 @contextmanager
-def serving(*flags: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> Iterator[Server]:
+def serving(
+    *flags: str, env: dict[str, str] | None = None, cwd: Path | None = None, python: str = sys.executable
+) -> Iterator[Server]:
     """Start `chinwag serve` on a free port; the page is up, the engines may still load."""
-    process = start(*flags, "--port", "0", env=env, cwd=cwd)
+    process = start(*flags, "--port", "0", env=env, cwd=cwd, python=python)
     lines: list[str] = []
     printed: queue.Queue[str | None] = queue.Queue()
     assert process.stdout
@@ -77,14 +79,16 @@ def serving(*flags: str, env: dict[str, str] | None = None, cwd: Path | None = N
         process.stdout.close()
 
 
-def start(*flags: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.Popen[str]:
+def start(
+    *flags: str, env: dict[str, str] | None = None, cwd: Path | None = None, python: str = sys.executable
+) -> subprocess.Popen[str]:
     """The bare process, its two outputs as one. LLM "auto" must not find a developer's own Ollama.
 
     The model writes what it thinks likeliest: at its usual temperature it now and then refuses what a test asks for.
     """
     usual = {"OLLAMA_HOST": "http://127.0.0.1:9", "CHINWAG_LLM__TEMPERATURE": "0", "COLUMNS": "200"}
     environment = {**os.environ, **usual, **(env or {})}
-    command = [sys.executable, "-m", "chinwag", "serve", *flags]
+    command = [python, "-m", "chinwag", "serve", *flags]
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, env=environment, cwd=cwd,
