@@ -107,4 +107,4 @@ def until(socket: ClientConnection, kind: str) -> tuple[dict[str, Any], NDArray[
         if event["type"] == "response.output_audio.delta":
             sound += base64.b64decode(event["delta"])
         if event["type"] == kind:
-            return event, np.frombuffer(sound, np.int16).astype(np.float32) / 32768
+            return event, (np.frombuffer(sound, np.int16) / 32768).astype(np.float32)
