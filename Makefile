@@ -34,7 +34,8 @@ serve: setup  ## start Chinwag at http://localhost:8000 (ARGS="--port 9000" for 
 
 test: setup-dev  ## every test, a real browser's among them (ARGS="-m unit" for some)
 	@$(BIN)/chinwag models pull $(TEST_WEIGHTS)
-	@CHINWAG_BROWSER="$$($(BIN)/python scripts/fetch_browser.py)" && export CHINWAG_BROWSER && $(BIN)/python -m pytest $(ARGS)
+	@CHINWAG_BROWSER="$$($(BIN)/python scripts/fetch_browser.py)" && export CHINWAG_BROWSER && \
+	CHINWAG_POSTGRES="$$($(BIN)/python scripts/fetch_postgres.py)" && export CHINWAG_POSTGRES && $(BIN)/python -m pytest $(ARGS)
 
 test-extras: setup-dev  ## each extra in an environment of its own (ARGS="whisper" for some; TORCH=1: those with torch too)
 	@$(BIN)/python scripts/test_extras.py $(if $(TORCH),--torch) $(ARGS)

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from virtual_time import VirtualTimeLoop
+
+# no test writes into the folder of whoever runs it; those of the store set a folder of their own
+os.environ.setdefault("CHINWAG_STORE__KEEP", "off")
 
 CATEGORIES = {"unit", "engines", "realtime", "browser"}
 # a small model on a busy machine mishears a word once in some hundred turns: a second failure is a fault (see -rR)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from platformdirs import user_cache_path
+from platformdirs import user_cache_path, user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
@@ -237,6 +237,26 @@ class WeightsSettings(Section):
     sources: list[Literal["index", "hub"]] = ["index", "hub"]
 
 
+class StoreSettings(Section):
+    """Which conversations are kept, and where."""
+
+    keep: Literal["asked", "all", "off"] = Field(
+        "asked",
+        description="asked: those of the page, and of clients that ask for it; all; off, or false: nothing is written",
+    )
+    folder: Path = Field(default_factory=lambda: user_data_path("chinwag"))
+    url: str = Field("", repr=False, description="postgresql://user:password@host/name; empty: SQLite in the folder")
+    audio: bool = Field(False, description="keep the sound as well, of both sides, as FLAC files in the folder")
+    audio_max_mb: int = Field(2000, ge=1, description="of sound; of more, the oldest conversations lose theirs")
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _switched(cls, value: Any) -> Any:
+        """As a switch: true or false."""
+        switched = {"false": "off", "no": "off", "0": "off", "true": "asked", "yes": "asked", "1": "asked"}
+        return switched.get(str(value).lower(), value)
+
+
 class Config(BaseSettings):
     """All settings; `load` reads them."""
 
@@ -257,6 +277,7 @@ class Config(BaseSettings):
     tools: ToolsSettings = Field(default_factory=ToolsSettings)
     weights: WeightsSettings = Field(default_factory=WeightsSettings)
     webrtc: WebrtcSettings = Field(default_factory=WebrtcSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)
     preset: presets.Name | None = Field(None, description="engines chosen together, by what the machine has")
 
     @classmethod

@@ -44,3 +44,7 @@ class Refused(ChinwagError):
     def __init__(self, code: str, message: str, fix: str = "", param: str | None = None) -> None:
         super().__init__(message, fix)
         self.code, self.param = code, param
+
+
+class StoreError(ChinwagError):
+    """Conversations cannot be kept, or what is kept cannot be read."""
