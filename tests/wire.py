@@ -100,7 +100,9 @@ async def connected(fakes: Fakes | None = None, **flags: Any) -> AsyncIterator[C
         assert not running.done()
     finally:
         running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        (ended,) = await asyncio.gather(running, return_exceptions=True)
+        if isinstance(ended, Exception):
+            raise ended
 
 
 def user(text: str, **fields: Any) -> dict[str, Any]:

@@ -139,6 +139,8 @@ class Session:
         try:
             await self._listener.run()
         finally:
+            if last := self._answers.last:
+                last.playout.stop()  # nobody hears the rest of it
             self._floor.end()
             await self._answers.close()
             await self._toolwork.close()
@@ -160,6 +162,16 @@ class Session:
     def last_reply(self) -> Reply | None:
         """The reply that was given last, over or not."""
         return self._answers.last
+
+    @property
+    def language(self) -> str | None:
+        """They speak it; None while that is not known."""
+        return self._listener.language
+
+    @property
+    def heard_ms(self) -> int:
+        """How much of the client's sound has come."""
+        return self._received * 1000 // WIRE_RATE
 
     def hear(self, audio: Audio) -> None:
         """More of the client's sound, 24 kHz. Raises Refused where a buffer the client commits itself is full."""
@@ -187,7 +199,7 @@ class Session:
             self._yield(stop=True)
         item_id = self._speech_id or new_id("item")
         if self._speech_id:
-            self._emit(SpeechStopped(item_id, self._received * 1000 // WIRE_RATE))
+            self._emit(SpeechStopped(item_id, self.heard_ms))
         self._speech_id = ""
         self._answers.pass_over()
         self._listener.hear(self._to_listen_rate.flush())
@@ -505,7 +517,7 @@ class Session:
         if self.reply or self._awaiting or self._speech_id or self._toolwork.busy:
             return
         self._reminded = True
-        now = self._received * 1000 // WIRE_RATE
+        now = self.heard_ms
         idle_ms = round((self.settings.idle_s or 0) * 1000)
         self._emit(SilenceGrewLong(new_id("item"), max(0, now - idle_ms), now))
         self._answers.give(replace(self._manner(), tools=(), tool_choice="auto"), hint=STILL_THERE)

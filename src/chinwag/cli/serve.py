@@ -46,6 +46,7 @@ def serve(
     preset: Annotated[
         str | None, typer.Option(help=f"Engines chosen together, by what the machine has: {', '.join(NAMES)}.")
     ] = None,
+    keep: Annotated[bool | None, typer.Option("--keep/--no-keep", help="Keep conversations, or write nothing.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never reach for the network.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file instead of ./chinwag.toml.")] = None,
 ) -> None:
@@ -58,6 +59,7 @@ def serve(
         "llm": {"engine": llm, "model": llm_model, "base_url": llm_base_url},
         "tts": {"engine": tts, "voice": voice},
         "weights": {"offline": offline or None},
+        "store": {"keep": keep},
     }
     given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in flags.items()}
     settings = configuration.load(config, {section: keys for section, keys in given.items() if keys}, preset)

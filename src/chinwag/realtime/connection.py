@@ -77,6 +77,30 @@ class Choice(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """Who keeps what is said in a conversation. entries: what was said in it before."""
+
+    id: str
+    entries: list[Entry]
+
+    @property
+    def shown(self) -> dict[str, object]:
+        """As `chinwag.conversation` tells it."""
+        ...
+
+    def told(self, event: events.Event) -> None:
+        """What happens in the session."""
+        ...
+
+    async def run(self, connection: Connection) -> None:
+        """Keep what is said there, until cancelled."""
+        ...
+
+    def close(self) -> None:
+        """The session is over."""
+        ...
+
+
 class Connection:
     """Speaks the protocol for one session.
 
@@ -85,7 +109,7 @@ class Connection:
     come and go in messages but by media tracks, out of `loudspeaker` and into `hear`. longest_message: bytes of a
     message that are taken. opening: a checked `session.update` that it begins with, from a client secret. kind: whether
     the session begins as one that is answered, or only transcribed. choice: changes the engines when the client asks;
-    None where it may not.
+    None where it may not. keeper: keeps what is said, and knows what was said before.
     """
 
     def __init__(
@@ -101,6 +125,7 @@ class Connection:
         opening: dict[str, Any] | None = None,
         kind: Kind = "realtime",
         choice: Choice | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._send, self._extended, self._binary = send, extended or binary, binary
         self._longest = longest_message
@@ -108,6 +133,8 @@ class Connection:
         lead_s = loudspeaker.LEAD_S if by_track else LEAD_S if self._extended else STOCK_LEAD_S
         self._own: dict[str, Any] = {"lead_s": lead_s, "ducks": self._extended or by_track}
         self._choice = choice
+        if keeper and keeper.entries:  # it is not the beginning
+            self._own["greeting"] = ""
         defaults = replace(defaults, settings=replace(defaults.settings, **self._own))
         begins = only_hears(defaults.settings) if kind == "transcription" else defaults.settings
         self.session = Session(engines, begins, self._told)
@@ -115,7 +142,14 @@ class Connection:
         if opening:
             self._take(opening)
         self._longest_s, self._over_at = defaults.longest_s, math.inf
-        self._conversation = new_id("conv")
+        self._lasts: asyncio.Timeout | None = None
+        minutes = f"{self._longest_s / 60:g}"
+        message = f"Your session hit the maximum duration of {minutes} minutes."
+        self._ends_for = Refused("session_expired", message, "Connect again.")
+        self._keeper = keeper
+        self._conversation = keeper.id if keeper else new_id("conv")
+        for entry in keeper.entries if keeper else ():
+            self.session.history.add(entry)
         self._responses: dict[str, _Response] = {}
         self._calls = CallsTold(self.session, self._tell)
         self._incoming = FromClient(self._configuration.heard)
@@ -128,15 +162,32 @@ class Connection:
         """Greet, then hold the conversation until cancelled, or until it has lasted as long as one may."""
         self._over_at = asyncio.get_running_loop().time() + self._longest_s
         self._tell("session.created", session=self._configuration.shown)
+        kept = self._keeper
+        self.tell(
+            "chinwag.conversation",
+            conversation=kept.shown if kept else {"id": self._conversation, "title": "", "kept": False},
+        )
+        for entry in list(self.session.history):  # said before
+            self._tell_of(events.ItemAdded(entry.item_id, self.session.history.before(entry.item_id)))
+        keeping = asyncio.create_task(kept.run(self)) if kept else None
         try:
-            async with asyncio.timeout_at(self._over_at) as longest:
+            async with asyncio.timeout_at(self._over_at) as self._lasts:
                 await self.session.run()
         except TimeoutError:
-            if not longest.expired():
+            if not (self._lasts and self._lasts.expired()):
                 raise
-            minutes = f"{self._longest_s / 60:g}"
-            message = f"Your session hit the maximum duration of {minutes} minutes."
-            self._send(outbound.error(Refused("session_expired", message, "Connect again."), None))
+            self._send(outbound.error(self._ends_for, None))
+        finally:
+            if kept and keeping:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
+                kept.close()
+
+    def end(self, why: Refused) -> None:
+        """Tell the client why, and hold the conversation no longer."""
+        self._ends_for, self._over_at = why, asyncio.get_running_loop().time()
+        if self._lasts and not self._lasts.expired():
+            self._lasts.reschedule(self._over_at)
 
     # --- in --------------------------------------------------------------------------------------------------
 
@@ -382,6 +433,10 @@ class Connection:
         if self._extended:
             self._tell(kind, **fields)
 
+    def tell_fault(self, code: str, message: str) -> None:
+        """Something failed, and the conversation goes on."""
+        self._send(outbound.fault(code, message))
+
     def refuse(self, refused: Refused, event_id: str | None, offer: outbound.Offer = None) -> None:
         """What was asked with that event cannot be."""
         self._send(outbound.error(refused, event_id, offer))
@@ -393,6 +448,8 @@ class Connection:
 
     def _told(self, event: events.Event) -> None:
         """What the session tells, as server events in the order the official server sends them."""
+        if self._keeper:
+            self._keeper.told(event)
         if self.loudspeaker and isinstance(event, events.ReplyDucked | events.ReplyResumed):
             self.loudspeaker.duck(low=isinstance(event, events.ReplyDucked))
         if own := outbound.own(event):

@@ -122,7 +122,8 @@ def _content(entry: Entry, sound: Format | None) -> dict[str, Any]:
             return {"type": "output_audio", "transcript": entry.words if sound else entry.text}
         return {"type": "output_text", "text": entry.text}
     if isinstance(entry, Said) and entry.spoken:
-        part: dict[str, Any] = {"type": "input_audio", "transcript": entry.words or None}
+        kind = "output_audio" if entry.role == "assistant" else "input_audio"  # the first is of an earlier talk
+        part: dict[str, Any] = {"type": kind, "transcript": entry.words or None}
         if sound and entry.audio is not None:
             part["audio"] = encode(sound.encode(entry.audio))
         return part

@@ -16,7 +16,8 @@ from chinwag.errors import ChinwagError, Refused
 from chinwag.ids import new_id
 from chinwag.web.api.errors import ApiError
 from chinwag.web.host import Host
-from chinwag.web.security import ICE_SERVERS, opening
+from chinwag.web.keeping import opened_with
+from chinwag.web.security import ICE_SERVERS, by_secret, opening
 from chinwag.web.switching import switch
 from chinwag.web.websocket import refusal
 
@@ -80,7 +81,10 @@ class Calls:
         try:
             extended = request.query_params.get("chinwag") == "events"
             choice = switch(host, request)
-            call = webrtc.Call(host, over, extended=extended, opening=opening(request), choice=choice)
+            wanted, may_reopen = request.query_params.get("conversation"), not by_secret(request)
+            keeper = await host.keeping.recorder(wanted, host.instructions, may_reopen=may_reopen)
+            opened = opened_with(keeper, opening(request))
+            call = webrtc.Call(host, over, extended=extended, opening=opened, choice=choice, keeper=keeper)
             self._calls[call_id] = call
             if session is not None:
                 call.configure(session)
@@ -100,6 +104,8 @@ class Calls:
 def _explained(error: BaseException) -> ApiError | None:
     """What the client is told, where it can do something about it."""
     match error:
+        case Refused(code="conversation_not_found"):
+            return ApiError(404, str(error), error.code, error.param)
         case Refused():
             return ApiError(400, str(error), error.code, error.param)
         case ChinwagError():

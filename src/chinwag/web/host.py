@@ -26,6 +26,7 @@ from chinwag.speak.voicing import SPEAKS_OTHERS, Style, cannot_speak, speaks
 from chinwag.tools.offer import Offer
 from chinwag.tools.tool import Filler
 from chinwag.tools.toolbox import Toolbox
+from chinwag.web.keeping import Keeping
 from chinwag.web.pool import Pool, Puller
 from chinwag.weights.progress import Progress
 from chinwag.weights.store import Store
@@ -72,11 +73,13 @@ class Host:
         self.startup_s: float | None = None
         self.settled = asyncio.Event()
         self.pool = Pool(self.store, puller)
+        self.keeping = Keeping(config.store)
         self._puller = puller
 
     async def start(self) -> None:
         """Get ready. A failure is kept for the page and the log; the server stays up to tell of it."""
         try:
+            await self.keeping.open()
             classes = await self._choose()
             needed = [name for task in TASKS for name in classes[task].needs(getattr(self.config, task))]
             if missing := await asyncio.to_thread(self.store.missing, needed):
@@ -110,6 +113,7 @@ class Host:
         if self.toolbox:
             await self.toolbox.close()
         await self.pool.close()
+        await self.keeping.close()
 
     def settings_for(self, task: Task, engine: str, model: str = "") -> Any:
         """The section of the settings for that engine. What is set of addresses, keys and options is another's."""
@@ -140,7 +144,7 @@ class Host:
         engines = engines or own
         voice = config.tts.voice if engines.tts is own.tts else ""
         settings = Settings(
-            instructions=config.assistant.instructions or COMPANION,
+            instructions=self.instructions,
             hearing=Hearing(
                 endpointer=Endpointer(config.turn.eagerness),
                 language=wanted(config.stt.language),
@@ -169,6 +173,11 @@ class Host:
             client_mcp=tuple(config.tools.client_mcp),
             longest_s=config.server.max_session_minutes * 60,
         )
+
+    @property
+    def instructions(self) -> str:
+        """That a conversation is held with where nobody gives others."""
+        return self.config.assistant.instructions or COMPANION
 
     @property
     def doing(self) -> str:

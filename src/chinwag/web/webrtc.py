@@ -15,7 +15,7 @@ from aiortc.stats import RTCRemoteInboundRtpStreamStats, RTCTransportStats
 from chinwag.audio import Audio
 from chinwag.config import IceServer
 from chinwag.realtime import outbound
-from chinwag.realtime.connection import Connection, Outgoing
+from chinwag.realtime.connection import Connection, Keeper, Outgoing
 from chinwag.rtc.opus import RATE
 from chinwag.rtc.tracks import Incoming, OutgoingTrack, opus_only
 from chinwag.web.host import Host
@@ -42,11 +42,19 @@ log = logging.getLogger(__name__)
 class Call:
     """A peer connection, and the conversation in it.
 
-    over: is told once, when it has ended in whatever way. choice: changes its engines; None where nobody may.
+    over: is told once, when it has ended in whatever way. choice: changes its engines; None where nobody may. keeper:
+    keeps what is said.
     """
 
     def __init__(
-        self, host: Host, over: Callable[[], None], *, extended: bool, opening: dict[str, Any], choice: Switch | None
+        self,
+        host: Host,
+        over: Callable[[], None],
+        *,
+        extended: bool,
+        opening: dict[str, Any],
+        choice: Switch | None,
+        keeper: Keeper | None,
     ) -> None:
         assert host.engines is not None
         self._over: Callable[[], None] | None = over
@@ -60,6 +68,7 @@ class Call:
             longest_message=host.config.server.max_message_bytes,
             opening=opening,
             choice=choice,
+            keeper=keeper,
         )
         if choice:
             choice.connection = self._connection

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from chinwag.errors import Refused
 from chinwag.realtime import outbound
 from chinwag.realtime.connection import Connection, Outgoing
 from chinwag.web.host import Host
-from chinwag.web.security import opening
+from chinwag.web.keeping import opened_with
+from chinwag.web.security import by_secret, opening
 from chinwag.web.switching import switch
+
+if TYPE_CHECKING:
+    from chinwag.web.recorder import Recorder
 
 BINARY = "chinwag.pcm"
 """Subprotocol: sound as raw PCM16 frames both ways, a third smaller than base64; `chinwag.*` events come with it."""
@@ -37,11 +42,15 @@ async def converse(websocket: WebSocket, host: Host) -> None:
     chosen = next((name for name in (BINARY, "realtime") if name in offered), None)
     await websocket.accept(chosen)
     if no := refusal(host):
-        await _refuse(websocket, *no)
+        await _refuse(websocket, outbound.fault(*no), TRY_AGAIN)
         return
     host.sessions += 1
     try:
-        await _Client(websocket, host, binary=chosen == BINARY).run()
+        wanted, may_reopen = websocket.query_params.get("conversation"), not by_secret(websocket)
+        keeper = await host.keeping.recorder(wanted, host.instructions, may_reopen=may_reopen)
+        await _Client(websocket, host, binary=chosen == BINARY, keeper=keeper).run()
+    except Refused as refused:
+        await _refuse(websocket, outbound.error(refused, None), DONE)
     finally:
         host.sessions -= 1
 
@@ -59,10 +68,10 @@ def refusal(host: Host) -> tuple[str, str] | None:
     return None
 
 
-async def _refuse(websocket: WebSocket, code: str, message: str) -> None:
+async def _refuse(websocket: WebSocket, why: dict[str, Any], code: int) -> None:
     try:
-        await websocket.send_text(json.dumps(outbound.fault(code, message)))
-        await websocket.close(TRY_AGAIN)
+        await websocket.send_text(json.dumps(why))
+        await websocket.close(code)
     except (WebSocketDisconnect, RuntimeError):
         return
 
@@ -70,7 +79,7 @@ async def _refuse(websocket: WebSocket, code: str, message: str) -> None:
 class _Client:
     """Two pumps between a socket and a Connection."""
 
-    def __init__(self, websocket: WebSocket, host: Host, *, binary: bool) -> None:
+    def __init__(self, websocket: WebSocket, host: Host, *, binary: bool, keeper: Recorder | None) -> None:
         assert host.engines is not None
         self._websocket = websocket
         self._outbox: asyncio.Queue[Outgoing | None] = asyncio.Queue()
@@ -83,9 +92,10 @@ class _Client:
             extended=websocket.query_params.get("chinwag") == "events",
             binary=binary,
             longest_message=host.config.server.max_message_bytes,
-            opening=opening(websocket),
+            opening=opened_with(keeper, opening(websocket)),
             kind="transcription" if websocket.query_params.get("intent") == "transcription" else "realtime",
             choice=self._switch,
+            keeper=keeper,
         )
         if self._switch:
             self._switch.connection = self._connection
