@@ -140,7 +140,7 @@ class Keys:
 
 
 def _guarded(path: str) -> bool:
-    return path in ("/v1", "/api/engines") or path.startswith("/v1/")
+    return path in ("/v1", "/api/engines", "/api/conversations") or path.startswith(("/v1/", "/api/conversations/"))
 
 
 def _key_of(connection: HTTPConnection) -> str:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from chinwag.engines.protocols import Engines
-from chinwag.errors import ChinwagError, PromptTooLong, Refused
+from chinwag.errors import ChinwagError, PromptTooLong, Refused, StoreError
 from chinwag.web.host import Host
 
 RETRY_AFTER_S = 5
@@ -76,6 +76,8 @@ def explained(error: Exception) -> ApiError:
             return ApiError(400, str(error), error.code, error.param)
         case PromptTooLong():
             return ApiError(400, str(error), "context_length_exceeded", "messages")
+        case StoreError():
+            return ApiError(503, str(error), "store_unavailable")
         case ChinwagError():
             return ApiError(500, str(error), "engine_error")
     log.error("a request broke off", exc_info=error)
