@@ -54,6 +54,7 @@ class Wire:
         self.events: list[dict[str, Any]] = []
         self.frames: list[bytes] = []
         self.closed: int | None = None
+        self.conversation: str | None = None
 
     async def send(self, type: str, **fields: Any) -> None:
         await self._websocket.send_text(json.dumps({"type": type, "event_id": "event_1", **fields}))
@@ -126,7 +127,8 @@ class Wire:
 class FakeServer:
     """Answers /api/status with `status` (None: 503) and greets sessions, unless `refuse` holds an error.
 
-    engines: what /api/engines lists.
+    engines: what /api/engines lists. conversations: those that are kept, as /api/conversations has them, with their
+    items; asked: what was asked of them.
     """
 
     def __init__(self) -> None:
@@ -135,6 +137,9 @@ class FakeServer:
         self.refuse: dict[str, Any] | None = None
         self.wires: list[Wire] = []
         self.engines: list[dict[str, Any]] = []
+        self.conversations: list[dict[str, Any]] = []
+        self.keep = "asked"
+        self.asked: list[tuple[str, str]] = []
         self._arrived = asyncio.Condition()
 
     async def session(self, number: int = 1) -> Wire:
@@ -149,11 +154,39 @@ class FakeServer:
     async def _engines(self, _request: Request) -> Response:
         return JSONResponse({"switching": True, "engines": self.engines})
 
+    async def _conversations(self, request: Request) -> Response:
+        """One page of them, two at most."""
+        self.asked.append((request.method, str(request.url.query)))
+        if request.method == "DELETE":
+            gone, self.conversations = len(self.conversations), []
+            return JSONResponse({"object": "list.deleted", "deleted": gone})
+        query, after = request.query_params.get("q", "").lower(), request.query_params.get("after")
+        data = [one for one in self.conversations if query in json.dumps(one).lower()]
+        start = next((number + 1 for number, one in enumerate(data) if one["id"] == after), 0)
+        page = [{**one, "items": len(one["items"])} for one in data[start : start + 2]]
+        told = {"data": page, "last_id": page[-1]["id"] if page else None, "has_more": len(data) > start + 2}
+        return JSONResponse({"object": "list", **told, "keep": self.keep, "audio": False})
+
+    async def _conversation(self, request: Request) -> Response:
+        self.asked.append((request.method, request.url.path))
+        one = next((one for one in self.conversations if one["id"] == request.path_params["id"]), None)
+        if one is None:
+            return JSONResponse({"error": {"message": "There is no such conversation."}}, 404)
+        if request.url.path.endswith("/export"):
+            return Response(f"# {one['title']}", headers={"Content-Type": "text/markdown"})
+        if request.method == "DELETE":
+            self.conversations.remove(one)
+            return JSONResponse({"id": one["id"], "deleted": True})
+        if request.method == "PATCH":
+            one["title"] = (await request.json())["title"]
+        return JSONResponse(one)
+
     async def _realtime(self, websocket: WebSocket) -> None:
         assert "chinwag.pcm" in websocket.scope["subprotocols"]
         assert websocket.query_params["chinwag"] == "events"
         await websocket.accept("chinwag.pcm")
         wire = Wire(websocket)
+        wire.conversation = websocket.query_params.get("conversation")
         if self.refuse:
             await wire.send("error", error={"type": "server_error", **self.refuse})
             await wire.close(1013)
@@ -169,6 +202,9 @@ class FakeServer:
             routes=[
                 Route("/api/status", self._status),
                 Route("/api/engines", self._engines),
+                Route("/api/conversations", self._conversations, methods=["GET", "DELETE"]),
+                Route("/api/conversations/{id}", self._conversation, methods=["GET", "PATCH", "DELETE"]),
+                Route("/api/conversations/{id}/export", self._conversation),
                 WebSocketRoute("/v1/realtime", self._realtime),
                 Mount("/", StaticFiles(directory=CLIENT, html=True)),
             ]

@@ -152,8 +152,12 @@ export class Conversation {
     }
   }
 
+  // With words it is of an earlier talk, or was typed here.
   #itemAdded(item) {
-    if (item.type === "message" && item.role === "user") this.#view.place(item.id);
+    if (item.type !== "message" || item.role === "system" || this.#view.has(item.id)) return;
+    const words = item.content.map((part) => part.transcript ?? part.text ?? "").join("");
+    if (words) this.#view.words(item.role, item.id, words);
+    else if (item.role === "user") this.#view.place(item.id);
   }
 
   // The server's account of what was heard counts; ours was a first guess.

@@ -1,6 +1,7 @@
 // Wires the parts: buttons, microphone, speaker, session, and what to do when one of them fails.
 
 import { Conversation } from "./conversation.js";
+import { ConversationsPanel } from "./conversations.js";
 import { EnginePanel } from "./engines.js";
 import { accepted, keep, key } from "./key.js";
 import { Meter } from "./meter.js";
@@ -36,6 +37,7 @@ const canPlay = () => window.isSecureContext && Boolean(window.AudioWorkletNode)
 const view = new View({ start, stop, mute, send, useKey, takeOffer, retry: connect, resume: () => speaker.resume(), look: () => status.ask() });
 
 const panel = new EnginePanel({ onNames: (names) => view.engines(names) });
+const conversations = new ConversationsPanel({ onOpen: reopen });
 
 const microphone = new Microphone({
   onFrame(frame) {
@@ -130,6 +132,7 @@ function stop() {
   starting = false;
   unsent = [];
   endSession();
+  conversations.leave();
   clearTimeout(retryTimer);
   retryTimer = null;
   attempts = 0;
@@ -170,9 +173,9 @@ function connect() {
     outputLatency: () => speaker.latency,
   };
   if (transport === "webrtc" && window.RTCPeerConnection && canPlay()) {
-    realtime = new RealtimeCall("v1/realtime/calls?chinwag=events", microphone.track, handlers);
+    realtime = new RealtimeCall(`v1/realtime/calls?chinwag=events${conversations.query}`, microphone.track, handlers);
   } else {
-    const url = new URL("v1/realtime?chinwag=events", location.href);
+    const url = new URL(`v1/realtime?chinwag=events${conversations.query}`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
     realtime = new Realtime(url, handlers);
   }
@@ -180,9 +183,28 @@ function connect() {
 }
 
 function take(event) {
+  if (event.error?.code === "conversation_taken_over") return takenOver();
   if (event.type === "error") return panel.failed(event.error) || failed(event.error);
   panel.take(event);
+  conversations.take(event);
   return conversation?.take(event);
+}
+
+// It goes on in another window or on another device; making it anew would take it back from there.
+function takenOver() {
+  stop();
+  view.trouble("session", troubles.takenOver);
+}
+
+/** Shows a conversation that was kept; Start or a typed message goes on with it. */
+function reopen({ title, updated_at, items }) {
+  stop();
+  view.clear();
+  for (const item of items.filter(({ type, role }) => type === "message" && role !== "system")) {
+    view.words(item.role, item.id, item.text);
+    if (!item.whole) view.cut(item.id, item.text);
+  }
+  view.divide(`“${title}”, ${new Date(updated_at * 1000).toLocaleString()}. Press Start or type to go on.`);
 }
 
 // No packets come through, or the server knows no calls: the WebSocket goes wherever the page came from.
@@ -194,7 +216,7 @@ function fallBack() {
 function begin() {
   attempts = 0;
   clock = new StreamClock();
-  view.divide("A new conversation");
+  if (!conversations.goesOn) view.divide("A new conversation");
   const session = realtime;
   conversation = new Conversation({
     send: (type, fields) => session.send(type, fields),
@@ -236,6 +258,7 @@ function endSession() {
 // The session ended and nobody asked for it: say why, and make a new one in a while.
 async function lost({ greeted, refusal, stuck }) {
   endSession();
+  if (refusal) conversations.refused(refusal);
   if (!greeted && !refusal && status.latest?.key_required) {
     const mine = epoch;
     if ((await checkKey()) === false) return stop(); // a browser does not tell a 401 from a server that is away
@@ -254,6 +277,7 @@ async function lost({ greeted, refusal, stuck }) {
 function show() {
   const stage = status.latest?.stage;
   panel.usable = keyless === null && stage === "ready";
+  conversations.usable = keyless === null && Boolean(stage);
   view.controls({
     usable: keyless === null && (stage === "ready" || running()),
     running: running(),

@@ -95,6 +95,11 @@ export const dropped = {
   action: ["Try now", "retry"],
 };
 
+export const takenOver = {
+  title: "The conversation goes on elsewhere",
+  help: "It was opened in another window or on another device. Open it under Conversations to have it here again.",
+};
+
 export const stuck = {
   title: "The network is too slow",
   help: "Three seconds of sound could not be sent, so the connection is made anew.",

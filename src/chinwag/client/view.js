@@ -120,6 +120,17 @@ export class View {
     turn.note.textContent = "You cut in here";
   }
 
+  /** Whether that turn is there. */
+  has(id) {
+    return this.#turns.has(id);
+  }
+
+  /** Takes all turns away. */
+  clear() {
+    this.#turns.clear();
+    find("turns").replaceChildren();
+  }
+
   remove(id) {
     this.#turns.get(id)?.element.remove();
     this.#turns.delete(id);
