@@ -14,6 +14,8 @@ import httpx
 import pytest
 from engines.chat_servers import Connection
 from engines.chat_servers import serving as chat_server
+from openai import NotFoundError
+from rtc import calling
 from serving import Server, serving
 from speech import room, speech
 from websockets.asyncio.client import ClientConnection, connect
@@ -132,6 +134,18 @@ async def test_killed_in_the_middle_of_a_sentence_it_goes_on_with_its_memory(tmp
                     assert (await talk.until("error"))["error"]["code"] == "conversation_taken_over"
                     with pytest.raises(ConnectionClosed):
                         await talk.until("nothing more")
+
+            over_webrtc = {"chinwag": "events", "conversation": one["id"]}
+            async with calling(server.realtime, query=over_webrtc) as caller:
+                await caller.until("conversation.item.added", 2)
+                told = [
+                    event["item"]["content"][0]["transcript"] for event in caller.all("conversation.item.added")[:2]
+                ]
+                assert told == [transcript, answer["text"]]
+                assert caller.kinds()[:2] == ["session.created", "chinwag.conversation"]
+            with pytest.raises(NotFoundError, match="no conversation"):
+                async with calling(server.realtime, query={"conversation": "conv_" + "0" * 20}):
+                    pass
 
             async with talking(server, "conv_" + "0" * 20) as socket:
                 talk = Talk(socket)

@@ -298,6 +298,19 @@ async def test_opened_elsewhere_it_goes_on_there_alone(talks: Talks) -> None:
     assert not talks.live
 
 
+async def test_a_name_given_while_it_is_held_is_told_and_stays(talks: Talks) -> None:
+    async with talks.begin() as client:
+        await type_in(client, "Hello.")
+        await asyncio.sleep(LOOKED)
+        assert talks.store.rename(ID, "Greetings")
+        talks.live[ID].renamed("Greetings")
+        await type_in(client, "And more.", 2)
+        assert client.all("chinwag.conversation")[-1]["conversation"]["title"] == "Greetings"
+    one = talks.store.get(ID)
+    assert one is not None
+    assert one.title == "Greetings"
+
+
 async def test_deleted_while_it_is_held_it_goes_on_and_is_not_kept(talks: Talks) -> None:
     async with talks.begin() as client:
         await type_in(client, "Hello.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import sqlite3
+import sys
 import time
 import wave
 from collections.abc import Callable, Iterator
@@ -255,6 +256,15 @@ def test_an_address_that_cannot_be_used(url: str, says: str, tmp_path: Path) -> 
         ConversationStore(tmp_path, url)
     assert refused.value.fix
     assert "hidden" not in str(refused.value)
+
+
+def test_without_its_driver_the_command_that_installs_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StoreError, match="driver") as refused:
+        ConversationStore(tmp_path, "postgres://127.0.0.1/x")
+    assert refused.value.fix == "pip install 'chinwag[postgres]'"
 
 
 def test_a_folder_that_is_a_file_and_a_file_that_is_no_database(tmp_path: Path) -> None:

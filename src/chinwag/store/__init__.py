@@ -5,6 +5,7 @@ Everything here blocks, and is called on a thread.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,8 @@ MOST_SOUND = 64 * 1024 * 1024
 """Bytes of sound that wait to be written; more is given up, as its words are not."""
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class ConversationStore:
@@ -79,6 +82,7 @@ class ConversationStore:
         """The sound of an item; began: seconds since 1970."""
         size = audio.pcm.nbytes
         if self._waiting + size > MOST_SOUND:
+            log.warning("the sound of an item was not kept: the disk takes too little. Its words are.")
             return
         self._waiting += size
         written = False

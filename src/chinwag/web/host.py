@@ -79,7 +79,6 @@ class Host:
     async def start(self) -> None:
         """Get ready. A failure is kept for the page and the log; the server stays up to tell of it."""
         try:
-            await self.keeping.open()
             classes = await self._choose()
             needed = [name for task in TASKS for name in classes[task].needs(getattr(self.config, task))]
             if missing := await asyncio.to_thread(self.store.missing, needed):
@@ -87,7 +86,7 @@ class Host:
             self.stage = "loading"
             self.toolbox = await asyncio.to_thread(Toolbox, self.config.tools)  # it imports what it offers
             self.toolbox.open()
-            loaded = await asyncio.gather(*(self._load(task) for task in TASKS))
+            loaded = await asyncio.gather(*(self._load(task) for task in TASKS), self.keeping.open())
             self.engines = Engines(
                 vad=cast(Vad, loaded[0]),
                 turn=cast(TurnJudge, loaded[1]),

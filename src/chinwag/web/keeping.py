@@ -96,6 +96,12 @@ class Keeping:
         await self.open()
         return self._recorder(None, instructions)
 
+    async def rename(self, conversation_id: str, title: str) -> None:
+        """Call it otherwise; who holds it is told."""
+        await self.ask(lambda store: store.rename(conversation_id, title))
+        if held := self.live.get(conversation_id):
+            held.renamed(title)
+
     async def forget(self, conversation_id: str) -> bool:
         """Delete one; False where there is none. If it is being held, the talk goes on and is not kept."""
         held = self.live.get(conversation_id)

@@ -124,6 +124,11 @@ class Recorder:
         if self._connection:
             self._connection.end(Refused("conversation_taken_over", "This conversation was opened elsewhere."))
 
+    def renamed(self, title: str) -> None:
+        """It was given a name by hand."""
+        self._one, self._titled = replace(self._one, title=title), True
+        self._tell()
+
     def forget(self) -> None:
         """The conversation was deleted: nothing more of it is written."""
         self._store = None

@@ -80,7 +80,7 @@ def router(host: Host) -> APIRouter:
         title = " ".join(change.title.split())
         if not title:
             raise invalid("A title has at least one letter.", "title")
-        await keeping.ask(lambda store: store.rename(conversation_id, title))
+        await keeping.rename(conversation_id, title)
         return dict(_export().summary(await one(conversation_id)))
 
     @routes.delete("/{conversation_id}")

@@ -1,0 +1,28 @@
+"""Conversations in a real PostgreSQL, with nothing but chinwag[postgres]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from postgres import postgres
+
+from chinwag.store import Conversation, ConversationStore, Item
+
+pytestmark = pytest.mark.engines
+
+ID = "conv_" + "0" * 20
+
+
+def test_what_was_said_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+    assert psycopg.pq.version() > 0
+    with postgres() as address:
+        store = ConversationStore(tmp_path, address.format("postgres"))
+        store.keep(Conversation(ID, "Hello", created=1.0, updated=1.0))
+        store.keep_item(ID, Item("a", 1, "message", "user", "Hello, big world."))
+        store.close()
+        store = ConversationStore(tmp_path, address.format("postgres"))
+        assert [item.words for item in store.items(ID)] == ["Hello, big world."]
+        assert [one.id for one in store.newest(5, query="WORL")] == [ID]
+        store.close()
