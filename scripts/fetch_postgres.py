@@ -47,9 +47,17 @@ def _candidates() -> Iterator[Path]:
 
 def _runs(program: Path) -> bool:
     try:
-        return subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0
+        told = subprocess.run([program, "--version"], capture_output=True, check=False, env=environment(program.parent))
     except OSError:
         return False
+    return told.returncode == 0
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What the programs of that folder are run with: unpacked ones find the libraries beside them."""
+    if not folder.is_relative_to(UNPACKED):
+        return dict(os.environ)
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, UNPACKED.glob("usr/lib/*-linux-gnu")))}
 
 
 def install() -> None:
@@ -62,6 +70,7 @@ def install() -> None:
         return
     told = subprocess.run(["apt-cache", "depends", "postgresql"], capture_output=True, text=True, check=False).stdout
     packages = [*re.findall(r"Depends: (postgresql-\d+)", told)[:1], "libpq5"]
+    UNPACKED.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         if _run(["apt-get", "download", *packages], cwd=folder):
             for package in Path(folder).glob("*.deb"):

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fetch_postgres import environment
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fetch_postgres.py"
 
 
@@ -31,7 +33,7 @@ def postgres() -> Iterator[str]:
         command = [str(programs / program), "-D", str(place / "data"), *arguments]
         ran = subprocess.run(
             command, cwd=place, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, check=False, **who,
+            text=True, check=False, env=environment(programs), **who,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stdout
 

@@ -435,6 +435,8 @@ async def test_everything_works_from_the_keyboard() -> None:
     async with fake_server() as server, chromium() as browser, opened(browser, server.url) as page:
         await expect(page.get_by_role("button", name="Start")).to_be_enabled()
         await page.keyboard.press("Tab")
+        await expect(page.get_by_role("button", name="Conversations")).to_be_focused()
+        await page.keyboard.press("Tab")
         await expect(page.get_by_role("button", name="Engines")).to_be_focused()
         await page.keyboard.press("Tab")
         await expect(page.get_by_role("button", name="Start")).to_be_focused()
