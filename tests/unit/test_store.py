@@ -24,7 +24,8 @@ from alembic.migration import MigrationContext
 from postgres import postgres
 
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio
-from chinwag.config import StoreSettings
+from chinwag.cli import doctor
+from chinwag.config import Config, StoreSettings
 from chinwag.errors import StoreError
 from chinwag.store import Conversation, ConversationStore, Item, database, export, writer
 from chinwag.store.schema import metadata
@@ -274,6 +275,19 @@ def test_a_folder_that_is_a_file_and_a_file_that_is_no_database(tmp_path: Path) 
     (tmp_path / database.FILE).write_bytes(b"no database at all" * 100)
     with pytest.raises(StoreError, match="not a database"):
         ConversationStore(tmp_path)
+
+
+def test_the_doctor_tells_where_they_are_and_what_is_wrong(tmp_path: Path) -> None:
+    config = Config()
+    config.store = StoreSettings(folder=tmp_path / "new")
+    check = doctor.conversations(config)
+    assert check.state == "ok"
+    assert str(tmp_path / "new") in check.detail
+    config.store = StoreSettings(url="mysql://x")
+    assert doctor.conversations(config).state == "hint", "talks go on without"
+    config.store = StoreSettings(keep=False, folder=tmp_path / "none")
+    assert "not kept" in doctor.conversations(config).detail
+    assert not (tmp_path / "none").exists()
 
 
 def test_others_may_not_read_it(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from chinwag.engines.protocols import (
     Vad,
     Voice,
 )
-from chinwag.errors import ChinwagError, ConfigError
+from chinwag.errors import ChinwagError, ConfigError, StoreError
 from chinwag.weights import Store
 
 State = Literal["ok", "hint", "fault"]
@@ -107,6 +107,7 @@ async def examine(path: Path | None) -> AsyncGenerator[Check, None]:
         yield check
     yield await port(config)
     yield access(config)
+    yield await asyncio.to_thread(conversations, config)
     yield browser(config)
     yield devices()
 
@@ -121,6 +122,22 @@ def python() -> Check:
             "python", "hint", f"{version}, without pip: weights can come from the hub only", "python -m ensurepip"
         )
     return Check("python", "ok", f"{version} at {sys.executable}")
+
+
+def conversations(config: Config) -> Check:
+    """Where they are kept. What is wrong there stops none."""
+    kept = config.store
+    if kept.keep == "off":
+        return Check("conversations", "ok", "not kept: store.keep is off")
+    from chinwag.store import ConversationStore
+
+    try:
+        ConversationStore(kept.folder, kept.url).close()
+    except StoreError as error:
+        return Check("conversations", "hint", error.message, error.fix)
+    which = "all" if kept.keep == "all" else "those of the page, and of clients that ask for it"
+    sound = "with their sound" if kept.audio else "without their sound"
+    return Check("conversations", "ok", f"kept in {'PostgreSQL' if kept.url else kept.folder}: {which}, {sound}")
 
 
 def hardware() -> Check:

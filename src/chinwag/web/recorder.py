@@ -210,25 +210,20 @@ class Recorder:
         if isinstance(entry, Aside) or entry.passing:
             return None
         before = self._rows.get(entry.item_id)
-        common = {
-            "item_id": entry.item_id,
-            "place": before.place if before else self._place(entries, number),
-            "role": entry.role,
-            "created": before.created if before else time.time(),
-        }
+        place = before.place if before else self._place(entries, number)
+        made = Item(entry.item_id, place, "message", entry.role, created=before.created if before else time.time())
         if isinstance(entry, Call):
             if entry.status != "completed":
                 return None
-            ran = {"server": entry.server, "called": entry.called, "output": entry.result}
-            call = {"call_id": entry.call_id, "name": entry.name, "arguments": entry.arguments}
-            return Item(kind="function_call", **common, **call, **ran)  # type: ignore[arg-type]
+            call = replace(made, kind="function_call", call_id=entry.call_id, name=entry.name)
+            ran = replace(call, server=entry.server, called=entry.called, output=entry.result)
+            return replace(ran, arguments=entry.arguments)
         if isinstance(entry, Result):
-            came = {"call_id": entry.call_id, "output": entry.output}
-            return Item(kind="function_call_output", **common, **came)  # type: ignore[arg-type]
-        words, whole, spoken = entry.words.strip(), True, getattr(entry, "spoken", False)
+            return replace(made, kind="function_call_output", call_id=entry.call_id, output=entry.output)
+        words, whole, spoken = entry.words.strip(), True, isinstance(entry, Said) and entry.spoken
         if isinstance(entry, Reply):
             whole, spoken = entry.status == "completed" and words == entry.text.strip(), entry.request.audio
-        return Item(kind="message", **common, words=words, spoken=spoken, whole=whole) if words else None  # type: ignore[arg-type]
+        return replace(made, words=words, spoken=spoken, whole=whole) if words else None
 
     def _place(self, entries: Sequence[Entry], number: int) -> float:
         """Behind what is before it, in front of what follows."""
