@@ -26,7 +26,7 @@ from chinwag.rtc.tracks import OutgoingTrack, opus_only
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]  # starting a server counts
 
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
-STORY = "Please tell me a long story about the sea and an old ship."
+STORY = "Tell me a long story about an old ship."
 
 
 async def places(server: Server, number: int, within_s: float) -> None:
