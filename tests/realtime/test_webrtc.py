@@ -147,9 +147,13 @@ SENTENCES = (
 )
 
 
+LOSSY_S = float(os.environ.get("CHINWAG_LOSSY_S", "25"))
+
+
+@pytest.mark.timeout(300 + 2 * LOSSY_S)
 async def test_a_lossy_link(server: Server) -> None:
     """5 % loss and 60 ms of jitter both ways. Five minutes of it: CHINWAG_LOSSY_S=300."""
-    seconds = float(os.environ.get("CHINWAG_LOSSY_S", "25"))
+    seconds = LOSSY_S
     session = {"type": "realtime", "instructions": "Answer in one short sentence."}
     async with relay() as link, calling(server.realtime, session, relayed=link) as caller:
         link.loss, link.jitter_s = 0.05, 0.06

@@ -16,8 +16,8 @@ from chinwag.errors import ChinwagError, Refused
 from chinwag.ids import new_id
 from chinwag.web.api.errors import ApiError
 from chinwag.web.host import Host
-from chinwag.web.security import ICE_SERVERS, opening
-from chinwag.web.switching import switch
+from chinwag.web.security import ICE_SERVERS
+from chinwag.web.talks import GONE, Talk, Talks, after
 from chinwag.web.websocket import refusal
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 class Calls:
     """The calls of one server, by their id."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, host: Host, talks: Talks) -> None:
+        self._host, self._talks = host, talks
         self._calls: dict[str, Call] = {}
 
     def add_routes(self, app: FastAPI) -> None:
@@ -66,35 +66,39 @@ class Calls:
         sdp, session = await _offer(request)
         # imported late, on a thread: aiortc takes half a second, which no other conversation should notice
         webrtc = await asyncio.to_thread(importlib.import_module, "chinwag.web.webrtc")
-        if no := refusal(self._host):
-            code, message = no
-            raise ApiError(503, message, code)
+        talk = self._talk(request)
         call_id, host = new_id("rtc"), self._host
-        host.sessions += 1
-        call: Call | None = None
 
         def over() -> None:
             host.sessions -= 1
             self._calls.pop(call_id, None)
+            self._talks.leave(talk, call, for_good=call.said_goodbye)
 
+        call: Call = webrtc.Call(talk, host.config.webrtc.ice_servers, over, after(request))
+        host.sessions += 1
+        self._calls[call_id] = call
         try:
-            extended = request.query_params.get("chinwag") == "events"
-            choice = switch(host, request)
-            call = webrtc.Call(host, over, extended=extended, opening=opening(request), choice=choice)
-            self._calls[call_id] = call
             if session is not None:
                 call.configure(session)
             answer = await call.answer(sdp)
         except BaseException as error:
-            if call:
-                await call.end()
-            else:
-                over()
+            await call.end(for_good=not talk.begun)
             if told := _explained(error):
                 raise told from error
             raise
         headers = {"Location": f"/v1/realtime/calls/{call_id}"}
         return Response(answer, 201, headers, "application/sdp")
+
+    def _talk(self, request: Request) -> Talk:
+        """The conversation that the client comes back to, or a new one. Raises ApiError."""
+        if token := request.query_params.get("resume"):
+            if talk := self._talks.find(token, "track"):
+                return talk
+            raise ApiError(404, GONE, "session_not_found")
+        if no := refusal(self._host):
+            code, message = no
+            raise ApiError(503, message, code)
+        return self._talks.begin(request, "track")
 
 
 def _explained(error: BaseException) -> ApiError | None:
