@@ -4,7 +4,8 @@ For each tests/extras/test_EXTRA.py an environment is made anew in .venv-extras/
 and pytest, under the pins of constraints-dev.txt. `pip check` runs in it, then that file with what must be true of the
 default whatever else is installed, then the contract of the engines that the extra brings. The file's constants say
 what it needs: WEIGHTS, names of the catalog that are pulled first; TORCH = True, which keeps it back unless it is named
-or --torch is given; CONTRACT, the engines that are to keep the contract in place of all of the extra's, as "tts:piper".
+or --torch is given; NEEDS, packages that the tests alone use; CONTRACT, the engines that are to keep the contract in
+place of all of the extra's, as "tts:piper".
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Extra:
     tests: Path
     weights: tuple[str, ...] = ()
     torch: bool = False
+    needs: tuple[str, ...] = ()
     contract: tuple[str, ...] | None = None
 
 
@@ -90,11 +92,16 @@ def discover(folder: Path) -> dict[str, Extra]:
             for node in ast.parse(path.read_text("utf-8")).body
             if isinstance(node, ast.Assign)
             for target in node.targets
-            if isinstance(target, ast.Name) and target.id in {"WEIGHTS", "TORCH", "CONTRACT"}
+            if isinstance(target, ast.Name) and target.id in {"WEIGHTS", "TORCH", "NEEDS", "CONTRACT"}
         }
         name = path.stem.removeprefix("test_")
         found[name] = Extra(
-            name, path, constants.get("WEIGHTS", ()), constants.get("TORCH", False), constants.get("CONTRACT")
+            name,
+            path,
+            constants.get("WEIGHTS", ()),
+            constants.get("TORCH", False),
+            constants.get("NEEDS", ()),
+            constants.get("CONTRACT"),
         )
     return found
 
@@ -117,7 +124,7 @@ def test(extra: Extra) -> None:
     try:
         _run("make an environment", *uv, "venv", "--clear", "--quiet", "--python", sys.executable, place)
         into: list[str | Path] = ["--python", python, "--constraint", ROOT / "constraints-dev.txt"]
-        _run("install", *uv, "pip", "install", "--quiet", *into, "-e", f"{ROOT}[{extra.name}]", *TOOLS)
+        _run("install", *uv, "pip", "install", "--quiet", *into, "-e", f"{ROOT}[{extra.name}]", *TOOLS, *extra.needs)
         _run("pip check", python, "-m", "pip", "check", "--disable-pip-version-check")
         if extra.weights:
             _run("pull its weights", python, "-m", "chinwag", "models", "pull", *extra.weights)

@@ -18,8 +18,6 @@ from virtual_time import VirtualTimeLoop
 os.environ.setdefault("CHINWAG_STORE__KEEP", "off")
 
 CATEGORIES = {"unit", "engines", "realtime", "browser"}
-# a small model on a busy machine mishears a word once in some hundred turns: a second failure is a fault (see -rR)
-TRIED_TWICE = {"realtime", "browser"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,7 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 f"{item.nodeid}: give its module one category, e.g. pytestmark = pytest.mark.unit"
                 f" (one of {', '.join(sorted(CATEGORIES))})"
             )
-        if marks & TRIED_TWICE:
+        # with real engines a small model mishears a word once in some hundred turns: a second failure is a fault
+        if "unit" not in marks and isinstance(item, pytest.Function) and "server" in item.fixturenames:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 

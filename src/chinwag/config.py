@@ -49,6 +49,9 @@ class ServerSettings(Section):
     max_sessions: int = Field(8, ge=1, description="conversations at once; the next one is told to wait")
     switching: bool = Field(True, description="clients may change the engines of their own conversation")
     max_session_minutes: float = Field(60, gt=0, description="then a conversation ends, as at OpenAI")
+    resume_s: float = Field(
+        60, ge=0, le=3600, description="a page that was cut off finds its conversation again for so long; 0: never"
+    )
     max_message_bytes: int = Field(15 * 1024 * 1024, ge=1024, description="as OpenAI's limit for one audio append")
     max_upload_bytes: int = Field(25 * 1024 * 1024, ge=1024, description="as OpenAI's limit for a file to transcribe")
     api_keys: Annotated[list[str], NoDecode] = Field(

@@ -337,6 +337,12 @@ class Session:
             return True
         return was_running or was_coming
 
+    def hush(self, since: float) -> None:
+        """What was being said has been heard up to then, on the loop's clock, and no further."""
+        if (last := self.last_reply) and last.playout.over_at > since:
+            last.playout.stop(since)
+        self.cancel()
+
     def update(self, settings: Settings) -> None:
         """Go on with other settings. Raises EngineError where an engine cannot do what they ask."""
         if (language := settings.hearing.language) != self.settings.hearing.language:

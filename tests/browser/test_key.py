@@ -30,9 +30,10 @@ async def test_the_page_asks_for_the_key_and_keeps_it() -> None:
             await page.get_by_role("button", name="Start").click()
             await expect(page.locator("#state-words")).to_have_text("Listening")
 
-            await page.reload()
-            await expect(page.get_by_role("button", name="Start")).to_be_enabled()
+            await page.reload()  # it goes on by itself
+            await expect(page.locator("#state-words")).to_have_text("Listening")
             await expect(page.get_by_text("This server wants a key")).to_be_hidden()
+            await page.get_by_role("button", name="Stop").click()
 
             await page.evaluate("localStorage.setItem('chinwag.key', 'a-key-that-was-changed')")
             await page.reload()
@@ -40,3 +41,11 @@ async def test_the_page_asks_for_the_key_and_keeps_it() -> None:
             await expect(page.get_by_role("alert")).to_contain_text("does not take that key")
             await expect(page.get_by_text("This server wants a key")).to_be_visible()
             assert await page.evaluate("localStorage.getItem('chinwag.key')") is None
+
+            await field.fill(KEY)
+            await use.click()
+            await page.get_by_role("button", name="Start").click()
+            await expect(page.locator("#state-words")).to_have_text("Listening")
+            await page.evaluate("localStorage.setItem('chinwag.key', 'a-key-that-was-changed')")
+            await page.reload()  # nor does it take a conversation back with it
+            await expect(page.get_by_role("alert")).to_contain_text("does not take that key")

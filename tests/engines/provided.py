@@ -7,11 +7,14 @@ installed. Settings come from the environment, as for a server: CHINWAG_TTS__OPT
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from engines.contract import options
@@ -23,6 +26,8 @@ from chinwag.engines import registry
 from chinwag.engines.llm.embedded import EmbeddedChat, _model_path
 from chinwag.engines.llm.llama_server import LlamaServer
 from chinwag.engines.protocols import TASKS, Engine, Task
+from chinwag.engines.stt.moonshine import read_vocabulary
+from chinwag.weights import Store
 
 Named = tuple[Task, str]
 
@@ -50,7 +55,7 @@ async def provided(task: Task, name: str) -> AsyncIterator[tuple[type[Engine], A
     settings = getattr(Config(), task).model_copy(update={"engine": name})
     if task == "llm":
         settings = settings.model_copy(update={"temperature": 0.0, "slots": 2})
-    async with _SERVERS.get((task, name), _none)() as where:
+    async with (_SERVERS | _MODELS).get((task, name), _none)() as where:
         yield registry.find(task, name), settings.model_copy(update=where)
 
 
@@ -76,6 +81,24 @@ async def _llama_cpp() -> AsyncIterator[dict[str, Any]]:
 async def _ollama() -> AsyncIterator[dict[str, Any]]:
     async with ollama(counts) as server:
         yield {"base_url": server.address}
+
+
+@asynccontextmanager
+async def _sherpa() -> AsyncIterator[dict[str, Any]]:
+    """Its own models are on the hub alone; it runs Moonshine's real weights as well."""
+    with TemporaryDirectory() as folder:
+        yield {"model": str(moonshine_for_sherpa(Path(folder))), "options": {"languages": ["en"]}}
+
+
+def moonshine_for_sherpa(folder: Path) -> Path:
+    """Moonshine tiny as sherpa-onnx wants it: its own files, and the vocabulary as text."""
+    here = Store(Config().weights).folder("moonshine-tiny-en")
+    for name in ("encoder_model.ort", "decoder_model_merged.ort"):
+        (folder / name).symlink_to(here / name)
+    tokens = read_vocabulary(here / "tokenizer.bin")
+    lines = (f"{base64.b64encode(token).decode()}\t{number}\n" for number, token in enumerate(tokens))
+    (folder / "tokens.txt").write_text("".join(lines), "ascii")
+    return folder
 
 
 _OPEN = ExitStack()
@@ -106,6 +129,8 @@ _SERVERS: dict[Named, Callable[[], AbstractAsyncContextManager[dict[str, Any]]]]
     ("stt", "openai"): _chinwag,
     ("tts", "openai"): _chinwag,
 }
+
+_MODELS: dict[Named, Callable[[], AbstractAsyncContextManager[dict[str, Any]]]] = {("stt", "sherpa"): _sherpa}
 
 
 def has_server(named: Named) -> bool:

@@ -135,6 +135,15 @@ async def test_killed_in_the_middle_of_a_sentence_it_goes_on_with_its_memory(tmp
                     with pytest.raises(ConnectionClosed):
                         await talk.until("nothing more")
 
+            async with talking(server, one["id"]) as away:
+                token = (await Talk(away).until("chinwag.session.resumable"))["resume"]
+                away.transport.abort()
+            async with talking(server, one["id"]) as elsewhere:
+                await Talk(elsewhere).until("chinwag.conversation")
+                async with connect(f"{server.realtime}?chinwag=events&resume={token}&after=1") as back:
+                    assert (await Talk(back).until("error"))["error"]["code"] == "conversation_taken_over"
+                assert (await Talk(elsewhere).until("chinwag.session.resumable"))["resume"] != token, "it goes on here"
+
             over_webrtc = {"chinwag": "events", "conversation": one["id"]}
             async with calling(server.realtime, query=over_webrtc) as caller:
                 await caller.until("conversation.item.added", 2)

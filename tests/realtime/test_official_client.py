@@ -22,7 +22,7 @@ from chinwag.weights.store import Store
 
 pytestmark = pytest.mark.realtime
 
-STORY = "Please tell me a long story about the sea and an old ship."
+STORY = "Tell me a long story about an old ship."
 
 
 async def test_two_turns_are_spoken_and_the_second_knows_the_first(server: Server) -> None:

@@ -57,7 +57,7 @@ async def test_a_transcription_session(server: Server) -> None:
 
 async def test_a_response_beside_a_spoken_one(server: Server) -> None:
     async with calling(server.realtime) as caller:
-        caller.say(speech("Please tell me a long story about the sea and an old ship."))
+        caller.say(speech("Tell me a long story about an old ship."))
         first = await caller.until("response.output_audio.delta", 40)  # of one that was begun too early there are fewer
         response: Any = {
             "conversation": "none",

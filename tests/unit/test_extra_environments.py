@@ -24,6 +24,8 @@ def test_constants_are_read_and_nothing_is_imported(tmp_path: Path) -> None:
     assert found["coqui"].torch
     written(tmp_path, "piper", 'CONTRACT = ("tts:piper",)\n')
     assert script.discover(tmp_path)["piper"].contract == ("tts:piper",)
+    written(tmp_path, "sherpa", 'NEEDS = ("onnx",)\n')
+    assert script.discover(tmp_path)["sherpa"].needs == ("onnx",)
 
 
 def test_torch_is_asked_for_or_named(tmp_path: Path) -> None:

@@ -76,3 +76,19 @@ def test_a_clause_still_being_made_is_not_taken_for_whole() -> None:
     assert spoken.heard(100) == "One"
     spoken.samples, spoken.whole = 100, True
     assert spoken.heard(100) == "One two three four"
+
+
+def test_a_player_that_was_cut_off_for_a_while_has_all_of_it_still_to_play() -> None:
+    clock = Clock()
+    playout = Playout(1000, clock)
+    playout.send(5000)
+    clock.now = 14.0
+    playout.report(3800)
+    assert playout.ahead == pytest.approx(1.0), "a report is a little old"
+    clock.now = 16.0
+    playout.report(1000)
+    assert playout.ahead == pytest.approx(4.0)
+    assert playout.over_at == pytest.approx(20.0)
+    playout.stop()
+    playout.report(500)
+    assert playout.over_at == pytest.approx(16.0)

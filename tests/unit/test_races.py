@@ -144,11 +144,19 @@ class Speaker(FakeVoice):
                 yield piece
 
 
+@dataclass(frozen=True)
+class Cleared:
+    """The client threw away what it had said: of that speech no end is told."""
+
+
+Log = list[tuple[float, Event | Cleared, str]]
+
+
 class Told(Connection):
     """Notes what the session tells, and tells it on."""
 
     def __init__(self, fakes: Fakes, settings: Settings, extended: bool) -> None:
-        self.log: list[tuple[float, Event, str]] = []
+        self.log: Log = []
         defaults = Defaults(settings, "fake", "fake", ("one",))
         super().__init__(fakes.engines(), defaults, self._sent, extended=extended, longest_message=1 << 20)
 
@@ -171,7 +179,7 @@ class Complaints(logging.Handler):
         self.messages.append(f"{record.getMessage()}: {record.exc_info and record.exc_info[1]!r}")
 
 
-def check(log: list[tuple[float, Event, str]]) -> None:
+def check(log: Log) -> None:
     """The order of events is legal."""
     active: str | None = None
     seen: set[str] = set()
@@ -193,6 +201,8 @@ def check(log: list[tuple[float, Event, str]]) -> None:
             case events.SpeechStopped():
                 assert event.item_id == speech or speech is None, "of another speech"
                 assert speech is not None, "nobody spoke"
+                speech = None
+            case Cleared():
                 speech = None
             case events.PartialTranscript() | events.SilenceJudged():
                 assert event.item_id in spoken or speech is None
@@ -225,7 +235,7 @@ def check(log: list[tuple[float, Event, str]]) -> None:
                 assert low.pop(event.reply_id), "it was not low"
 
 
-def undecided(log: list[tuple[float, Event, str]]) -> bool:
+def undecided(log: Log) -> bool:
     """A reply was lowered, and nothing was decided since."""
     names = [type(event) for _, event, _ in log]
     last = max((place for place, kind in enumerate(names) if kind is events.ReplyDucked), default=-1)
@@ -293,9 +303,14 @@ class Races(RuleBasedStateMachine):
 
         self.runner.run(once())
 
+    def _clear(self) -> None:
+        assert self.told
+        self.session.clear()
+        self.told.log.append((asyncio.get_running_loop().time(), Cleared(), self.session.settings.interruption))
+
     @rule(act=st.sampled_from(("respond", "cancel", "commit", "clear")))
     def client(self, act: str) -> None:
-        self._do(getattr(self.session, act))
+        self._do(self._clear if act == "clear" else getattr(self.session, act))
 
     @rule()
     def commit_and_respond(self) -> None:

@@ -152,18 +152,18 @@ export class Conversation {
     }
   }
 
-  // With words it is of an earlier talk, or was typed here.
+  // With words where the server tells a conversation that this page has not seen, or has lost.
   #itemAdded(item) {
-    if (item.type !== "message" || item.role === "system" || this.#view.has(item.id)) return;
-    const words = item.content.map((part) => part.transcript ?? part.text ?? "").join("");
-    if (words) this.#view.words(item.role, item.id, words);
+    if (item.type !== "message" || !["user", "assistant"].includes(item.role) || this.#view.wasCut(item.id)) return;
+    const text = wordsOf(item);
+    if (text) this.#view.words(item.role, item.id, text);
     else if (item.role === "user") this.#view.place(item.id);
   }
 
   // The server's account of what was heard counts; ours was a first guess.
   #itemRetrieved(item) {
     if (item.role !== "assistant") return;
-    this.#view.cut(item.id, item.content.map((part) => part.transcript ?? part.text ?? "").join(""));
+    this.#view.cut(item.id, wordsOf(item));
   }
 
   #begin({ response_id, item }) {
@@ -218,6 +218,10 @@ export class Conversation {
   static isQuiet(error) {
     return Boolean(error.event_id?.startsWith(QUIET));
   }
+}
+
+function wordsOf(item) {
+  return (item.content ?? []).map((part) => part.transcript ?? part.text ?? "").join("");
 }
 
 /**

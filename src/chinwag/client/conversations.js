@@ -44,22 +44,27 @@ export class ConversationsPanel {
   /** What the address of a new session has to say of it: the one that goes on, a new one to be kept, or nothing. */
   get query() {
     const id = this.#next ?? (this.#keep ? "new" : null);
-    return id ? `&conversation=${id}` : "";
+    return id ? { conversation: id } : {};
   }
 
-  /** Whether the next session goes on with one that was kept. */
-  get goesOn() {
-    return this.#next !== null;
+  /** Id of the kept one that the next session goes on with, or null. */
+  get next() {
+    return this.#next;
   }
 
-  /** Takes an event of the server, where it is one for this panel. */
+  set next(id) {
+    this.#next = id;
+  }
+
+  /** Takes an event of the server; whether it is one for this panel. */
   take(event) {
-    if (event.type !== "chinwag.conversation") return;
+    if (event.type !== "chinwag.conversation") return false;
     this.#now = event.conversation;
     // from its first words on it can be gone on with; one that is not kept ends with its session
     if (this.#now.kept && this.#now.title) this.#next = this.#now.id;
     else if (!this.#now.kept) this.#next = null;
     this.#tell();
+    return true;
   }
 
   /** The server refused a session: where the conversation was the reason, the next one is new. */

@@ -6,7 +6,9 @@ import { EnginePanel } from "./engines.js";
 import { accepted, keep, key } from "./key.js";
 import { Meter } from "./meter.js";
 import { Microphone } from "./microphone.js";
+import { Link } from "./link.js";
 import { Realtime } from "./realtime.js";
+import { Return } from "./return.js";
 import { Speaker } from "./speaker.js";
 import { Status, backOff } from "./status.js";
 import { StreamClock } from "./stream-clock.js";
@@ -19,7 +21,8 @@ const LONGEST_WAIT_MS = 10_000;
 
 // ?transport=webrtc: for networks that lose packets. The other is a little quicker, and tells what was heard to the sample.
 let transport = new URLSearchParams(location.search).get("transport") ?? "websocket";
-let realtime = null; // the socket or call, from the first attempt until it ended
+let link = null; // the session's line, from the first attempt until it ended
+let away = null; // performance.now() since when the line is broken
 let conversation = null; // while the session lives
 let starting = false; // the microphone is being asked for
 let epoch = 0; // counts starts and stops, so that what was awaited too long is dropped
@@ -31,17 +34,17 @@ let unsent = []; // typed before the session was there
 let offered = null; // what could stand in for an engine that failed
 let keyless = null; // what is said where the server wants a key that is not here; null: nothing is wanted
 
-const running = () => realtime !== null || retryTimer !== null;
+const running = () => link !== null || retryTimer !== null;
 const canPlay = () => window.isSecureContext && Boolean(window.AudioWorkletNode);
 
-const view = new View({ start, stop, mute, send, useKey, takeOffer, retry: connect, resume: () => speaker.resume(), look: () => status.ask() });
+const view = new View({ start, stop, mute, send, useKey, takeOffer, retry, resume: () => speaker.resume(), look: () => status.ask() });
 
 const panel = new EnginePanel({ onNames: (names) => view.engines(names) });
 const conversations = new ConversationsPanel({ onOpen: reopen });
 
 const microphone = new Microphone({
   onFrame(frame) {
-    if (conversation && realtime.sendAudio(frame)) clock.sent(FRAME_MS);
+    if (conversation && link.sendAudio(frame)) clock.sent(FRAME_MS);
   },
   onLost() {
     view.trouble("microphone", troubles.microphoneTaken);
@@ -65,7 +68,7 @@ const status = new Status({
     if (answer.key_required && !key()) wantKey("");
     else if (!answer.key_required) wantKey(null);
     if (answer.stage !== "ready") wasAway = true;
-    else if (retryTimer && wasAway) connect(); // it has just become ready: wait no longer
+    else if (wasAway && (retryTimer || away)) retry(); // it has just become ready: wait no longer
     if (!running()) view.trouble("server", answer.error && troubles.serverFailed(answer.error));
     show();
   },
@@ -93,7 +96,7 @@ async function start() {
   }
   if (mine !== epoch) return microphone.close(); // stopped while the browser was asking
   starting = false;
-  if (running()) realtime?.useMicrophone?.(microphone.track);
+  if (running()) link?.useMicrophone(microphone.track);
   else if (microphone.isOpen) connect();
   if (!running()) speaker.close();
   show();
@@ -128,6 +131,7 @@ function openSpeaker() {
 }
 
 function stop() {
+  Return.forget();
   epoch++;
   starting = false;
   unsent = [];
@@ -158,7 +162,8 @@ function send(text) {
   if (!running()) connect();
 }
 
-function connect() {
+/** resume: the token of the session that this page had before it was loaded again. */
+function connect(resume = null) {
   clearTimeout(retryTimer);
   retryTimer = null;
   wasAway = false;
@@ -167,18 +172,50 @@ function connect() {
     onReady: begin,
     onEvent: take,
     onAudio: (item, audio) => conversation?.hear(item, audio),
+    onResumable: (token) => Return.remember({ token, transport }),
+    onAway: lineBroke,
+    onBack: lineBack,
     onClosed: lost,
-    onTrack: (stream) => speaker.attach(stream),
-    onUnconnected: fallBack,
-    outputLatency: () => speaker.latency,
   };
+  link = new Link(dial, handlers, resume);
+  show();
+}
+
+/** A line to the server, by the transport there is. */
+function dial(query, { onMessage, onDown }) {
+  const search = new URLSearchParams({ chinwag: "events", ...conversations.query, ...query });
   if (transport === "webrtc" && window.RTCPeerConnection && canPlay()) {
-    realtime = new RealtimeCall(`v1/realtime/calls?chinwag=events${conversations.query}`, microphone.track, handlers);
-  } else {
-    const url = new URL(`v1/realtime?chinwag=events${conversations.query}`, location.href);
-    url.protocol = url.protocol.replace("http", "ws");
-    realtime = new Realtime(url, handlers);
+    return new RealtimeCall(`v1/realtime/calls?${search}`, microphone.track, {
+      onMessage,
+      onDown,
+      onTrack: (stream) => speaker.attach(stream),
+      onUnconnected: () => (conversation ? onDown({}) : fallBack()),
+      onPlayout: (ms) => link?.send("chinwag.playout", { delay_ms: ms }),
+      outputLatency: () => speaker.latency,
+    });
   }
+  const url = new URL(`v1/realtime?${search}`, location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  return new Realtime(url, { onMessage, onDown });
+}
+
+/** Waits no longer. */
+function retry() {
+  if (away !== null) link.retry();
+  else connect();
+}
+
+function lineBroke({ since, wait }) {
+  if (away === null) wasAway = false;
+  away = since;
+  view.trouble("server", wasAway ? troubles.unreachable : troubles.comingBack, wait / 1000, since);
+  status.ask();
+  show();
+}
+
+function lineBack() {
+  away = null;
+  view.trouble("server", null);
   show();
 }
 
@@ -186,7 +223,7 @@ function take(event) {
   if (event.error?.code === "conversation_taken_over") return takenOver();
   if (event.type === "error") return panel.failed(event.error) || failed(event.error);
   panel.take(event);
-  conversations.take(event);
+  if (conversations.take(event)) Return.remember({ conversation: conversations.next });
   return conversation?.take(event);
 }
 
@@ -213,17 +250,20 @@ function fallBack() {
   connect();
 }
 
-function begin() {
+/** anew: it is the session there was, told from its beginning. */
+function begin({ anew }) {
   attempts = 0;
+  away = null;
+  conversation?.cut();
   clock = new StreamClock();
-  if (!conversations.goesOn) view.divide("A new conversation");
-  const session = realtime;
+  if (!anew && !conversations.next) view.divide("A new conversation");
+  const session = link;
   conversation = new Conversation({
     send: (type, fields) => session.send(type, fields),
     speaker,
     view,
     clock,
-    byTrack: session instanceof RealtimeCall,
+    byTrack: session.byTrack,
     onState: show,
     onTrouble: failed,
   });
@@ -249,8 +289,9 @@ function takeOffer() {
 function endSession() {
   conversation?.cut();
   conversation = null;
-  realtime?.close();
-  realtime = null;
+  away = null;
+  link?.close();
+  link = null;
   panel.end();
   speaker.detach();
 }
@@ -258,20 +299,27 @@ function endSession() {
 // The session ended and nobody asked for it: say why, and make a new one in a while.
 async function lost({ greeted, refusal, stuck }) {
   endSession();
+  Return.forget();
+  if (refusal?.code === "conversation_taken_over") return takenOver();
   if (refusal) conversations.refused(refusal);
   if (!greeted && !refusal && status.latest?.key_required) {
     const mine = epoch;
     if ((await checkKey()) === false) return stop(); // a browser does not tell a 401 from a server that is away
     if (mine !== epoch || running()) return;
   }
-  const wait = backOff(attempts++, LONGEST_WAIT_MS);
-  retryTimer = setTimeout(connect, wait);
-  const trouble = refusal
-    ? troubles.refused(refusal)
-    : stuck ? troubles.stuck : greeted ? troubles.dropped : troubles.unreachable;
-  view.trouble("server", trouble, wait / 1000);
+  const forgotten = refusal?.code === "session_not_found";
+  const wait = forgotten ? 0 : backOff(attempts++, LONGEST_WAIT_MS);
+  retryTimer = setTimeout(() => connect(), wait);
+  view.trouble("server", whyLost({ greeted, refusal, stuck, forgotten }), wait / 1000);
   status.ask();
   show();
+}
+
+function whyLost({ greeted, refusal, stuck, forgotten }) {
+  if (refusal && !forgotten) return troubles.refused(refusal);
+  if (stuck) return troubles.stuck;
+  if (!greeted && !forgotten) return troubles.unreachable;
+  return conversations.next ? troubles.keptThere : troubles.dropped;
 }
 
 function show() {
@@ -291,6 +339,7 @@ function show() {
 }
 
 function stateOf(stage) {
+  if (away !== null) return "away";
   if (conversation) {
     const state = conversation.state;
     if (state !== "listening") return state;
@@ -303,7 +352,28 @@ function stateOf(stage) {
   return stage === "ready" ? "idle" : stage === "failed" ? "failed" : "preparing";
 }
 
-addEventListener("pagehide", () => running() && stop());
+/** Where this page was loaded again in the middle of a conversation, go on with it. */
+async function comeBack() {
+  const before = Return.take();
+  if (!before) return;
+  transport = before.transport;
+  conversations.next = before.conversation ?? null; // where the session is over by now
+  const allowed = !troubles.withoutMicrophone() && (await microphoneIsAllowed());
+  const mine = ++epoch;
+  starting = allowed;
+  openSpeaker();
+  if (allowed) await microphone.open().catch((error) => view.trouble("microphone", troubles.microphoneRefused(error)));
+  if (mine !== epoch) return microphone.close();
+  starting = false;
+  if (!running()) connect(before.token);
+}
+
+async function microphoneIsAllowed() {
+  const permission = await navigator.permissions?.query({ name: "microphone" }).catch(() => null);
+  return permission?.state === "granted";
+}
+
 show();
 view.state("connecting");
 status.ask();
+comeBack();

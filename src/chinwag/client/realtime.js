@@ -1,74 +1,51 @@
-// One WebSocket that speaks the OpenAI Realtime protocol, its audio as binary PCM16 frames (subprotocol chinwag.pcm).
+// One WebSocket that carries the OpenAI Realtime protocol, its audio as binary PCM16 frames (subprotocol chinwag.pcm).
 
 import { subprotocols } from "./key.js";
 
-const PATIENCE_MS = 10_000; // until the server must have greeted
-const BACKLOG_BYTES = 3 * 48_000; // three seconds of sound that the network did not take
+const PATIENCE_MS = 10_000; // until the server must have said something
+const BACKLOG_BYTES = 3 * 48_000; // three seconds of sound that the network did not take,
+const STUCK_MS = 3_000; // for so long: what was kept while the line was broken comes all at once
+const BROKEN = 4000; // any code but 1000, which says goodbye
 
 export class Realtime {
+  byTrack = false;
+
   #socket;
   #handlers;
-  #speaking = null; // the item that binary frames belong to
-  #refusal = null;
-  #greeted = false;
   #patience;
+  #fullSince = null;
 
-  /**
-   * onReady() at session.created, onEvent(event), onAudio(item, ArrayBuffer),
-   * onClosed({greeted, refusal, stuck}) when it ended and close() had not been called; refusal is the server's error.
-   */
+  /** onMessage(string or ArrayBuffer), onDown({stuck}) when it ended and close() had not been called. */
   constructor(url, handlers) {
     this.#handlers = handlers;
     this.#socket = new WebSocket(url, ["chinwag.pcm", ...subprotocols()]);
     this.#socket.binaryType = "arraybuffer";
-    this.#socket.onmessage = ({ data }) => this.#receive(data);
-    this.#socket.onclose = () => this.#end();
-    this.#patience = setTimeout(() => this.#end(), PATIENCE_MS);
-  }
-
-  #receive(data) {
-    if (typeof data !== "string") {
-      this.#handlers.onAudio(this.#speaking, data);
-      return;
-    }
-    const event = JSON.parse(data);
-    if (event.type === "session.created") {
-      this.#greeted = true;
+    this.#socket.onmessage = ({ data }) => {
       clearTimeout(this.#patience);
-      this.#handlers.onReady();
-    } else if (event.type === "error" && !this.#greeted) {
-      this.#refusal = event.error;
-    } else {
-      if (event.type === "response.content_part.added") this.#speaking = event.item_id;
-      this.#handlers.onEvent(event);
-    }
+      this.#handlers.onMessage(data);
+    };
+    this.#socket.onclose = () => this.#end(false);
+    this.#patience = setTimeout(() => this.#end(false), PATIENCE_MS);
   }
 
-  /** Sends a client event. */
-  send(type, fields = {}) {
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ type, ...fields }));
+  /** Sends a message, unless the line is not there any more. */
+  send(data) {
+    if (this.#socket.readyState !== WebSocket.OPEN) return;
+    const now = performance.now();
+    this.#fullSince = this.#socket.bufferedAmount > BACKLOG_BYTES ? (this.#fullSince ?? now) : null;
+    if (this.#fullSince !== null && now - this.#fullSince > STUCK_MS) this.#end(true);
+    else this.#socket.send(data);
   }
 
-  /** Sends microphone sound; false where it could not be taken. */
-  sendAudio(frame) {
-    if (!this.#greeted || this.#socket.readyState !== WebSocket.OPEN) return false;
-    if (this.#socket.bufferedAmount > BACKLOG_BYTES) {
-      this.#end(true);
-      return false;
-    }
-    this.#socket.send(frame);
-    return true;
+  #end(stuck) {
+    this.close(false);
+    this.#handlers.onDown({ stuck });
   }
 
-  #end(stuck = false) {
-    this.close();
-    this.#handlers.onClosed({ greeted: this.#greeted, refusal: this.#refusal, stuck });
-  }
-
-  /** Ends the session; nothing is called afterwards. */
-  close() {
+  /** Ends it; nothing is called afterwards. goodbye: and the session with it. */
+  close(goodbye) {
     clearTimeout(this.#patience);
     this.#socket.onmessage = this.#socket.onclose = null;
-    this.#socket.close(1000);
+    this.#socket.close(goodbye ? 1000 : BROKEN);
   }
 }

@@ -89,9 +89,22 @@ export const unreachable = {
   action: ["Try now", "retry"],
 };
 
+/** The line broke; the session waits for us on the server. */
+export const comingBack = {
+  title: "The connection was lost",
+  help: "Finding the way back. Go on talking: what you say meanwhile is kept, and the answer goes on where it was.",
+  action: ["Try now", "retry"],
+};
+
 export const dropped = {
   title: "The connection was lost",
-  help: "It comes back as a new conversation: what was said stays on this page, but the AI will not remember it.",
+  help: "The server has forgotten this conversation: what was said stays on this page, but the AI will not remember it.",
+  action: ["Try now", "retry"],
+};
+
+export const keptThere = {
+  title: "The connection was lost",
+  help: "Connecting again. The server has kept this conversation, and goes on with it.",
   action: ["Try now", "retry"],
 };
 

@@ -2,6 +2,7 @@
 
 const STATES = {
   connecting: "Connecting",
+  away: "Reconnecting",
   unreachable: "No server",
   preparing: "Getting ready",
   failed: "Not working",
@@ -120,9 +121,9 @@ export class View {
     turn.note.textContent = "You cut in here";
   }
 
-  /** Whether that turn is there. */
-  has(id) {
-    return this.#turns.has(id);
+  /** Whether that turn is marked as cut off. */
+  wasCut(id) {
+    return Boolean(this.#turns.get(id)?.element.classList.contains("cut"));
   }
 
   /** Takes all turns away. */
@@ -157,11 +158,14 @@ export class View {
     );
   }
 
-  /** Shows a trouble in its slot, or clears the slot with null. wait: seconds until it is tried again. */
-  trouble(slot, trouble, wait = null) {
+  /**
+   * Shows a trouble in its slot, or clears the slot with null. wait: seconds until it is tried again.
+   * since: performance.now() when it began.
+   */
+  trouble(slot, trouble, wait = null, since = null) {
     const shown = this.#troubles.get(slot);
     if (shown && shown.trouble.title === trouble?.title && shown.trouble.help === trouble?.help) {
-      this.#countDown(slot, shown.count, wait);
+      this.#countDown(slot, shown.count, wait, since);
       return; // said once is enough for a screen reader
     }
     this.#countDown(slot, null, null);
@@ -183,17 +187,18 @@ export class View {
     find("troubles").append(element);
     words.append(make("h2", "", trouble.title), make("p", "", trouble.help)); // after it is in the page, so that it is read out
     this.#troubles.set(slot, { element, trouble, count });
-    this.#countDown(slot, count, wait);
+    this.#countDown(slot, count, wait, since);
     element.scrollIntoView({ block: "nearest" });
   }
 
-  #countDown(slot, element, wait) {
+  #countDown(slot, element, wait, since = null) {
     clearInterval(this.#countdowns.get(slot));
     if (!element) return;
     const until = performance.now() + wait * 1000;
     const tell = () => {
       const left = Math.ceil((until - performance.now()) / 1000);
-      element.textContent = wait === null ? "" : left > 0 ? `Trying again in ${left} s` : "Trying again…";
+      const tried = since === null ? "" : ` · for ${Math.round((performance.now() - since) / 1000)} s now`;
+      element.textContent = wait === null ? "" : (left > 0 ? `Trying again in ${left} s` : "Trying again…") + tried;
     };
     tell();
     if (wait !== null) this.#countdowns.set(slot, setInterval(tell, 250));

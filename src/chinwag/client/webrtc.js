@@ -8,6 +8,8 @@ const LOST_MS = 5_000; // a network that is away for longer is gone
 const REPORT_MS = 1_000;
 
 export class RealtimeCall {
+  byTrack = true;
+
   #peer = null;
   #channel = null;
   #sender = null;
@@ -20,9 +22,9 @@ export class RealtimeCall {
   #buffered = { delay: 0, count: 0 };
 
   /**
-   * track: the microphone's, or null. outputLatency(): seconds from the track to the ear.
-   * onTrack(MediaStream) the answer's sound, onReady() at session.created, onEvent(event),
-   * onClosed({greeted, refusal}) when it ended and close() had not been called, onUnconnected() where it never began.
+   * track: the microphone's, or null. outputLatency(): seconds from the track to the ear. onTrack(MediaStream) the answer's
+   * sound, onMessage(string), onPlayout(ms) how long the sound is on its way, onDown({refusal}) when it ended and close() had not been called, onUnconnected() where it
+   * never began; refusal is the server's error.
    */
   constructor(url, track, handlers) {
     this.#handlers = handlers;
@@ -43,7 +45,7 @@ export class RealtimeCall {
     peer.onconnectionstatechange = () => this.#look();
     this.#sender = peer.addTransceiver(track ?? "audio", { direction: "sendrecv" }).sender;
     this.#channel = peer.createDataChannel("oai-events");
-    this.#channel.onmessage = ({ data }) => this.#receive(JSON.parse(data));
+    this.#channel.onmessage = ({ data }) => this.#receive(data);
     this.#channel.onclose = () => this.#end();
     await peer.setLocalDescription();
     if (iceServers.length > 0) await gathered(peer); // else the server's own addresses are enough
@@ -53,21 +55,21 @@ export class RealtimeCall {
       body: peer.localDescription.sdp,
     });
     if (this.#over) return hangUp(answer.headers.get("Location"));
-    if (answer.status === 503) return this.#end((await answer.json()).error);
-    if (!answer.ok) return this.#giveUp();
+    if (!answer.ok) {
+      const error = (await answer.json().catch(() => ({}))).error;
+      return answer.status === 503 || /^(session|conversation)_/.test(error?.code) ? this.#end(error) : this.#giveUp();
+    }
     this.#location = answer.headers.get("Location");
     await peer.setRemoteDescription({ type: "answer", sdp: await answer.text() });
   }
 
-  #receive(event) {
-    if (event.type === "session.created") {
+  #receive(data) {
+    if (!this.#greeted) {
       this.#greeted = true;
       this.#clearTimers();
       this.#timers.push(setInterval(() => this.#report(), REPORT_MS));
-      this.#handlers.onReady();
-    } else {
-      this.#handlers.onEvent(event);
     }
+    this.#handlers.onMessage(data);
   }
 
   // How long the answer's sound is on its way, so that the server knows what was heard.
@@ -79,7 +81,7 @@ export class RealtimeCall {
       const held = (delay - this.#buffered.delay) / Math.max(1, count - this.#buffered.count);
       this.#buffered = { delay, count };
       const ms = Math.round((held + this.#handlers.outputLatency()) * 1000);
-      this.send("chinwag.playout", { delay_ms: ms });
+      this.#handlers.onPlayout(ms);
     }
   }
 
@@ -90,14 +92,9 @@ export class RealtimeCall {
     else if (state === "disconnected") this.#lost = setTimeout(() => this.#end(), LOST_MS);
   }
 
-  /** Sends a client event. */
-  send(type, fields = {}) {
-    if (this.#channel?.readyState === "open") this.#channel.send(JSON.stringify({ type, ...fields }));
-  }
-
-  /** The microphone's sound goes by its track; true while it does. */
-  sendAudio() {
-    return this.#greeted;
+  /** Sends a message, unless the line is not there any more. */
+  send(data) {
+    if (this.#channel?.readyState === "open") this.#channel.send(data);
   }
 
   /** Speaks with that microphone from now on. */
@@ -116,7 +113,7 @@ export class RealtimeCall {
   #end(refusal = null) {
     if (this.#over) return;
     this.#shut();
-    this.#handlers.onClosed({ greeted: this.#greeted, refusal, stuck: false });
+    this.#handlers.onDown({ refusal: refusal ?? undefined, stuck: false });
   }
 
   #clearTimers() {
@@ -124,8 +121,9 @@ export class RealtimeCall {
     clearTimeout(this.#lost);
   }
 
-  /** Ends the call; nothing is called afterwards. */
-  close() {
+  /** Ends the call; nothing is called afterwards. goodbye: and the session with it. */
+  close(goodbye) {
+    if (goodbye) hangUp(this.#location);
     this.#handlers = null;
     this.#shut();
   }

@@ -109,7 +109,8 @@ class Connection:
     come and go in messages but by media tracks, out of `loudspeaker` and into `hear`. longest_message: bytes of a
     message that are taken. opening: a checked `session.update` that it begins with, from a client secret. kind: whether
     the session begins as one that is answered, or only transcribed. choice: changes the engines when the client asks;
-    None where it may not. keeper: keeps what is said, and knows what was said before.
+    None where it may not. keeper: keeps what is said, and knows what was said before. acknowledged: is told how many
+    messages the client has got, and tells how many it has sent.
     """
 
     def __init__(
@@ -126,7 +127,10 @@ class Connection:
         kind: Kind = "realtime",
         choice: Choice | None = None,
         keeper: Keeper | None = None,
+        acknowledged: Callable[[int], int] | None = None,
     ) -> None:
+        self._acknowledged = acknowledged
+        self._greeted = False
         self._send, self._extended, self._binary = send, extended or binary, binary
         self._longest = longest_message
         # a client that was not asked for its own volume is sent little ahead, so that what is lowered is soon heard
@@ -145,7 +149,7 @@ class Connection:
         self._lasts: asyncio.Timeout | None = None
         minutes = f"{self._longest_s / 60:g}"
         message = f"Your session hit the maximum duration of {minutes} minutes."
-        self._ends_for = Refused("session_expired", message, "Connect again.")
+        self.ends_for = Refused("session_expired", message, "Connect again.")
         self._keeper = keeper
         self._conversation = keeper.id if keeper else new_id("conv")
         for entry in keeper.entries if keeper else ():
@@ -161,14 +165,9 @@ class Connection:
     async def run(self) -> None:
         """Greet, then hold the conversation until cancelled, or until it has lasted as long as one may."""
         self._over_at = asyncio.get_running_loop().time() + self._longest_s
-        self._tell("session.created", session=self._configuration.shown)
+        if not self._greeted:
+            self.greet()
         kept = self._keeper
-        self.tell(
-            "chinwag.conversation",
-            conversation=kept.shown if kept else {"id": self._conversation, "title": "", "kept": False},
-        )
-        for entry in list(self.session.history):  # said before
-            self._tell_of(events.ItemAdded(entry.item_id, self.session.history.before(entry.item_id)))
         keeping = asyncio.create_task(kept.run(self)) if kept else None
         try:
             async with asyncio.timeout_at(self._over_at) as self._lasts:
@@ -176,7 +175,7 @@ class Connection:
         except TimeoutError:
             if not (self._lasts and self._lasts.expired()):
                 raise
-            self._send(outbound.error(self._ends_for, None))
+            self._send(outbound.error(self.ends_for, None))
         finally:
             if kept and keeping:
                 keeping.cancel()
@@ -185,9 +184,30 @@ class Connection:
 
     def end(self, why: Refused) -> None:
         """Tell the client why, and hold the conversation no longer."""
-        self._ends_for, self._over_at = why, asyncio.get_running_loop().time()
+        self.ends_for, self._over_at = why, asyncio.get_running_loop().time()
         if self._lasts and not self._lasts.expired():
             self._lasts.reschedule(self._over_at)
+
+    def greet(self) -> None:
+        """Tell the session as it is now, and what was said in it."""
+        self._greeted = True
+        self._tell("session.created", session=self._configuration.shown)
+        kept = self._keeper
+        unkept = {"id": self._conversation, "title": "", "kept": False}
+        self.tell("chinwag.conversation", conversation=kept.shown if kept else unkept)
+        previous = None
+        for entry in self.session.history:
+            if entry.shown and not (isinstance(entry, Reply) and not entry.words):
+                told = outbound.item(entry, heard=True)
+                for kind in ("conversation.item.added", "conversation.item.done"):
+                    self._tell(kind, previous_item_id=previous, item=told)
+                previous = entry.item_id
+
+    def begin_anew(self, gone_since: float) -> None:
+        """The client has lost what it knew, and was silent since then, on the loop's clock: tell it all there is."""
+        self.session.hush(gone_since)
+        self._incoming.flush()
+        self.greet()
 
     # --- in --------------------------------------------------------------------------------------------------
 
@@ -256,6 +276,7 @@ class Connection:
             "chinwag.playout": self._playout,
             "chinwag.detector": self._detector,
             "chinwag.engines.update": self._choose,
+            "chinwag.ping": self._ping,
         }
         if own := told.get(kind):
             own(event)
@@ -403,6 +424,13 @@ class Connection:
         self._configuration.detector = detector
         settings = self.session.settings
         self.session.update(replace(settings, hearing=replace(settings.hearing, detector=detector)))
+
+    def _ping(self, event: dict[str, Any]) -> None:
+        """The client wants to know whether the line is there, and what it need not keep."""
+        received = event.get("received")
+        if isinstance(received, bool) or not isinstance(received, int) or received < 0:
+            raise Refused("invalid_type", "chinwag.ping has a received, a number of messages.", param="received")
+        self._tell("chinwag.pong", received=self._acknowledged(received) if self._acknowledged else None)
 
     def _choose(self, event: dict[str, Any]) -> None:
         if self._choice is None:

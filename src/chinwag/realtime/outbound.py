@@ -69,12 +69,14 @@ def own(told: events.Event) -> dict[str, Any] | None:
 
 
 def item(
-    entry: Entry, *, status: str = "completed", empty: bool = False, sound: Format | None = None
+    entry: Entry, *, status: str = "completed", empty: bool = False, sound: Format | None = None, heard: bool = False
 ) -> dict[str, Any]:
-    """An item. empty: without content, as a reply's begins; sound: with its audio, in the form a retrieval gives it."""
+    """An item. empty: without content, as a reply's begins; sound: with its audio, in the form a retrieval gives it.
+    heard: of a reply only what was heard of it, as a retrieval gives it too.
+    """
     if isinstance(entry, Call | Result | Aside):
         return _tool_item(entry)
-    content: list[dict[str, Any]] = [] if empty else [_content(entry, sound)]
+    content: list[dict[str, Any]] = [] if empty else [_content(entry, sound, heard=heard)]
     return {
         "id": entry.item_id,
         "object": "realtime.item",
@@ -116,10 +118,10 @@ def approval_request(call: Call) -> dict[str, Any]:
     return {"id": call.asked_by, "type": "mcp_approval_request", **asks}
 
 
-def _content(entry: Entry, sound: Format | None) -> dict[str, Any]:
+def _content(entry: Entry, sound: Format | None, *, heard: bool) -> dict[str, Any]:
     if isinstance(entry, Reply):
         if entry.request.audio:
-            return {"type": "output_audio", "transcript": entry.words if sound else entry.text}
+            return {"type": "output_audio", "transcript": entry.words if sound or heard else entry.text}
         return {"type": "output_text", "text": entry.text}
     if isinstance(entry, Said) and entry.spoken:
         kind = "output_audio" if entry.role == "assistant" else "input_audio"  # the first is of an earlier talk

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from chinwag.language import pieces
 
+BEHIND_S = 0.5
+"""A player that is later than this was not modelled well; less is the age of its report."""
+
 
 class Playout:
     """Counts one item's samples at the listener's end.
@@ -61,11 +64,14 @@ class Playout:
     def report(self, samples: int) -> None:
         """The client says so many were played by now. A late report still counts, after a stop as well."""
         self._reported = max(0, samples), self._clock()
+        late = (self.sent - samples) / self.rate - self.ahead
+        if late > BEHIND_S and not self.stopped:  # it was cut off for a while, and has all of it still to play
+            self._dry_at = self._clock() + (self.sent - samples) / self.rate
 
-    def stop(self) -> None:
-        """The listener's player was silenced now: what it has not played is never heard."""
+    def stop(self, at: float | None = None) -> None:
+        """The listener's player was silenced now, or then: what it has not played is never heard."""
         if self._stopped_at is None:
-            self._stopped_at = self._clock()
+            self._stopped_at = self._clock() if at is None else at
 
 
 @dataclass(eq=False)

@@ -20,6 +20,7 @@ from chinwag.web.calls import Calls
 from chinwag.web.host import Host
 from chinwag.web.secrets import ClientSecrets
 from chinwag.web.security import POLICY, Guard, Keys
+from chinwag.web.talks import Talks
 from chinwag.web.websocket import converse
 
 PAGE = Path(__file__).parent.parent / "client"
@@ -37,9 +38,11 @@ def create_app(host: Host) -> FastAPI:
             getting_ready.cancel()
             await asyncio.gather(getting_ready, return_exceptions=True)
             await calls.close()
+            await talks.close()
             await host.close()
 
-    calls = Calls(host)
+    talks = Talks(host)
+    calls = Calls(host, talks)
     app = FastAPI(title="Chinwag", version=__version__, lifespan=lifespan)
     settings, secrets = host.config.server, ClientSecrets()
     # the one that was added last is asked first
@@ -69,7 +72,7 @@ def create_app(host: Host) -> FastAPI:
     @app.websocket("/v1/realtime")
     async def realtime(websocket: WebSocket) -> None:
         """A conversation in the OpenAI Realtime protocol."""
-        await converse(websocket, host)
+        await converse(websocket, host, talks)
 
     calls.add_routes(app)
     app.include_router(client_secrets.router(host, secrets))

@@ -16,9 +16,8 @@ from chinwag.errors import ChinwagError, Refused
 from chinwag.ids import new_id
 from chinwag.web.api.errors import ApiError
 from chinwag.web.host import Host
-from chinwag.web.keeping import opened_with
-from chinwag.web.security import ICE_SERVERS, by_secret, opening
-from chinwag.web.switching import switch
+from chinwag.web.security import ICE_SERVERS
+from chinwag.web.talks import Talk, Talks, after, gone
 from chinwag.web.websocket import refusal
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ log = logging.getLogger(__name__)
 class Calls:
     """The calls of one server, by their id."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, host: Host, talks: Talks) -> None:
+        self._host, self._talks = host, talks
         self._calls: dict[str, Call] = {}
 
     def add_routes(self, app: FastAPI) -> None:
@@ -67,52 +66,60 @@ class Calls:
         sdp, session = await _offer(request)
         # imported late, on a thread: aiortc takes half a second, which no other conversation should notice
         webrtc = await asyncio.to_thread(importlib.import_module, "chinwag.web.webrtc")
-        if no := refusal(self._host):
-            code, message = no
-            raise ApiError(503, message, code)
+        try:
+            talk = await self._talk(request)
+        except Refused as refused:
+            raise _refused(refused) from refused
         call_id, host = new_id("rtc"), self._host
-        host.sessions += 1
-        call: Call | None = None
 
         def over() -> None:
             host.sessions -= 1
             self._calls.pop(call_id, None)
+            self._talks.leave(talk, call, for_good=call.said_goodbye)
 
+        call: Call = webrtc.Call(talk, host.config.webrtc.ice_servers, over, after(request))
+        host.sessions += 1
+        self._calls[call_id] = call
         try:
-            extended = request.query_params.get("chinwag") == "events"
-            choice = switch(host, request)
-            wanted, may_reopen = request.query_params.get("conversation"), not by_secret(request)
-            keeper = await host.keeping.recorder(wanted, host.instructions, may_reopen=may_reopen)
-            opened = opened_with(keeper, opening(request))
-            call = webrtc.Call(host, over, extended=extended, opening=opened, choice=choice, keeper=keeper)
-            self._calls[call_id] = call
             if session is not None:
                 call.configure(session)
             answer = await call.answer(sdp)
         except BaseException as error:
-            if call:
-                await call.end()
-            else:
-                over()
+            await call.end(for_good=not talk.begun)
             if told := _explained(error):
                 raise told from error
             raise
         headers = {"Location": f"/v1/realtime/calls/{call_id}"}
         return Response(answer, 201, headers, "application/sdp")
 
+    async def _talk(self, request: Request) -> Talk:
+        """The conversation that the client comes back to, or a new one. Raises ApiError, or Refused."""
+        if token := request.query_params.get("resume"):
+            talk = self._talks.find(token, "track")
+            if talk is None or talk.over:
+                why = gone(talk)["error"]
+                raise ApiError(404, why["message"], why["code"])
+            return talk
+        if no := refusal(self._host):
+            code, message = no
+            raise ApiError(503, message, code)
+        return await self._talks.begin(request, "track")
+
 
 def _explained(error: BaseException) -> ApiError | None:
     """What the client is told, where it can do something about it."""
     match error:
-        case Refused(code="conversation_not_found"):
-            return ApiError(404, str(error), error.code, error.param)
         case Refused():
-            return ApiError(400, str(error), error.code, error.param)
+            return _refused(error)
         case ChinwagError():
             return ApiError(400, str(error), "invalid_value")
         case ValueError():
             return ApiError(400, f"The SDP offer cannot be used: {error}.", "invalid_offer", "sdp")
     return None
+
+
+def _refused(error: Refused) -> ApiError:
+    return ApiError(404 if error.code == "conversation_not_found" else 400, str(error), error.code, error.param)
 
 
 async def _offer(request: Request) -> tuple[str, dict[str, Any] | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiortc import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnection, RTCSessionDescription
@@ -15,11 +15,9 @@ from aiortc.stats import RTCRemoteInboundRtpStreamStats, RTCTransportStats
 from chinwag.audio import Audio
 from chinwag.config import IceServer
 from chinwag.realtime import outbound
-from chinwag.realtime.connection import Connection, Keeper, Outgoing
 from chinwag.rtc.opus import RATE
 from chinwag.rtc.tracks import Incoming, OutgoingTrack, opus_only
-from chinwag.web.host import Host
-from chinwag.web.switching import Switch
+from chinwag.web.talks import Talk
 
 CHANNEL = "oai-events"
 
@@ -42,38 +40,19 @@ log = logging.getLogger(__name__)
 class Call:
     """A peer connection, and the conversation in it.
 
-    over: is told once, when it has ended in whatever way. choice: changes its engines; None where nobody may. keeper:
-    keeps what is said.
+    over: is told once, when it has ended in whatever way. after: how many messages the client has got, where it comes
+    back to the conversation.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        over: Callable[[], None],
-        *,
-        extended: bool,
-        opening: dict[str, Any],
-        choice: Switch | None,
-        keeper: Keeper | None,
-    ) -> None:
-        assert host.engines is not None
+    def __init__(self, talk: Talk, servers: Sequence[IceServer], over: Callable[[], None], after: int | None) -> None:
+        self._talk, self._after = talk, after
         self._over: Callable[[], None] | None = over
-        self._choice = choice
-        self._connection = Connection(
-            host.engines,
-            host.defaults(),
-            self._post,
-            extended=extended,
-            by_track=True,
-            longest_message=host.config.server.max_message_bytes,
-            opening=opening,
-            choice=choice,
-            keeper=keeper,
-        )
-        if choice:
-            choice.connection = self._connection
-        servers = [ice_server(server) for server in host.config.webrtc.ice_servers]
-        self._peer = RTCPeerConnection(RTCConfiguration(iceServers=servers))  # None would be a server on the internet
+        self._connection = talk.connection
+        self.said_goodbye = False
+        """The client will not come back."""
+        self._writing: asyncio.Task[None] | None = None
+        known = [ice_server(server) for server in servers]
+        self._peer = RTCPeerConnection(RTCConfiguration(iceServers=known))  # None would be a server on the internet
         assert self._connection.loudspeaker is not None
         self._loudspeaker = self._connection.loudspeaker
         self._incoming = Incoming(self._hear)
@@ -111,8 +90,15 @@ class Call:
         if not self._peer.sctp:
             self._ready.set()
 
-    async def end(self) -> None:
+    def leave(self) -> None:
+        """The conversation is over, or carried by another, or this client takes nothing any more."""
+        self._ended.set()
+        if self._writing and self._talk.carrier is not self:
+            self._writing.cancel()  # at once: the next message is another's to send
+
+    async def end(self, *, for_good: bool = True) -> None:
         """Hang up. Returns when everything of it is gone."""
+        self.said_goodbye = for_good
         self._ended.set()
         if self._holding:
             await asyncio.wait({self._holding})
@@ -140,7 +126,17 @@ class Call:
                 await self._ready.wait()
         except TimeoutError:
             return
-        await self._connection.run()
+        talk, comes_back = self._talk, self._talk.begun
+        talk.carried_by(self, self._after)
+        if comes_back:
+            self._send(talk.resumed)
+        else:
+            talk.begin()
+        self._writing = asyncio.create_task(self._write())
+        try:
+            await self._writing
+        finally:
+            self._writing.cancel()
 
     async def _watch(self) -> None:
         """Until nothing has come for long. Meanwhile learns how long sound is on its way to the ear."""
@@ -161,8 +157,6 @@ class Call:
     async def _close(self) -> None:
         self._incoming.close()
         over, self._over = self._over, None
-        if self._choice:
-            await self._choice.close()
         if over:  # first, as an offer that was odd can have aiortc fail or hang here
             over()
         try:
@@ -174,7 +168,7 @@ class Call:
     # --- the peer --------------------------------------------------------------------------------------------
 
     def _hear(self, audio: Audio) -> None:
-        if self._ready.is_set():  # before the session there is nobody to listen
+        if self._talk.carrier is self:  # before the session there is nobody to listen
             self._connection.hear(audio)
 
     def _take_channel(self, channel: RTCDataChannel) -> None:
@@ -190,9 +184,15 @@ class Call:
             self._ended.set()
 
     def _receive(self, message: str | bytes) -> None:
-        self._connection.receive_text(message if isinstance(message, str) else message.decode("utf-8", "replace"))
+        if self._talk.carrier is self:
+            self._talk.received += 1
+            self._connection.receive_text(message if isinstance(message, str) else message.decode("utf-8", "replace"))
 
-    def _post(self, message: Outgoing) -> None:
+    async def _write(self) -> None:
+        while (message := await self._talk.outbox.get()) is not None:
+            self._send(message)
+
+    def _send(self, message: str | bytes) -> None:
         channel = self._channel
         if channel is None or channel.readyState != "open":
             return
@@ -200,7 +200,7 @@ class Call:
             self._ended.set()
             return
         try:
-            channel.send(json.dumps(message, ensure_ascii=False))
+            channel.send(message)
         except ValueError as error:  # larger than the client takes, as an item with minutes of sound can be
             channel.send(json.dumps(outbound.fault("message_too_large", f"An event cannot be sent here: {error}.")))
         except InvalidStateError:  # it went while we spoke

@@ -5,20 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from chinwag.errors import Refused
 from chinwag.realtime import outbound
-from chinwag.realtime.connection import Connection, Outgoing
 from chinwag.web.host import Host
-from chinwag.web.keeping import opened_with
-from chinwag.web.security import by_secret, opening
-from chinwag.web.switching import switch
-
-if TYPE_CHECKING:
-    from chinwag.web.recorder import Recorder
+from chinwag.web.talks import Form, Talk, Talks, after, gone
 
 BINARY = "chinwag.pcm"
 """Subprotocol: sound as raw PCM16 frames both ways, a third smaller than base64; `chinwag.*` events come with it."""
@@ -26,33 +20,41 @@ BINARY = "chinwag.pcm"
 TRY_AGAIN = 1013
 TOO_SLOW = 1008
 DONE = 1000
+FAILED = 1011
+REPLACED = 4001
+"""The client has come back by another socket."""
 
 LAST_WORDS_S = 5.0
 """What is still to be sent when a session has expired has so long to go out."""
 
-LONGEST_QUEUE = 4000
-"""Messages that wait for a client: minutes of sound. One that takes none of them is gone."""
-
 log = logging.getLogger(__name__)
 
 
-async def converse(websocket: WebSocket, host: Host) -> None:
+async def converse(websocket: WebSocket, host: Host, talks: Talks) -> None:
     """Hold a conversation until one side goes."""
     offered = websocket.scope.get("subprotocols", [])
     chosen = next((name for name in (BINARY, "realtime") if name in offered), None)
     await websocket.accept(chosen)
-    if no := refusal(host):
-        await _refuse(websocket, outbound.fault(*no), TRY_AGAIN)
-        return
+    form: Form = "binary" if chosen == BINARY else "text"
+    talk = None
+    if token := websocket.query_params.get("resume"):
+        talk = talks.find(token, form)
+        if talk is None or talk.over:
+            return await _refuse(websocket, gone(talk), TRY_AGAIN)
+    elif no := refusal(host):
+        return await _refuse(websocket, outbound.fault(*no), TRY_AGAIN)
     host.sessions += 1
+    client = None
     try:
-        wanted, may_reopen = websocket.query_params.get("conversation"), not by_secret(websocket)
-        keeper = await host.keeping.recorder(wanted, host.instructions, may_reopen=may_reopen)
-        await _Client(websocket, host, binary=chosen == BINARY, keeper=keeper).run()
+        talk = talk or await talks.begin(websocket, form)
+        client = _Client(websocket, talk)
+        await client.run(after(websocket))
     except Refused as refused:
         await _refuse(websocket, outbound.error(refused, None), DONE)
     finally:
         host.sessions -= 1
+        if talk and client and (ending := talks.leave(talk, client, for_good=client.said_goodbye)):
+            await asyncio.wait({ending})
 
 
 def refusal(host: Host) -> tuple[str, str] | None:
@@ -68,88 +70,88 @@ def refusal(host: Host) -> tuple[str, str] | None:
     return None
 
 
-async def _refuse(websocket: WebSocket, why: dict[str, Any], code: int) -> None:
+async def _refuse(websocket: WebSocket, told: dict[str, Any], code: int) -> None:
     try:
-        await websocket.send_text(json.dumps(why))
+        await websocket.send_text(json.dumps(told))
         await websocket.close(code)
     except (WebSocketDisconnect, RuntimeError):
         return
 
 
 class _Client:
-    """Two pumps between a socket and a Connection."""
+    """Two pumps between a socket and a conversation."""
 
-    def __init__(self, websocket: WebSocket, host: Host, *, binary: bool, keeper: Recorder | None) -> None:
-        assert host.engines is not None
-        self._websocket = websocket
-        self._outbox: asyncio.Queue[Outgoing | None] = asyncio.Queue()
-        self._stuck = asyncio.Event()
-        self._switch = switch(host, websocket)
-        self._connection = Connection(
-            host.engines,
-            host.defaults(),
-            self._post,
-            extended=websocket.query_params.get("chinwag") == "events",
-            binary=binary,
-            longest_message=host.config.server.max_message_bytes,
-            opening=opened_with(keeper, opening(websocket)),
-            kind="transcription" if websocket.query_params.get("intent") == "transcription" else "realtime",
-            choice=self._switch,
-            keeper=keeper,
-        )
-        if self._switch:
-            self._switch.connection = self._connection
+    def __init__(self, websocket: WebSocket, talk: Talk) -> None:
+        self._websocket, self._talk = websocket, talk
+        self._left = asyncio.Event()
+        self._writing: asyncio.Task[None] | None = None
+        self.said_goodbye = False
+        """It will not come back."""
 
-    async def run(self) -> None:
-        """Until the client goes, or takes nothing any more."""
-        works = (self._connection.run(), self._write(), self._read(), self._watch())
-        holding, writing, *_ = tasks = [asyncio.create_task(work) for work in works]
+    def leave(self) -> None:
+        """The conversation is over, or carried by another, or this client takes nothing any more."""
+        self._left.set()
+        if self._writing and self._talk.carrier is not self:
+            self._writing.cancel()  # at once: the next message is another's to send
+
+    async def run(self, after: int | None) -> None:
+        """Until the client goes, or the conversation. after: how many messages it has got, of one who comes back."""
+        talk = self._talk
+        comes_back = talk.begun
+        talk.carried_by(self, after)
+        if comes_back:
+            await self._send(talk.resumed)
+        else:
+            talk.begin()
+        self._writing = asyncio.create_task(self._write())
+        tasks: list[asyncio.Task[Any]] = [
+            self._writing,
+            asyncio.create_task(self._read()),
+            asyncio.create_task(self._left.wait()),
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if expired := holding in done and not holding.exception():
-                self._outbox.put_nowait(None)
-                await asyncio.wait({writing}, timeout=LAST_WORDS_S)
+            if talk.over:
+                await asyncio.wait({self._writing}, timeout=LAST_WORDS_S)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if self._switch:
-                await self._switch.close()
         for task in done:
             if not task.cancelled() and (error := task.exception()):
                 log.error("a conversation broke off", exc_info=error)
         if self._websocket.application_state is WebSocketState.CONNECTED:
+            ended = FAILED if talk.broken else DONE if talk.over else TOO_SLOW if talk.overfull else REPLACED
             try:
-                code = TOO_SLOW if self._stuck.is_set() else DONE if expired else 1011
-                await self._websocket.close(code)
+                await self._websocket.close(ended)
             except (WebSocketDisconnect, RuntimeError):
                 return
-
-    def _post(self, message: Outgoing) -> None:
-        if self._outbox.qsize() >= LONGEST_QUEUE:
-            self._stuck.set()
-            return
-        self._outbox.put_nowait(message)
-
-    async def _watch(self) -> None:
-        await self._stuck.wait()
 
     async def _read(self) -> None:
         while True:
             message: dict[str, Any] = dict(await self._websocket.receive())
-            if message["type"] == "websocket.disconnect":
+            if self._talk.carrier is not self:
                 return
+            if message["type"] == "websocket.disconnect":
+                self.said_goodbye = message.get("code") == DONE
+                return
+            self._talk.received += 1
             if (text := message.get("text")) is not None:
-                self._connection.receive_text(text)
+                self._talk.connection.receive_text(text)
             elif (data := message.get("bytes")) is not None:
-                self._connection.receive_bytes(data)
+                self._talk.connection.receive_bytes(data)
 
     async def _write(self) -> None:
+        while (message := await self._talk.outbox.get()) is not None:
+            if not await self._send(message):
+                return
+
+    async def _send(self, message: str | bytes) -> bool:
         try:
-            while (message := await self._outbox.get()) is not None:
-                if isinstance(message, bytes):
-                    await self._websocket.send_bytes(message)
-                else:
-                    await self._websocket.send_text(json.dumps(message, ensure_ascii=False))
+            if isinstance(message, bytes):
+                await self._websocket.send_bytes(message)
+            else:
+                await self._websocket.send_text(message)
         except (WebSocketDisconnect, RuntimeError):  # it went while we spoke
-            return
+            return False
+        return True

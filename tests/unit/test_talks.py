@@ -1,0 +1,177 @@
+"""Conversations apart from their lines: what was sent, what was got, and who may come back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from starlette.requests import HTTPConnection
+
+from chinwag.config import Config, ServerSettings
+from chinwag.web import talks
+from chinwag.web.host import Host
+from chinwag.web.talks import Outbox, Talk, Talks, after
+
+pytestmark = pytest.mark.unit
+
+
+async def taken(outbox: Outbox) -> list[Any]:
+    """All that waits, as it goes out."""
+    found = []
+    while outbox.waiting:
+        found.append(await outbox.get())
+    return found
+
+
+def filled(*messages: bytes) -> Outbox:
+    outbox = Outbox()
+    for message in messages:
+        outbox.put(message)
+    return outbox
+
+
+async def test_who_comes_back_is_sent_what_it_has_not_got() -> None:
+    outbox = filled(b"1", b"2", b"3", b"4")
+    assert await taken(outbox) == [b"1", b"2", b"3", b"4"]
+    assert outbox.go_back(2)
+    outbox.put(b"5")
+    assert await taken(outbox) == [b"3", b"4", b"5"]
+
+
+async def test_what_the_client_has_got_is_dropped_and_no_more() -> None:
+    outbox = filled(b"1", b"2", b"3")
+    await outbox.get()
+    outbox.acknowledge(99)  # it cannot have got what has not gone out
+    assert await taken(outbox) == [b"2", b"3"]
+    assert not outbox.go_back(0)
+    assert outbox.go_back(1)
+    assert await taken(outbox) == [b"2", b"3"]
+
+
+async def test_what_nobody_takes_is_bounded_and_the_gap_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(talks, "KEPT_BYTES", 3)
+    outbox = filled(b"1", b"2", b"3", b"4", b"5")
+    assert not outbox.go_back(1)
+    assert outbox.go_back(2)
+    assert await taken(outbox) == [b"3", b"4", b"5"]
+
+
+async def test_a_closed_outbox_gives_its_last_words_and_then_ends() -> None:
+    outbox = filled(b"1")
+    waiting = asyncio.create_task(taken_until_closed(outbox))
+    await asyncio.sleep(1)
+    outbox.put(b"2")
+    outbox.close()
+    assert await waiting == [b"1", b"2"]
+
+
+async def taken_until_closed(outbox: Outbox) -> list[Any]:
+    found = []
+    while (message := await outbox.get()) is not None:
+        found.append(message)
+    return found
+
+
+def asking(query: str) -> HTTPConnection:
+    return HTTPConnection({"type": "http", "query_string": query.encode(), "headers": [], "path": "/v1/realtime"})
+
+
+@pytest.mark.parametrize(("query", "number"), [("after=7", 7), ("", None), ("after=-1", None), ("after=x", None)])
+def test_how_much_the_client_says_it_has_got(query: str, number: int | None) -> None:
+    assert after(asking(query)) == number
+
+
+class Line:
+    def __init__(self) -> None:
+        self.left = False
+
+    def leave(self) -> None:
+        self.left = True
+
+
+class Made(Talk):
+    """A conversation of which only coming and going is looked at."""
+
+    def __init__(self, *, lasting: bool = True, begun: bool = True) -> None:
+        self.token, self.form, self.lasting = f"resume_{id(self)}", "binary", lasting
+        self.carrier = self.gone = None
+        self.overfull = self.anew = self.ended = False
+        self.outbox, self.received = Outbox(), 0
+        self._begun = begun
+        self._holding = asyncio.get_running_loop().create_future() if begun else None  # type: ignore[assignment]
+
+    async def end(self) -> None:
+        self.ended = True
+
+
+def talks_of(*made: Talk, **server: Any) -> Talks:
+    one = Talks(Host(Config(server=ServerSettings(**server))))
+    for talk in made:
+        one._talks[talk.token] = talk
+    return one
+
+
+async def test_a_conversation_waits_for_its_client_and_then_ends() -> None:
+    talk, line = Made(), Line()
+    held = talks_of(talk, resume_s=60)
+    talk.carrier = line
+    held.leave(talk, line, for_good=False)
+    await asyncio.sleep(59)
+    assert held.find(talk.token, "binary") is talk
+    assert held.find(talk.token, "track") is None  # its sound went another way
+    await asyncio.sleep(2)
+    assert held.find(talk.token, "binary") is None
+    assert talk.ended
+
+
+@pytest.mark.parametrize("made", [{"lasting": False}, {"begun": False}])
+async def test_some_are_not_waited_for(made: dict[str, bool]) -> None:
+    talk, line = Made(**made), Line()
+    talk.carrier = line
+    held = talks_of(talk)
+    held.leave(talk, line, for_good=False)
+    await asyncio.sleep(0)
+    assert talk.ended
+
+
+async def test_who_says_goodbye_is_not_waited_for() -> None:
+    talk, line = Made(), Line()
+    talk.carrier = line
+    held = talks_of(talk)
+    held.leave(talk, line, for_good=True)
+    await asyncio.sleep(0)
+    assert talk.ended
+
+
+async def test_who_comes_back_takes_it_from_the_line_that_hangs() -> None:
+    talk, old, new = Made(), Line(), Line()
+    talk.carrier = old
+    held = talks_of(talk)
+    for number in range(4):
+        talk.outbox.put({"number": number})
+    await taken(talk.outbox)
+    talk.received = 11
+    talk.carried_by(new, 1)
+    assert old.left
+    assert talk.carrier is new
+    assert (
+        json.loads(talk.resumed).items() >= {"type": "chinwag.session.resumed", "received": 11, "anew": False}.items()
+    )
+    assert [json.loads(one)["number"] for one in await taken(talk.outbox)] == [1, 2, 3]
+    held.leave(talk, old, for_good=False)  # its socket notices at last
+    await asyncio.sleep(100)
+    assert held.find(talk.token, "binary") is talk
+
+
+async def test_no_more_wait_than_there_are_places() -> None:
+    made = [Made() for _ in range(3)]
+    held = talks_of(*made, max_sessions=2)
+    for talk in made:
+        talk.carrier = line = Line()
+        held.leave(talk, line, for_good=False)
+    await asyncio.sleep(0)
+    assert [talk.ended for talk in made] == [True, False, False]
+    await held.close()
+    assert all(talk.ended for talk in made)
