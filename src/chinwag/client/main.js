@@ -12,6 +12,7 @@ import { Return } from "./return.js";
 import { Speaker } from "./speaker.js";
 import { Status, backOff } from "./status.js";
 import { StreamClock } from "./stream-clock.js";
+import { ToolCalls } from "./tools.js";
 import * as troubles from "./troubles.js";
 import { View } from "./view.js";
 import { RealtimeCall } from "./webrtc.js";
@@ -41,6 +42,7 @@ const view = new View({ start, stop, mute, send, useKey, takeOffer, retry, resum
 
 const panel = new EnginePanel({ onNames: (names) => view.engines(names) });
 const conversations = new ConversationsPanel({ onOpen: reopen });
+const tools = new ToolCalls(document.getElementById("turns"));
 
 const microphone = new Microphone({
   onFrame(frame) {
@@ -224,6 +226,7 @@ function take(event) {
   if (event.type === "error") return panel.failed(event.error) || failed(event.error);
   panel.take(event);
   if (conversations.take(event)) Return.remember({ conversation: conversations.next });
+  tools.take(event);
   return conversation?.take(event);
 }
 
@@ -237,7 +240,10 @@ function takenOver() {
 function reopen({ title, updated_at, items }) {
   stop();
   view.clear();
-  for (const item of items.filter(({ type, role }) => type === "message" && role !== "system")) {
+  tools.clear();
+  for (const item of items) {
+    tools.kept(item);
+    if (item.type !== "message" || item.role === "system") continue;
     view.words(item.role, item.id, item.text);
     if (!item.whole) view.cut(item.id, item.text);
   }
@@ -269,7 +275,7 @@ function begin({ anew }) {
   });
   if (!canPlay()) session.send("session.update", { session: { type: "realtime", output_modalities: ["text"] } });
   for (const slot of ["server", "session"]) view.trouble(slot, null);
-  panel.begin((type, fields) => session.send(type, fields));
+  for (const part of [panel, tools]) part.begin((type, fields) => session.send(type, fields));
   for (const text of unsent.splice(0)) conversation.say(text);
   show();
 }
@@ -293,6 +299,7 @@ function endSession() {
   link?.close();
   link = null;
   panel.end();
+  tools.end();
   speaker.detach();
 }
 

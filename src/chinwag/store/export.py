@@ -35,7 +35,8 @@ def item(one: Item) -> dict[str, Any]:
     shown["call_id"] = one.call_id
     if one.kind == "function_call_output":
         return {**shown, "output": one.output}
-    return {**shown, "name": one.called or one.name, "arguments": one.arguments, "output": one.output}
+    ran = {"server": one.server, "name": one.called or one.name}
+    return {**shown, **ran, "arguments": one.arguments, "output": one.output}
 
 
 def as_json(one: Conversation, items: Sequence[Item]) -> dict[str, Any]:
