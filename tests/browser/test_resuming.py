@@ -121,7 +121,7 @@ async def test_a_server_that_was_killed_and_started_goes_on_with_what_it_kept(tm
             await ask(page)
             await asyncio.sleep(3.0)
             first.process.kill()
-            await expect(page.get_by_role("alert")).to_contain_text("The connection was lost", timeout=PATIENCE_MS)
+            await expect(page.get_by_role("alert")).to_contain_text("The server does not answer", timeout=PATIENCE_MS)
         with running() as second:
             network.port = port_of(second)
             await state(page, "Listening")
