@@ -354,6 +354,8 @@ class Session:
         if settings.hearing != before.hearing:
             if settings.hearing.restarts(before.hearing):
                 self._floor.close(speech_ended=False)
+                self._speech_id = ""
+                self._answers.pass_over()
             self._listener.change(settings.hearing)
         if settings.offer != before.offer:
             self._toolwork.open(settings.offer)

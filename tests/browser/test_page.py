@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from browser.chromium import chromium, opened
 from browser.fake_server import Wire, fake_server, tone
@@ -440,6 +441,8 @@ async def test_everything_works_from_the_keyboard() -> None:
         await page.keyboard.press("Tab")
         await expect(page.get_by_role("button", name="Engines")).to_be_focused()
         await page.keyboard.press("Tab")
+        await expect(page.get_by_role("button", name="Sound")).to_be_focused()
+        await page.keyboard.press("Tab")
         await expect(page.get_by_role("button", name="Start")).to_be_focused()
         await page.keyboard.press("Enter")
         await expect(page.locator("#state-words")).to_have_text("Listening")
@@ -476,3 +479,23 @@ async def test_it_fits_a_small_phone(scheme: str) -> None:
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= 320
             assert box["y"] + box["height"] <= 568
+
+
+async def test_an_answer_that_comes_before_the_loudspeaker_is_ready_is_heard_whole() -> None:
+    async with fake_server() as server, chromium() as browser, opened(browser, server.url) as page:
+        ready = asyncio.Event()
+
+        async def slowly(route: Route) -> None:
+            await ready.wait()
+            await route.continue_()
+
+        await page.route("**/playback-worklet.js", slowly)
+        await page.get_by_label("Type a message").fill("Hello")
+        await page.keyboard.press("Enter")
+        wire = await server.session()
+        await wire.expect("response.create")
+        await wire.begin_answer()
+        await wire.say("Good day.", tone(0.5))
+        await expect(page.locator(".turn.assistant")).to_contain_text("Good day.")
+        ready.set()
+        await wire.until(lambda: any(event["played_ms"] == 500 for event in wire.of("chinwag.playback")))

@@ -67,7 +67,10 @@ async def test_what_only_other_machines_do(name: str, message: str, words: str) 
 async def test_the_microphone_is_taken_away() -> None:
     init = """
       const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-      navigator.mediaDevices.getUserMedia = async (wanted) => (window.stream = await ask(wanted));"""
+      navigator.mediaDevices.getUserMedia = async (wanted) => {
+        if (window.gone) throw new DOMException("Requested device not found", "NotFoundError");
+        return (window.stream = await ask(wanted));
+      };"""
     async with fake_server() as server, chromium() as browser, opened(browser, server.url, init=init) as page:
         await press_start(page)
         wire = await server.session()
@@ -76,10 +79,13 @@ async def test_the_microphone_is_taken_away() -> None:
         await expect(page.get_by_role("alert")).to_contain_text("Your system has muted the microphone")
         await page.evaluate("stream.getAudioTracks()[0].dispatchEvent(new Event('unmute'))")
         await expect(page.locator(".trouble")).to_have_count(0)
-        await page.evaluate("stream.getAudioTracks()[0].dispatchEvent(new Event('ended'))")
+        await page.evaluate("gone = true; stream.getAudioTracks()[0].dispatchEvent(new Event('ended'))")
         await expect(page.get_by_role("alert")).to_contain_text("The microphone is gone")
         await expect(page.locator("#state-words")).to_have_text("Ready for what you type")
         before = len(wire.frames)
+        await page.get_by_role("button", name="Use the microphone again").click()
+        await expect(page.get_by_role("alert")).to_contain_text("The microphone is gone")
+        await page.evaluate("gone = false")
         await page.get_by_role("button", name="Use the microphone again").click()
         await wire.until(lambda: len(wire.frames) > before + 5)
         await expect(page.locator(".trouble")).to_have_count(0)

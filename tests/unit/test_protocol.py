@@ -276,6 +276,44 @@ async def test_push_to_talk() -> None:
         assert fakes.llm.asked[0][-1]["content"] == "word0 word1 word2 word3 word4"
 
 
+async def test_push_to_talk_in_one_burst() -> None:
+    """The next messages need not wait for an answer to the session.update."""
+    fakes = Fakes()
+    async with connected(fakes) as client:
+        await client.play(silence(1.0, WIRE_RATE))
+        detection = {"audio": {"input": {"turn_detection": None}}}
+        client.send("session.update", session={"type": "realtime", **detection})
+        error = client.refused("input_audio_buffer.commit")
+        assert error["code"] == "input_audio_buffer_commit_empty"  # what came before it does not count
+        sound = base64.b64encode(loud(1.0).to_pcm16()).decode()
+        client.send("input_audio_buffer.append", audio=sound)
+        client.send("input_audio_buffer.commit")
+        client.send("response.create")
+        await client.quiet_until("response.done")
+        assert len(client.all("error")) == 1
+        assert fakes.llm.asked[0][-1]["content"] == "word0 word1 word2 word3 word4"
+
+
+async def test_a_switch_in_the_middle_of_speech_forgets_it() -> None:
+    fakes = Fakes()
+    async with connected(fakes) as client:
+        await client.play(loud(1.0))
+        begun = client.all("input_audio_buffer.speech_started")[0]
+        client.send("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": None}}})
+        await client.play(loud(0.4))
+        client.send("input_audio_buffer.commit")
+        client.send("response.create")
+        await client.quiet_until("response.done")
+        assert client.all("input_audio_buffer.committed")[0]["item_id"] != begun["item_id"]
+        assert not client.all("input_audio_buffer.speech_stopped")
+        assert fakes.llm.asked[-1][-1]["content"] == "word0 word1"
+        automatic = {"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}
+        client.send("session.update", session={"type": "realtime", **automatic})
+        await client.play(loud(1.0))
+        await client.quiet_until("response.done", 2)
+        assert len(client.all("input_audio_buffer.speech_started")) == 2
+
+
 async def test_items_are_put_in_retrieved_and_deleted() -> None:
     fakes = Fakes()
     async with connected(fakes) as client:

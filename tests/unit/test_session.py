@@ -367,6 +367,18 @@ async def test_push_to_talk_commits_and_answers_only_when_asked() -> None:
         assert fakes.llm.asked[0][-1]["content"] == "word0 word1 word2 word3 word4"
 
 
+async def test_live_words_of_a_manual_buffer_come_while_it_sounds() -> None:
+    fakes = Fakes()
+    async with talking(fakes, hearing=MANUAL) as talker:
+        await talker.pause(5.0)
+        assert not fakes.stt.asked
+        await talker.say(1.0)
+        asked = fakes.stt.asked
+        assert asked >= 3
+        await talker.pause(5.0)
+        assert fakes.stt.asked <= asked + 1
+
+
 async def test_every_sample_before_a_commit_counts_and_none_after() -> None:
     fakes = Fakes()
     async with talking(fakes, hearing=MANUAL) as talker:

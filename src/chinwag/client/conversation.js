@@ -15,7 +15,10 @@ export class Conversation {
   #answer = null; // the answer that is being made or played
   #hearing = false;
   #waiting = false; // for the answer's first sound
-  #askedAt = null; // when the last typed message was sent
+  #held = false; // they hold the button of push to talk
+  #askedAt = null; // when the last typed message was sent, or the button let go
+  #asked = 0; // answers that were asked for and have not begun
+  #responding = null; // id of the one that is being given
 
   /**
    * send(type, fields); clock: the StreamClock of the microphone's sound; onState(state), onTrouble(error).
@@ -33,6 +36,7 @@ export class Conversation {
 
   /** listening, hearing (words are coming in), thinking or speaking. */
   get state() {
+    if (this.#held) return "hearing";
     if (this.#speaker.busy) return "speaking";
     if (this.#hearing) return "hearing";
     const more = this.#answer && !this.#answer.done; // the speaker has run dry, and the answer goes on
@@ -41,18 +45,36 @@ export class Conversation {
 
   /** Sends a typed message; it cuts in like a spoken one. */
   async say(text) {
-    const busy = this.#answer && !this.#answer.done;
-    const cutting = this.cut();
-    if (busy) this.#send("response.cancel", { event_id: `${QUIET}cancel` });
-    await cutting; // the history must end where the ear did before the next answer is asked for
+    await this.interrupt(); // the history must end where the ear did before the next answer is asked for
     const id = `item_${crypto.getRandomValues(new Uint32Array(3)).join("")}`;
     this.#view.words("user", id, text);
     this.#send("conversation.item.create", {
       item: { id, type: "message", role: "user", content: [{ type: "input_text", text }] },
     });
+    this.respond(performance.now());
+  }
+
+  /** Asks for an answer to what was said until `since`, performance.now(). */
+  respond(since) {
+    this.#asked++;
     this.#send("response.create");
-    this.#askedAt = performance.now();
+    this.#askedAt = since;
     this.#wait(true);
+  }
+
+  /** The answer that is being given ends where the ear is now. */
+  interrupt() {
+    const cutting = this.cut();
+    if (this.#asked || this.#responding) this.#send("response.cancel", { event_id: `${QUIET}cancel` });
+    this.#asked = 0;
+    return cutting;
+  }
+
+  /** Somebody holds the button of push to talk, or has let it go; waits: for the words of what was said. */
+  holds(held, waits = false) {
+    this.#held = held;
+    this.#hearing = false;
+    this.#wait(waits);
   }
 
   /** Silence first: stops the answer's sound, and tells server and reader how far it was heard. */
@@ -132,6 +154,8 @@ export class Conversation {
       case "conversation.item.retrieved":
         return this.#itemRetrieved(event.item);
       case "response.created":
+        this.#asked = Math.max(0, this.#asked - 1);
+        this.#responding = event.response?.id ?? null;
         return this.#wait(true);
       case "response.output_item.added":
         return this.#begin(event);
@@ -167,7 +191,7 @@ export class Conversation {
   }
 
   #begin({ response_id, item }) {
-    if (item.type !== "message") return;
+    if (item.type !== "message" || this.#held) return; // what begins meanwhile has been cancelled
     const askedAt = this.#askedAt;
     this.#askedAt = null;
     this.#answer = { id: item.id, response: response_id, samples: 0, marks: [], done: false, askedAt };
@@ -184,6 +208,7 @@ export class Conversation {
 
   #done({ id, status, status_details }) {
     this.#waiting = false;
+    if (this.#responding === id) this.#responding = null;
     if (status === "failed") this.#onTrouble(status_details?.error ?? {});
     if (this.#answer?.response === id) {
       this.#answer.done = true;

@@ -30,7 +30,7 @@ export class Link {
 
   /**
    * dial(query, {onMessage(data), onDown({refusal, stuck})}) -> {send(data), close(), byTrack}: a line. resume: the token of a
-   * session that another page has begun. onReady({anew}) at session.created: of a session that is new, or was told anew.
+   * session that another page has begun. onReady({anew, session}) at session.created: of a session that is new, or was told anew.
    * onEvent(event), onAudio(item, ArrayBuffer), onAway({since, wait}) when the line broke, and at each vain attempt,
    * onBack() when it is there again, onResumable(token), onClosed({greeted, refusal, stuck}) when the session is over.
    */
@@ -103,7 +103,7 @@ export class Link {
         const anew = this.#up;
         this.#greeted = true;
         this.#begin();
-        return this.#handlers.onReady({ anew });
+        return this.#handlers.onReady({ anew, session: event.session });
       }
       case "chinwag.session.resumable":
         this.#token = event.resume;

@@ -1,12 +1,16 @@
 // Wires the parts: buttons, microphone, speaker, session, and what to do when one of them fails.
 
+import { audioSession } from "./audio-context.js";
 import { Conversation } from "./conversation.js";
 import { ConversationsPanel } from "./conversations.js";
+import { Devices } from "./devices.js";
 import { EnginePanel } from "./engines.js";
+import { Keeper } from "./keeper.js";
 import { accepted, keep, key } from "./key.js";
 import { Meter } from "./meter.js";
 import { Microphone } from "./microphone.js";
 import { Link } from "./link.js";
+import { PushToTalk } from "./push-to-talk.js";
 import { Realtime } from "./realtime.js";
 import { Return } from "./return.js";
 import { Speaker } from "./speaker.js";
@@ -15,6 +19,7 @@ import { StreamClock } from "./stream-clock.js";
 import { ToolCalls } from "./tools.js";
 import * as troubles from "./troubles.js";
 import { View } from "./view.js";
+import { WakeLock } from "./wake-lock.js";
 import { RealtimeCall } from "./webrtc.js";
 
 const FRAME_MS = 20;
@@ -38,7 +43,7 @@ let keyless = null; // what is said where the server wants a key that is not her
 const running = () => link !== null || retryTimer !== null;
 const canPlay = () => window.isSecureContext && Boolean(window.AudioWorkletNode);
 
-const view = new View({ start, stop, mute, send, useKey, takeOffer, retry, resume: () => speaker.resume(), look: () => status.ask() });
+const view = new View({ start, stop, mute, send, useKey, takeOffer, retry, hearAgain, resume: () => speaker.resume(), look: () => status.ask() });
 
 const panel = new EnginePanel({ onNames: (names) => view.engines(names) });
 const conversations = new ConversationsPanel({ onOpen: reopen });
@@ -46,13 +51,14 @@ const tools = new ToolCalls(document.getElementById("turns"));
 
 const microphone = new Microphone({
   onFrame(frame) {
-    if (conversation && link.sendAudio(frame)) clock.sent(FRAME_MS);
+    if (!conversation) return;
+    for (const one of talk.frames(frame)) if (link.sendAudio(one)) clock.sent(FRAME_MS);
   },
   onLost() {
-    view.trouble("microphone", troubles.microphoneTaken);
+    keeper.lost();
     show();
   },
-  onSilenced: (silenced) => view.trouble("silenced", silenced ? troubles.microphoneSilenced : null),
+  onSilenced: (silenced) => keeper.silenced(silenced),
 });
 
 const speaker = new Speaker({
@@ -61,6 +67,37 @@ const speaker = new Speaker({
   onDrained: () => conversation?.drained(),
   onPaused: (paused) => view.trouble("sound", paused && running() ? troubles.soundPaused : null),
 });
+
+const devices = new Devices({
+  onUse: (kind, id) => (kind === "audioinput" ? keeper.change() : playOn(id)),
+  onGone: (kind, label) => view.trouble(kind, label && microphone.isOpen ? troubles.deviceAway(kind, label) : null),
+  onChange: () => keeper.pluggedIn(),
+  chooses: Speaker.chooses,
+});
+
+const keeper = new Keeper(microphone, devices, {
+  onTrack: () => giveTrack(),
+  onTaken(error) {
+    const refused = error.name === "NotAllowedError" ? troubles.microphoneRefused(error) : troubles.microphoneTaken;
+    view.trouble("microphone", refused);
+    show();
+  },
+  onSilenced: (silenced) => view.trouble("silenced", silenced ? troubles.microphoneSilenced : null),
+  onBack() {
+    view.trouble("microphone", null);
+    show();
+  },
+});
+
+const talk = new PushToTalk({
+  onChange() {
+    if (!talk.handsFree) microphone.muted = false;
+    giveTrack();
+    show();
+  },
+});
+
+const wakeLock = new WakeLock();
 
 const meter = new Meter(view.meter, () => ({ you: microphone.analyser, answer: speaker.analyser }));
 
@@ -90,15 +127,15 @@ async function start() {
   const mine = ++epoch;
   starting = true;
   show();
-  openSpeaker();
+  openSpeaker("play-and-record"); // before anything is awaited: iOS and Android start sound only inside the click
   try {
-    await microphone.open();
+    await keeper.open();
   } catch (error) {
     if (mine === epoch) view.trouble("microphone", troubles.microphoneRefused(error));
   }
-  if (mine !== epoch) return microphone.close(); // stopped while the browser was asking
+  if (mine !== epoch) return; // stopped while the browser was asking
   starting = false;
-  if (running()) link?.useMicrophone(microphone.track);
+  if (running()) giveTrack();
   else if (microphone.isOpen) connect();
   if (!running()) speaker.close();
   show();
@@ -127,8 +164,9 @@ async function checkKey() {
   return good;
 }
 
-function openSpeaker() {
+function openSpeaker(session) {
   if (!canPlay()) return;
+  audioSession(session);
   speaker.open().catch((error) => view.trouble("sound", troubles.soundFailed(error)));
 }
 
@@ -142,9 +180,10 @@ function stop() {
   clearTimeout(retryTimer);
   retryTimer = null;
   attempts = 0;
-  microphone.close();
+  keeper.close();
   speaker.close();
-  for (const slot of ["server", "microphone", "silenced", "sound", "session"]) view.trouble(slot, null);
+  audioSession("auto");
+  for (const slot of ["server", "microphone", "silenced", "audioinput", "audiooutput", "loudspeaker", "sound", "session"]) view.trouble(slot, null);
   status.ask();
   show();
 }
@@ -154,13 +193,33 @@ function mute() {
   show();
 }
 
+/** The button for what did not come back by itself. */
+async function hearAgain() {
+  view.trouble("microphone", null);
+  speaker.resume();
+  await keeper.again();
+  show();
+}
+
+// A call hears the microphone's track itself, and not while the button of push to talk is up.
+function giveTrack() {
+  link?.useMicrophone(talk.open ? microphone.track : null);
+}
+
+function playOn(id) {
+  speaker.useDevice(id).then(
+    () => view.trouble("loudspeaker", null),
+    (error) => view.trouble("loudspeaker", troubles.speakerRefused(error)),
+  );
+}
+
 function send(text) {
   if (conversation) {
     conversation.say(text);
     return;
   }
   unsent.push(text);
-  openSpeaker();
+  openSpeaker("playback");
   if (!running()) connect();
 }
 
@@ -187,7 +246,7 @@ function connect(resume = null) {
 function dial(query, { onMessage, onDown }) {
   const search = new URLSearchParams({ chinwag: "events", ...conversations.query, ...query });
   if (transport === "webrtc" && window.RTCPeerConnection && canPlay()) {
-    return new RealtimeCall(`v1/realtime/calls?${search}`, microphone.track, {
+    return new RealtimeCall(`v1/realtime/calls?${search}`, talk.open ? microphone.track : null, {
       onMessage,
       onDown,
       onTrack: (stream) => speaker.attach(stream),
@@ -227,6 +286,7 @@ function take(event) {
   panel.take(event);
   if (conversations.take(event)) Return.remember({ conversation: conversations.next });
   tools.take(event);
+  talk.take(event);
   return conversation?.take(event);
 }
 
@@ -257,7 +317,7 @@ function fallBack() {
 }
 
 /** anew: it is the session there was, told from its beginning. */
-function begin({ anew }) {
+function begin({ anew, session: described }) {
   attempts = 0;
   away = null;
   conversation?.cut();
@@ -275,13 +335,15 @@ function begin({ anew }) {
   });
   if (!canPlay()) session.send("session.update", { session: { type: "realtime", output_modalities: ["text"] } });
   for (const slot of ["server", "session"]) view.trouble(slot, null);
-  for (const part of [panel, tools]) part.begin((type, fields) => session.send(type, fields));
+  const say = (type, fields) => session.send(type, fields);
+  for (const part of [panel, tools]) part.begin(say);
+  talk.begin({ send: say, conversation, byTrack: session.byTrack, detection: described?.audio?.input?.turn_detection });
   for (const text of unsent.splice(0)) conversation.say(text);
   show();
 }
 
 function failed(error) {
-  if (Conversation.isQuiet(error)) return;
+  if (talk.failed(error) || Conversation.isQuiet(error)) return;
   offered = error.offer ?? offered;
   view.trouble("session", troubles.inSession(error));
 }
@@ -293,6 +355,7 @@ function takeOffer() {
 }
 
 function endSession() {
+  talk.end();
   conversation?.cut();
   conversation = null;
   away = null;
@@ -339,7 +402,10 @@ function show() {
     starting,
     microphone: microphone.isOpen,
     muted: microphone.muted,
+    handsFree: talk.handsFree,
   });
+  talk.show(microphone.isOpen);
+  wakeLock.wanted = running() && microphone.isOpen;
   view.state(stateOf(stage));
   if (running()) meter.start();
   else meter.stop();
@@ -351,6 +417,7 @@ function stateOf(stage) {
     const state = conversation.state;
     if (state !== "listening") return state;
     if (!microphone.isOpen) return "typing";
+    if (!talk.handsFree) return talk.idle;
     return microphone.muted ? "muted" : "listening";
   }
   if (running() || starting) return "connecting";
@@ -368,9 +435,9 @@ async function comeBack() {
   const allowed = !troubles.withoutMicrophone() && (await microphoneIsAllowed());
   const mine = ++epoch;
   starting = allowed;
-  openSpeaker();
-  if (allowed) await microphone.open().catch((error) => view.trouble("microphone", troubles.microphoneRefused(error)));
-  if (mine !== epoch) return microphone.close();
+  openSpeaker(allowed ? "play-and-record" : "playback");
+  if (allowed) await keeper.open().catch((error) => view.trouble("microphone", troubles.microphoneRefused(error)));
+  if (mine !== epoch) return;
   starting = false;
   if (!running()) connect(before.token);
 }
@@ -380,6 +447,7 @@ async function microphoneIsAllowed() {
   return permission?.state === "granted";
 }
 
+globalThis.__chinwag = { ...globalThis.__chinwag, counted: () => ({ ...microphone.counted, underruns: speaker.underruns }) };
 show();
 view.state("connecting");
 status.ask();

@@ -2,10 +2,15 @@
 //
 // In:  {audio: ArrayBuffer, item}, {duck: bool, item}, {flush: true}
 // Out: {item, played} (samples, about every 250 ms), {audible: item, frame}, {drained: true},
-//      {flushed: true, item, played, cut} where cut says that some sound had not been played.
+//      {flushed: true, item, played, cut} where cut says that some sound had not been played;
+//      each with underruns: how often the queue ran dry in the middle of an item.
+// Played and frames are counted at 24 kHz and at the context's own rate; where these differ, what comes is resampled.
 
+import { Resampler } from "./resampler.js";
+
+const WIRE_RATE = 24_000;
 const JITTER = sampleRate * 0.06; // held back before the first sound, against uneven arrival
-const FADE = Math.round(sampleRate * 0.005); // shorter than one render quantum at 24 kHz
+const FADE = Math.round(sampleRate * 0.005); // one render quantum at 24 kHz is longer
 const DUCKED = 0.2; // -14 dB
 const RAMP = (1 - DUCKED) / (sampleRate * 0.01); // of the volume, per sample: 10 ms from one to the other
 const REPORT = sampleRate * 0.25;
@@ -23,6 +28,9 @@ class Playback extends AudioWorkletProcessor {
   #audible = false;
   #ducked = null; // the item that is to be heard low; any other is not
   #volume = 1;
+  #resampler = sampleRate === WIRE_RATE ? null : new Resampler(WIRE_RATE, sampleRate);
+  #underruns = 0;
+  #dry = false; // all that had come of the item was played
 
   constructor() {
     super();
@@ -34,7 +42,8 @@ class Playback extends AudioWorkletProcessor {
   }
 
   #add({ audio, item }) {
-    const samples = Float32Array.from(new Int16Array(audio), (value) => value / 32768);
+    const sound = Float32Array.from(new Int16Array(audio), (value) => value / 32768);
+    const samples = this.#resampler ? this.#resampler.push(sound) : sound;
     this.#queue.push({ samples, item, next: 0 });
     this.#queued += samples.length;
   }
@@ -54,8 +63,10 @@ class Playback extends AudioWorkletProcessor {
       this.#tail = tail;
     }
     const item = this.#item ?? this.#queue[0]?.item ?? null;
-    this.port.postMessage({ flushed: true, cut, item, played: this.#item === item ? this.#played : 0 });
+    this.#post({ flushed: true, cut, item, played: this.#item === item ? toWire(this.#played) : 0 });
     this.#queue = [];
+    this.#dry = false;
+    this.#resampler?.reset();
     this.#queued = 0;
     this.#ducked = null;
     this.#volume = 1;
@@ -82,7 +93,8 @@ class Playback extends AudioWorkletProcessor {
     if (this.#queued === 0) {
       this.#stop();
       this.#report();
-      this.port.postMessage({ drained: true });
+      this.#dry = true;
+      this.#post({ drained: true });
     } else if (this.#played - this.#reported >= REPORT) {
       this.#report();
     }
@@ -95,6 +107,8 @@ class Playback extends AudioWorkletProcessor {
     while (filled < output.length && this.#queue.length > 0) {
       const head = this.#queue[0];
       if (head.item !== this.#item) this.#begin(head.item);
+      else if (this.#dry) this.#underruns++;
+      this.#dry = false;
       const piece = head.samples.subarray(head.next, head.next + output.length - filled);
       output.set(piece, filled);
       this.#notice(piece, filled);
@@ -134,14 +148,22 @@ class Playback extends AudioWorkletProcessor {
     const first = piece.findIndex((value) => Math.abs(value) > AUDIBLE);
     if (first < 0) return;
     this.#audible = true;
-    this.port.postMessage({ audible: this.#item, frame: currentFrame + offset + first });
+    this.#post({ audible: this.#item, frame: currentFrame + offset + first });
   }
 
   #report() {
     if (this.#item === null || this.#played === this.#reported) return;
     this.#reported = this.#played;
-    this.port.postMessage({ item: this.#item, played: this.#played });
+    this.#post({ item: this.#item, played: toWire(this.#played) });
   }
+
+  #post(message) {
+    this.port.postMessage({ ...message, underruns: this.#underruns });
+  }
+}
+
+function toWire(samples) {
+  return Math.round((samples * WIRE_RATE) / sampleRate);
 }
 
 registerProcessor("chinwag-playback", Playback);

@@ -1,5 +1,5 @@
 // Changes the sample rate of a stream that comes in pieces: a polyphase windowed-sinc filter (Kaiser, about 80 dB down).
-// Used where a browser gives the microphone only at the sound card's rate (Firefox).
+// Used where a browser gives the microphone, or the loudspeaker, only at the sound card's rate.
 
 const ZERO_CROSSINGS = 24;
 const KAISER_BETA = 8;
@@ -20,6 +20,12 @@ export class Resampler {
     this.#half = Math.ceil(ZERO_CROSSINGS / cutoff);
     this.#phases = filterBank(toRate / divisor, this.#half, cutoff);
     this.#history = new Float32Array(2 * this.#half - 1);
+  }
+
+  /** Forgets the stream; what comes next is another. */
+  reset() {
+    this.#history.fill(0);
+    this.#position = 0;
   }
 
   /** Takes the next input samples (Float32Array); returns the output samples that are ready. */

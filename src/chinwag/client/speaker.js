@@ -1,5 +1,7 @@
 // The loudspeaker: plays the answer's PCM16 at 24 kHz and tells what was heard of it, or plays a call's track.
 
+import { openContext } from "./audio-context.js";
+
 const WIRE_RATE = 24_000;
 const FADE_S = 0.005;
 const TRAILING_MS = 150; // a track's last sound is still on its way when the server says that it has left
@@ -11,11 +13,17 @@ export class Speaker {
   analyser = null;
   /** Whether sound is waiting or playing. */
   busy = false;
+  /** How often the sound ran dry in the middle of an answer. */
+  underruns = 0;
 
+  #device = ""; // deviceId of the loudspeaker; empty: the system's
+  #away = null; // {element, stream}: the way to another loudspeaker where contexts know only one
   #context = null;
+  #state = "";
   #node = null;
   #ready = null;
   #flushing = [];
+  #early = []; // sound that came before the worklet was loaded
   #call = null; // a call's track: {gain, element, looking}
   #beginning = null; // the item that the track plays, or soon will
   #handlers;
@@ -31,24 +39,70 @@ export class Speaker {
   /** Call it inside a click: browsers start sound only then. Resolves when it can play. */
   open() {
     if (!this.#ready) {
-      this.#context = new AudioContext({ sampleRate: WIRE_RATE, latencyHint: "interactive" });
-      this.#context.onstatechange = () => this.#handlers.onPaused(this.#context?.state !== "running");
-      this.#ready = this.#load(this.#context);
+      const context = (this.#context = openContext(WIRE_RATE));
+      context.onstatechange = () => this.#changed(context);
+      this.#ready = this.#load(context);
     }
     this.resume();
     return this.#ready;
   }
 
+  // iOS has a state of its own, "interrupted", for calls and Siri; behind it a context is suspended until it is asked to go on.
+  #changed(context) {
+    if (context !== this.#context) return;
+    if (this.#state === "interrupted" && context.state === "suspended") this.resume();
+    this.#state = context.state;
+    this.#handlers.onPaused(context.state !== "running");
+  }
+
   /** Asks the browser to go on; it may wait for a click. */
   resume() {
-    this.#context?.resume().catch(() => {}); // closed meanwhile
+    this.#context?.resume().catch(() => {}); // closed meanwhile, or still interrupted
+    this.#away?.element.play().catch(() => {});
+  }
+
+  /** Whether a loudspeaker can be chosen here: Safari, and a browser on a phone, leave that to the system. */
+  static get chooses() {
+    return "setSinkId" in (globalThis.AudioContext?.prototype ?? {}) || "setSinkId" in HTMLMediaElement.prototype;
+  }
+
+  /** Plays on that loudspeaker (deviceId; empty: the system's) from now on. Throws where it cannot be used. */
+  async useDevice(device) {
+    this.#device = device;
+    await this.#route();
+  }
+
+  async #route() {
+    const context = this.#context;
+    if (!context || !this.analyser) return;
+    if (context.setSinkId) {
+      if (context.sinkId !== this.#device) await context.setSinkId(this.#device);
+    } else if (this.#device || this.#away) {
+      await this.#lead(context);
+    }
+  }
+
+  // Firefox lets only an element choose its loudspeaker.
+  async #lead(context) {
+    if (!this.#away) {
+      const stream = new MediaStreamAudioDestinationNode(context);
+      const element = new Audio();
+      element.srcObject = stream.stream;
+      this.#away = { element, stream };
+      this.analyser.disconnect(context.destination);
+      this.analyser.connect(stream);
+    }
+    await this.#away.element.setSinkId(this.#device);
+    await this.#away.element.play();
   }
 
   async #load(context) {
     try {
       await context.audioWorklet.addModule("playback-worklet.js");
     } catch (error) {
-      if (context === this.#context) throw error;
+      if (context !== this.#context) return;
+      this.close(); // what comes is not kept for a loudspeaker that never will be
+      throw error;
     }
     if (context !== this.#context) return; // closed meanwhile
     this.#node = new AudioWorkletNode(context, "chinwag-playback", {
@@ -59,14 +113,17 @@ export class Speaker {
     this.analyser = new AnalyserNode(context, { fftSize: 1024 });
     this.#node.connect(this.analyser).connect(context.destination);
     // The tap: recorders and tests connect to it to get exactly what goes to the loudspeaker.
-    globalThis.__chinwag = { output: this.analyser };
+    globalThis.__chinwag = { ...globalThis.__chinwag, output: this.analyser };
+    for (const sound of this.#early.splice(0)) this.#node.port.postMessage(sound, [sound.audio]);
+    await this.#route().catch(() => {}); // it was unplugged: the system's loudspeaker plays
   }
 
   /** Queues sound (ArrayBuffer of PCM16, given away) of a conversation item. */
   play(item, audio) {
-    if (!this.#node || audio.byteLength === 0) return;
+    if (!this.#context || audio.byteLength === 0) return;
     this.busy = true;
-    this.#node.port.postMessage({ audio, item }, [audio]);
+    if (this.#node) this.#node.port.postMessage({ audio, item }, [audio]);
+    else this.#early.push({ audio, item });
   }
 
   /** Plays the track of a WebRTC call; its server lowers it. Nothing is heard of it until `begin`. */
@@ -100,7 +157,7 @@ export class Speaker {
     const first = samples.findIndex((value) => Math.abs(value) > AUDIBLE);
     if (first < 0) return;
     clearInterval(this.#call.looking);
-    this.#handlers.onAudible(item, performance.now() - ((samples.length - first) * 1000) / WIRE_RATE);
+    this.#handlers.onAudible(item, performance.now() - ((samples.length - first) * 1000) / this.#context.sampleRate);
   }
 
   /** All of the track's item has left the server. */
@@ -141,6 +198,7 @@ export class Speaker {
       this.#turn(0);
     }
     if (!this.#node || this.#call) {
+      this.#early = [];
       this.busy = false;
       return Promise.resolve({ item: null, ms: 0, cut: false });
     }
@@ -150,13 +208,14 @@ export class Speaker {
   }
 
   #hear(data) {
+    this.underruns = data.underruns;
     if (data.flushed) {
       this.#flushing.shift()?.({ item: data.item, ms: toMs(data.played), cut: data.cut });
     } else if (data.drained) {
       this.busy = false;
       this.#handlers.onDrained();
     } else if (data.audible !== undefined) {
-      const ago = this.#context.currentTime - data.frame / WIRE_RATE;
+      const ago = this.#context.currentTime - data.frame / this.#context.sampleRate;
       this.#handlers.onAudible(data.audible, performance.now() - Math.max(0, ago) * 1000);
     } else {
       this.#handlers.onPlayed(data.item, toMs(data.played));
@@ -167,8 +226,10 @@ export class Speaker {
   close() {
     this.detach();
     this.#context?.close();
+    if (this.#away) this.#away.element.srcObject = null;
     for (const resolve of this.#flushing.splice(0)) resolve({ item: null, ms: 0, cut: false });
-    this.#context = this.#node = this.#ready = this.analyser = null;
+    this.#early = [];
+    this.#context = this.#node = this.#ready = this.#away = this.analyser = null;
     this.busy = false;
   }
 }

@@ -63,14 +63,26 @@ export function microphoneRefused(error) {
 
 export const microphoneTaken = {
   title: "The microphone is gone",
-  help: "It was unplugged, or its permission was taken back. The conversation goes on: type, or plug it in and use it again.",
-  action: ["Use the microphone again", "start"],
+  help: "It was unplugged, or another app or a call has it. It comes back by itself when it is there again; type meanwhile.",
+  action: ["Use the microphone again", "hearAgain"],
 };
 
 export const microphoneSilenced = {
   title: "Your system has muted the microphone",
   help: "Look for a mute key on the keyboard or headset, or end the call that uses it. It comes back by itself.",
+  action: ["Use the microphone again", "hearAgain"],
 };
+
+/** The chosen device is away. kind: "audioinput" or "audiooutput". */
+export function deviceAway(kind, label) {
+  const name = kind === "audioinput" ? "microphone" : "loudspeaker";
+  return { title: `“${label}” is not there`, help: `The system's own ${name} is used meanwhile. The chosen one is taken again as soon as it is back.` };
+}
+
+/** The loudspeaker that was chosen cannot be used. */
+export function speakerRefused(error) {
+  return { title: "That loudspeaker cannot be used", help: `${error.message || error.name}. Choose another one under Sound.` };
+}
 
 export const soundPaused = {
   title: "The browser has paused all sound",

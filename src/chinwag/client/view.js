@@ -11,6 +11,8 @@ const STATES = {
   typing: "Ready for what you type",
   listening: "Listening",
   hearing: "Hearing you",
+  held: "Ready: hold to talk",
+  pressed: "Ready: press to talk",
   muted: "Muted: it cannot hear you",
   thinking: "Thinking",
   speaking: "Speaking",
@@ -70,18 +72,18 @@ export class View {
   }
 
   /** Which buttons there are. usable: the server can take a conversation. */
-  controls({ usable, running, starting, microphone, muted }) {
+  controls({ usable, running, starting, microphone, muted, handsFree = true }) {
     const focused = document.activeElement;
     find("start").hidden = microphone;
     find("start").disabled = !usable;
     find("start").setAttribute("aria-disabled", String(!usable || starting)); // not `disabled`, which would lose the focus
     find("start").textContent = starting ? "Starting…" : running ? "Use the microphone" : "Start";
     find("stop").hidden = !running;
-    find("mute").hidden = !microphone;
+    find("mute").hidden = !microphone || !handsFree;
     find("mute").setAttribute("aria-pressed", String(muted));
     find("mute").textContent = muted ? "Unmute" : "Mute";
     find("send").disabled = !usable;
-    if (focused?.hidden) find(microphone ? "mute" : "start").focus(); // a button that goes hands its focus on
+    if (focused?.hidden) find(!microphone ? "start" : handsFree ? "mute" : "talk").focus(); // a button that goes hands its focus on
   }
 
   /** One of STATES. */

@@ -81,10 +81,11 @@ class FakeTurnJudge(_Fake):
 class FakeTranscriber(_Fake):
     """One scripted word for each 200 ms of loud sound in an utterance; utterances go on through `words`.
 
-    heard_in: the language that it hears, where none is asked for.
+    heard_in: the language that it hears, where none is asked for. asked: how often it was asked for words.
     """
 
     languages: tuple[str, ...] = ("en",)
+    asked: int = 0
     words: list[str] = field(default_factory=lambda: [f"word{i}" for i in range(200)])
     delay_s: float = 0.03
     failure: Exception | None = None
@@ -116,6 +117,7 @@ class FakeUtterance:
         return await self._transcript(final=True)
 
     async def _transcript(self, *, final: bool) -> Transcript:
+        self._engine.asked += 1
         await asyncio.sleep(self._engine.delay_s)
         if self._engine.failure:
             raise self._engine.failure

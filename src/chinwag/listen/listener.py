@@ -61,6 +61,9 @@ GOES_ON_S, AFTER_S = 1.5, 0.5
 HESITATION_S = 0.2
 """A shorter silence is between two words, not a pause."""
 
+SILENT = 0.001
+"""-60 dB of full scale: a manual buffer in which nothing sounds, as while a button is not held, has no new words."""
+
 LONGEST_BUFFER_S = 600
 """Sound kept for one turn. Beyond it a turn is ended, or a manual buffer refuses more."""
 
@@ -73,6 +76,7 @@ class Listener:
     def __init__(self, vad: Vad, judge: TurnJudge, transcriber: Transcriber, hearing: Hearing, hearer: Hearer) -> None:
         self._vad, self._judge, self._transcriber = vad, judge, transcriber
         self._hearing, self._hearer = hearing, hearer
+        self._asked, self._kept_from = hearing, 0
         self._loop = asyncio.get_running_loop()
         self._vad_stream: VadStream = vad.open()
         self._level, self.rhythm, self.echo = Level(), Rhythm(), EchoGate()
@@ -96,7 +100,10 @@ class Listener:
         self._inbox.put_nowait(audio)
 
     def change(self, hearing: Hearing) -> None:
-        """Listen differently from the next frame on; what is being said is kept."""
+        """Listen differently from the next frame on; what is being said is kept, unless that `restarts`."""
+        if hearing.restarts(self._asked):
+            self._kept_from = self._end
+        self._asked = hearing
         self._inbox.put_nowait(lambda: self._change(hearing))
 
     def hear_with(self, transcriber: Transcriber) -> None:
@@ -110,24 +117,29 @@ class Listener:
     def commit(self, token: str) -> None:
         """End the turn now, whatever the silence; its Turn will carry the token."""
         self._inbox.put_nowait(lambda: self._commit(token))
-        self._so_far.started, self._so_far.closed = self._end, True
+        self._so_far.started, self._so_far.closed, self._kept_from = self._end, True, self._end
 
     def clear(self) -> None:
         """Forget the sound of the turn that is under way."""
         self._inbox.put_nowait(self.dismiss)
-        self._so_far.started, self._so_far.closed = self._end, True
+        self._so_far.started, self._so_far.closed, self._kept_from = self._end, True, self._end
 
     @property
     def buffered_s(self) -> float:
-        """Seconds of sound that a commit would take; outside speech the listener keeps none for it."""
-        if self._hearing.automatic and not self._so_far.speech.speaking:
+        """Seconds of sound that a commit would take; outside speech the listener keeps none for it.
+
+        It counts by what was asked last, though what came before that may still wait in the inbox.
+        """
+        if not self._asked.automatic:
+            return (self._end - self._kept_from) / LISTEN_RATE
+        if not self._so_far.speech.speaking:
             return 0.0
         return (self._end - self._so_far.started) / LISTEN_RATE
 
     @property
     def full(self) -> bool:
         """A manual buffer has come to its limit."""
-        return not self._hearing.automatic and self.buffered_s > LONGEST_BUFFER_S
+        return not self._asked.automatic and self.buffered_s > LONGEST_BUFFER_S
 
     @property
     def language(self) -> str | None:
@@ -159,6 +171,7 @@ class Listener:
                 except Exception as error:  # whatever it was, the next frame finds an ear that listens
                     log.exception("listening failed")
                     self._asking.complain(f"Something was not heard: {error}.")
+                    self._kept_from = self._now
                     self._rest()
         finally:
             await self._tasks.close()
@@ -179,7 +192,8 @@ class Listener:
         self._now = frame.end
         if not self._hearing.automatic:
             self._record(frame)
-            self._ask_for_words()
+            if np.abs(frame.pcm).max() > SILENT:
+                self._ask_for_words()
             return
         probability = await self._probability(frame)
         so_far = self._so_far
