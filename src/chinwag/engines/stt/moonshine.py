@@ -6,6 +6,9 @@ thread, so that a final transcript waits for no more than one step of somebody's
 
 from __future__ import annotations
 
+import logging
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +20,16 @@ from chinwag.audio import LISTEN_RATE, Samples
 from chinwag.engines import registry
 from chinwag.engines.onnx import open_model, weights_folder
 from chinwag.engines.protocols import About, EngineOptions
+from chinwag.engines.stt import ort_format
 from chinwag.engines.stt.growing import PiecewiseUtterance, loop_begins
 from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
 
 MODELS = ("moonshine-tiny-en", "moonshine-base-en")
-"""base hears better, and takes several times as long (docs/engines/hearing.md)."""
+"""base hears better, and takes twice as long (docs/engines/hearing.md)."""
+SHIPPED_SLOW = ("moonshine-base-en",)
+"""Their decoders make all weights whole again at every token: they are quantised once, at the first load."""
+QUANTISED_WITHIN_S = 600.0
 BEGIN, END = 1, 2
 FIRST_SPECIAL = 32_000
 """Tokens from here on are the tokenizer's <<ST_n>> markers, which are not words."""
@@ -35,6 +42,8 @@ TOKENS_PER_STEP = 4
 WHOLE = 10 * LISTEN_RATE
 """Longer sound is settled piece by piece, so that hearing it again costs no more than its tail."""
 LEAST_PIECE, LEAST_TAIL = 4 * LISTEN_RATE, 2 * LISTEN_RATE
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -84,10 +93,14 @@ class Moonshine:
     def load(cls, options: EngineOptions) -> Self:
         """Open encoder and decoder and hear a second of noise with them."""
         options.only(cls.name)
-        folder = weights_folder(options.weights, _model(options.settings), cls.name)
+        model = _model(options.settings)
+        folder = weights_folder(options.weights, model, cls.name)
+        encoder, decoder = (folder / f"{part}.ort" for part in ("encoder_model", "decoder_model_merged"))
+        if model in SHIPPED_SLOW:
+            encoder, decoder = _quick(encoder), _quick(decoder)
         engine = cls(
-            open_model(folder / "encoder_model.ort", cls.name),
-            open_model(folder / "decoder_model_merged.ort", cls.name),
+            open_model(encoder, cls.name),
+            open_model(decoder, cls.name),
             read_vocabulary(folder / "tokenizer.bin"),
         )
         noise = np.random.default_rng(0).normal(0.0, 0.01, LISTEN_RATE).astype(np.float32)
@@ -243,3 +256,33 @@ def _others() -> str:
         languages = registry.look("stt", name).about.languages
         known.append(f"{name} ({', '.join(languages)})")
     return "; ".join(known)
+
+
+def _quick(shipped: Path) -> Path:
+    """The quantised model beside the one that is shipped, made where it is not there yet; without onnx that one itself.
+
+    In a process of its own, as it takes half a gigabyte and some ten seconds. Raises EngineError.
+    """
+    made = shipped.with_suffix(".int8.onnx")
+    if made.exists() and made.stat().st_mtime >= shipped.stat().st_mtime:
+        return made
+    log.info("%s is quantised, once", shipped.name)
+    command = [sys.executable, "-m", ort_format.__name__, str(shipped), str(made)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=QUANTISED_WITHIN_S, check=False)
+    except subprocess.TimeoutExpired:
+        message = f"{shipped.name} of Moonshine could not be quantised within {QUANTISED_WITHIN_S:.0f} s."
+        raise EngineError(message, "Set stt.model = moonshine-tiny-en, or try again.", Moonshine.name) from None
+    if done.returncode == ort_format.NO_ONNX:
+        log.warning(
+            "%s runs some ten times slower than it could: `pip install 'chinwag[moonshine]'` has it quantised, once.",
+            shipped.name,
+        )
+        return shipped
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        said = lines[-1].strip()[:300] if lines else f"its process ended with {done.returncode}"
+        message = f"{shipped.name} of Moonshine could not be quantised: {said}."
+        fix = "Is there room on the disk? Run `chinwag models verify`, or set stt.model = moonshine-tiny-en."
+        raise EngineError(message, fix, Moonshine.name)
+    return made
