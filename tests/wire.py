@@ -17,6 +17,7 @@ from chinwag.audio import WIRE_RATE, Audio, silence
 from chinwag.engines.fake import Fakes
 from chinwag.realtime.configuration import Defaults
 from chinwag.realtime.connection import Connection
+from chinwag.realtime.live import Assistants
 from chinwag.session import Settings
 
 SERVER_EVENTS: dict[str, type[BaseModel]] = {
@@ -28,10 +29,18 @@ LONG = " ".join(f"This is sentence number {n} of a long answer." for n in range(
 class Client:
     """Keeps what it is told, each event checked against its official type."""
 
-    def __init__(self, fakes: Fakes, setup: Callable[[Settings], Settings] = lambda usual: usual, **flags: Any) -> None:
+    def __init__(
+        self,
+        fakes: Fakes,
+        setup: Callable[[Settings], Settings] = lambda usual: usual,
+        assistants: Assistants | None = None,
+        **flags: Any,
+    ) -> None:
         self.told: list[dict[str, Any]] = []
         self.bytes: list[bytes] = []
-        defaults = Defaults(setup(Settings(instructions="Be brief.")), "fake-llm", "fake-stt", ("one", "two"))
+        settings = setup(Settings(instructions="Be brief."))
+        known = ("fake-llm", "fake-stt", ("one", "two"))
+        defaults = Defaults(settings, *known, assistant="plain", assistants=assistants)
         self.connection = Connection(fakes.engines(), defaults, self._take, longest_message=15 * 1024 * 1024, **flags)
         self._sent = 0
 

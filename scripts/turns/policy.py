@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from chinwag.listen.endpoint import Endpointer
+from chinwag.listen.endpoint import PATIENCE, Endpointer
 from chinwag.listen.fitted import Eagerness, Pauses, Waiting
 from chinwag.listen.rhythm import Rhythm
 from turns.points import Point
@@ -95,7 +95,7 @@ def waits(heard: Heard, waiting: Waiting, eagerness: Eagerness, people: Pauses) 
 
 def waits_as_it_learns(heard: Heard, waiting: Waiting, eagerness: Eagerness, people: Pauses) -> Array:
     """The same with a rhythm for each recording, which learns from point to point as in a conversation."""
-    decided, endpointer, group, rhythm = [], Endpointer(eagerness), "", Rhythm(people)
+    decided, endpointer, group, rhythm = [], Endpointer(PATIENCE[eagerness]), "", Rhythm(people)
     for point, first, second in zip(heard.points, heard.first, heard.second, strict=True):
         if point.group != group:
             group, rhythm = point.group, Rhythm(people)
@@ -120,7 +120,7 @@ CHANCES = 1.0 / (1.0 + np.exp(-np.linspace(-8.0, 8.0, 81)))
 def _curve(eagerness: Eagerness, penalty_s: float, soften_s: float, people: Pauses) -> tuple[float, ...]:
     """The wait at each of CHANCES."""
     numbers = Waiting(penalty_s=dict.fromkeys(TARGETS, penalty_s), soften_s=soften_s, ask=(0.0, 1.0))
-    endpointer, rhythm = Endpointer(eagerness), Rhythm(people)
+    endpointer, rhythm = Endpointer(PATIENCE[eagerness]), Rhythm(people)
     return tuple(endpointer.wait(float(chance), rhythm, numbers) for chance in CHANCES)
 
 

@@ -196,8 +196,10 @@ class TtsSettings(Section):
 class AssistantSettings(Section):
     """Who answers."""
 
-    instructions: str = Field("", description="empty: a plain, brief companion")
-    greeting: str = Field("", description="said at the beginning of each conversation; empty: nothing")
+    name: str = Field("companion", description="one of those that come with Chinwag, or a file's of the folder")
+    folder: Path = Field(default_factory=lambda: user_data_path("chinwag") / "assistants")
+    instructions: str = Field("", description="in place of that assistant's own")
+    greeting: str = Field("", description="said at the beginning of each conversation; empty: the assistant's own")
 
 
 class McpSettings(Section):

@@ -134,8 +134,7 @@ class Session:
         """Hold the conversation until cancelled; whatever it had under way ends with it."""
         self._toolwork.open(self.settings.offer)
         self._answers.read("", self._manner())
-        if self.settings.greeting:
-            self._answers.give(self._manner(), opening=self.settings.greeting, asks=False)
+        self.greet()
         try:
             await self._listener.run()
         finally:
@@ -145,6 +144,17 @@ class Session:
             await self._answers.close()
             await self._toolwork.close()
             await self._tasks.close()
+
+    def greet(self) -> None:
+        """Say the greeting, if there is one and nobody has said anything yet."""
+        begun = (
+            self.reply
+            or self._awaiting
+            or self._speech_id
+            or any(not isinstance(entry, Aside) for entry in self.history)
+        )
+        if self.settings.greeting and not begun:
+            self._answers.give(self._manner(), opening=self.settings.greeting, asks=False)
 
     # --- what the client asks --------------------------------------------------------------------------------
 

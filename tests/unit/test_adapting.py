@@ -10,7 +10,7 @@ from talker import Talker, talking
 
 from chinwag.engines.fake import FakeChat, Fakes, FakeTurnJudge
 from chinwag.events import ReplyEnded, ReplyStarted, SilenceJudged, SpeechStopped, TurnTakenBack
-from chinwag.listen.endpoint import LONGEST_S
+from chinwag.listen.endpoint import LONGEST_S, PATIENCE, Endpointer
 from chinwag.listen.turn import Hearing
 
 pytestmark = pytest.mark.unit
@@ -133,7 +133,7 @@ async def test_patience_is_the_users_to_set() -> None:
     waits = []
     for eagerness in ("high", "auto", "low"):
         hearing = Hearing()
-        hearing = replace(hearing, endpointer=replace(hearing.endpointer, eagerness=eagerness))
+        hearing = replace(hearing, endpointer=Endpointer(PATIENCE[eagerness]))
         async with talking(unsure(), hearing=hearing, drafts=False) as talker:
             waits.append(await turn(talker))
     assert waits == sorted(set(waits))

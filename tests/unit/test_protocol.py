@@ -387,7 +387,7 @@ async def test_the_session_object_is_the_official_one_and_follows_updates() -> N
             ),
             (
                 {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}}}},
-                lambda s: s.hearing.endpointer.eagerness == "low" and s.hearing.endpointer.fixed_s is None,
+                lambda s: s.hearing.endpointer.patience == 1 and s.hearing.endpointer.fixed_s is None,
             ),
             (
                 {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "interrupt_response": True}}}},

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chinwag.listen import fitted
-from chinwag.listen.endpoint import LONGEST_S, SHORTEST_S, Eagerness, Endpointer
+from chinwag.listen.endpoint import LONGEST_S, PATIENCE, SHORTEST_S, Eagerness, Endpointer, eagerness_of
 from chinwag.listen.finished import Looks, finished
 from chinwag.listen.fitted import FittedError
 from chinwag.listen.form import FEATURES, Form, bare_words, form
@@ -265,21 +265,32 @@ def test_whatever_happens_the_rhythm_stays_sane(happened: list[tuple[str, float]
 @pytest.mark.parametrize("eagerness", EAGERNESSES)
 def test_the_wait_falls_smoothly_and_keeps_its_bounds(eagerness: Eagerness) -> None:
     grid = np.linspace(0.0, 1.0, 401)
-    waits = np.array([Endpointer(eagerness).wait(float(chance)) for chance in grid])
+    waits = np.array([Endpointer(PATIENCE[eagerness]).wait(float(chance)) for chance in grid])
     assert np.all(np.diff(waits) <= 1e-9)
     assert waits.min() >= SHORTEST_S
     assert waits.max() <= LONGEST_S[eagerness]
     assert waits[-1] < SHORTEST_S + 0.15
     assert waits[0] > 0.6 * LONGEST_S[eagerness]
     odds = 1 / (1 + np.exp(-np.linspace(-6, 6, 400)))
-    steps = np.diff([Endpointer(eagerness).wait(float(chance)) for chance in odds])
+    steps = np.diff([Endpointer(PATIENCE[eagerness]).wait(float(chance)) for chance in odds])
     assert np.abs(steps).max() < 0.25 * LONGEST_S[eagerness] / 3
 
 
 @pytest.mark.parametrize("chance", [0.1, 0.5, 0.8, None])
 def test_the_more_eager_the_sooner(chance: float | None) -> None:
-    waits = [Endpointer(eagerness).wait(chance) for eagerness in EAGERNESSES]
+    waits = [Endpointer(PATIENCE[eagerness]).wait(chance) for eagerness in EAGERNESSES]
     assert waits == sorted(set(waits), reverse=True)
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.5, 0.8, None])
+def test_patience_is_a_scale_on_which_every_eagerness_lies(chance: float | None) -> None:
+    waits = [Endpointer(patience).wait(chance) for patience in np.linspace(-1, 1, 41)]
+    assert waits == sorted(set(waits)), "each step waits longer than the one before"
+    assert np.diff(waits).max() < 0.15 * (waits[-1] - waits[0]), "without jumps"
+    for eagerness, patience in PATIENCE.items():
+        assert eagerness_of(patience) == eagerness
+        assert Endpointer(patience).longest_s == LONGEST_S[eagerness]
+    assert [eagerness_of(patience) for patience in (-0.7, -0.2, 0.4, 0.9)] == ["high", "auto", "medium", "low"]
 
 
 def test_a_fixed_silence_is_fixed() -> None:

@@ -9,7 +9,9 @@ from typing import Any, Literal, cast
 
 from chinwag.errors import Refused
 from chinwag.language import HEARD, wanted
+from chinwag.listen.endpoint import Endpointer, eagerness_of
 from chinwag.realtime import sound, tools, turns
+from chinwag.realtime.live import Assistants, Part
 from chinwag.realtime.sound import Format
 from chinwag.session import Settings
 
@@ -29,7 +31,8 @@ SLOWEST, FASTEST = 0.25, 1.5
 class Defaults:
     """What a session begins with. voices: those the server can speak with, the first its own. longest_s: it lasts.
 
-    client_mcp: addresses of MCP servers that a client may name; "*" for any.
+    client_mcp: addresses of MCP servers that a client may name; "*" for any. assistant: whose settings they are;
+    assistants: those a client may choose.
     """
 
     settings: Settings
@@ -38,6 +41,25 @@ class Defaults:
     voices: tuple[str, ...] = ()
     client_mcp: tuple[str, ...] = ()
     longest_s: float = 3600.0
+    assistant: str = ""
+    assistants: Assistants | None = None
+
+    def part(self, assistant: str) -> Part:
+        """That assistant. Raises Refused where there is none of that name."""
+        if self.assistants:
+            return self.assistants(assistant)
+        if assistant == self.assistant:
+            return Part(self.settings)
+        raise Refused("invalid_value", "This server has no assistants to choose from.", param="session.assistant")
+
+    def laid(self, **own: Any) -> Defaults:
+        """With those settings, whoever the assistant is."""
+
+        def part(assistant: str) -> Part:
+            plain = self.part(assistant)
+            return replace(plain, settings=replace(plain.settings, **own))
+
+        return replace(self, settings=replace(self.settings, **own), assistants=part)
 
 
 def only_hears(settings: Settings) -> Settings:
@@ -46,14 +68,18 @@ def only_hears(settings: Settings) -> Settings:
 
 
 class Configuration:
-    """A session's object on the wire; each update is taken whole or not at all.
+    """A session's object on the wire and what it has no field for; each update is taken whole or not at all.
 
-    wire: all of it; `shown` is what a client sees.
+    wire: all of it; `shown` is what a client sees. live: what `chinwag.session.update` changes.
     """
 
     def __init__(self, session_id: str, defaults: Defaults, kind: Kind = "realtime") -> None:
         settings = defaults.settings
         self._defaults = defaults
+        self.assistant = defaults.assistant
+        self._language = settings.hearing.language or HEARD
+        self._interruption = settings.interruption
+        self._patience = settings.hearing.endpointer.patience
         self.detector: Literal["all", "ear"] = "all"
         self.wire: dict[str, Any] = {
             "id": session_id,
@@ -75,16 +101,14 @@ class Configuration:
                     "format": dict(sound.PCM.wire),
                     "transcription": {
                         "model": defaults.transcription_model,
-                        "language": settings.hearing.language or HEARD,
+                        "language": self._language,
                     },
                     "noise_reduction": None,
-                    "turn_detection": turns.in_full(
-                        {"type": "semantic_vad", "eagerness": settings.hearing.endpointer.eagerness}, settings
-                    ),
+                    "turn_detection": turns.in_full({"type": "semantic_vad"}, settings),
                 },
                 "output": {
                     "format": dict(sound.PCM.wire),
-                    "voice": settings.style.voice or next(iter(defaults.voices), ""),
+                    "voice": _own_voice(defaults),
                     "speed": settings.style.speed,
                 },
             },
@@ -95,8 +119,8 @@ class Configuration:
         """The client wants to be told the words of its sound."""
         return self.wire["audio"]["input"]["transcription"] is not None
 
-    def updated(self, update: dict[str, Any]) -> tuple[dict[str, Any], Settings]:
-        """The object and the settings after an update that is not yet taken. Raises Refused for what cannot be."""
+    def updated(self, update: dict[str, Any]) -> tuple[Configuration, Settings]:
+        """This one and the settings after a session.update that is not yet taken. Raises Refused for what cannot be."""
         kind = update.get("type") or self.kind
         if kind == "transcription":
             _check_transcription(update)
@@ -105,9 +129,9 @@ class Configuration:
         wire["type"] = kind
         _name_formats(wire, "session")
         heard = wire["audio"]["input"]
-        heard["turn_detection"] = turns.in_full(heard["turn_detection"], self._defaults.settings)
+        heard["turn_detection"] = turns.in_full(heard["turn_detection"], self._before)
         _check_details(wire)
-        return wire, self._settings(wire)
+        return self._with(wire)
 
     def with_engines(self, defaults: Defaults, voice: str | None) -> tuple[Configuration, Settings]:
         """This one, and the settings, as they are with other engines. Raises Refused for a voice they do not have.
@@ -115,17 +139,96 @@ class Configuration:
         voice: empty for the engine's own, None for the one that is set.
         """
         other = copy.copy(self)
-        other._defaults = defaults
+        settings = self._defaults.settings
+        if settings.style.voice not in defaults.voices:
+            settings = replace(settings, style=replace(settings.style, voice=defaults.settings.style.voice))
+        other._defaults = replace(defaults, settings=settings, assistant=self.assistant)
         heard, spoken = self.wire["audio"]["input"], self.wire["audio"]["output"]
         transcription = heard["transcription"]
         if transcription is not None:
             transcription = {**transcription, "model": defaults.transcription_model}
         if voice is not None:
-            own = defaults.settings.style.voice or next(iter(defaults.voices), "")
-            spoken = {**spoken, "voice": voice or own}
+            spoken = {**spoken, "voice": voice or _own_voice(other._defaults)}
         audio = {"input": {**heard, "transcription": transcription}, "output": spoken}
-        other.wire = {**self.wire, "model": defaults.model, "audio": audio}
-        return other, other._settings(other.wire)
+        return other._with({**self.wire, "model": defaults.model, "audio": audio})
+
+    # --- what the protocol has no field for ------------------------------------------------------------------
+
+    @property
+    def live(self) -> dict[str, Any]:
+        """As `chinwag.session.updated` tells it."""
+        settings = turns.applied(self.wire["audio"]["input"]["turn_detection"], self._before)
+        ends = settings.hearing.endpointer
+        return {
+            "assistant": self.assistant,
+            "language": self._spoken(self.wire),
+            "interruption": settings.interruption,
+            "patience": self._patience if ends.fixed_s is not None else ends.patience,
+        }
+
+    def lively(self, asked: dict[str, Any]) -> tuple[Configuration, Settings]:
+        """This one, and the settings, after a `chinwag.session.update`, as `live.read` checked it, that is not yet
+        taken. Raises Refused for what cannot be."""
+        other = copy.copy(self)
+        wire = copy.deepcopy(self.wire)
+        if "assistant" in asked:
+            wire = other._play(asked["assistant"], wire)
+        if "language" in asked:
+            other._speak(asked["language"], wire)
+        detection = wire["audio"]["input"]["turn_detection"]
+        if "interruption" in asked:
+            other._interruption = asked["interruption"]
+            if detection:
+                detection["interrupt_response"] = other._interruption != "off"
+        if "patience" in asked:
+            other._wait(float(asked["patience"]), wire)
+        return other._with(wire)
+
+    def _play(self, name: str, wire: dict[str, Any]) -> dict[str, Any]:
+        """Another assistant: what it does not set itself stays as the client has set it."""
+        part, before, voice = self._defaults.part(name), self._defaults.settings, _own_voice(self._defaults)
+        after, self.assistant = part.settings, name
+        self._defaults = replace(self._defaults, settings=after, assistant=name)
+        wire["instructions"], spoken = after.instructions, wire["audio"]["output"]
+        if "voice" in part.fixed or spoken["voice"] == voice:
+            spoken["voice"] = _own_voice(self._defaults)
+        if "speed" in part.fixed or spoken["speed"] == before.style.speed:
+            spoken["speed"] = after.style.speed
+        if "language" in part.fixed or self._spoken(wire) == (before.hearing.language or HEARD):
+            self._speak(after.hearing.language or HEARD, wire)
+        if "patience" in part.fixed or self.live["patience"] == before.hearing.endpointer.patience:
+            self._wait(after.hearing.endpointer.patience, wire)
+        return wire
+
+    def _speak(self, language: str, wire: dict[str, Any]) -> None:
+        self._language = language
+        if transcription := wire["audio"]["input"]["transcription"]:
+            transcription["language"] = language
+
+    def _wait(self, patience: float, wire: dict[str, Any]) -> None:
+        self._patience = patience
+        detection = wire["audio"]["input"]["turn_detection"]
+        if detection and detection["type"] == "semantic_vad":
+            detection["eagerness"] = eagerness_of(patience)
+
+    def _spoken(self, wire: dict[str, Any]) -> str:
+        """The language, or that it is to be heard."""
+        return str((wire["audio"]["input"]["transcription"] or {}).get("language") or self._language)
+
+    @property
+    def _before(self) -> Settings:
+        """What the wire's fields are laid over."""
+        settings = self._defaults.settings
+        hearing = replace(settings.hearing, endpointer=Endpointer(self._patience))
+        return replace(settings, hearing=hearing, interruption=self._interruption)
+
+    def _with(self, wire: dict[str, Any]) -> tuple[Configuration, Settings]:
+        """This one with another object, and its settings. Raises Refused for what cannot be."""
+        other = copy.copy(self)
+        other.wire = wire
+        return other, other._settings(wire)
+
+    # ---------------------------------------------------------------------------------------------------------
 
     @property
     def kind(self) -> Kind:
@@ -174,7 +277,7 @@ class Configuration:
         return settings, sound.known(wire["audio"]["output"]["format"], "response.audio.output.format")
 
     def _settings(self, wire: dict[str, Any], *, own: bool = True, where: str = "session") -> Settings:
-        before = self._defaults.settings
+        before = self._before
         offered = before.offer if own else replace(before.offer, own=None)
         heard, spoken = wire["audio"]["input"], wire["audio"]["output"]
         settings = turns.applied(heard["turn_detection"], before)
@@ -182,14 +285,13 @@ class Configuration:
         if not SLOWEST <= speed <= FASTEST:
             message = f"speed must be between {SLOWEST} and {FASTEST}."
             raise Refused("invalid_value", message, param="session.audio.output.speed")
-        language = (heard["transcription"] or {}).get("language") or before.hearing.language
         limit = wire["max_output_tokens"]
         if isinstance(limit, int) and limit < 1:
             raise Refused("invalid_value", "max_output_tokens must be at least 1, or 'inf'.", param="max_output_tokens")
         settings = replace(
             settings,
             instructions=wire["instructions"] if wire["instructions"] is not None else before.instructions,
-            hearing=replace(settings.hearing, language=wanted(language), detector=self.detector),
+            hearing=replace(settings.hearing, language=wanted(self._spoken(wire)), detector=self.detector),
             style=replace(before.style, voice=self._voice(spoken["voice"]), speed=speed),
             audio="audio" in (wire["output_modalities"] or ["audio"]),
             max_tokens=before.max_tokens if limit in (None, "inf") else int(limit),
@@ -211,6 +313,10 @@ class Configuration:
                 "session.audio.output.voice",
             )
         return str(name)
+
+
+def _own_voice(defaults: Defaults) -> str:
+    return defaults.settings.style.voice or next(iter(defaults.voices), "")
 
 
 def _check_transcription(update: dict[str, Any]) -> None:

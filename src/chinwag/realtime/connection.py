@@ -14,9 +14,9 @@ from openai.types.realtime import ConversationItemCreateEvent, ResponseCreateEve
 from chinwag import events
 from chinwag.audio import LISTEN_RATE, Audio
 from chinwag.engines.protocols import Engines, Task
-from chinwag.errors import ChinwagError, Refused
+from chinwag.errors import ChinwagError, EngineError, Refused
 from chinwag.ids import new_id
-from chinwag.realtime import inbound, loudspeaker, outbound
+from chinwag.realtime import inbound, live, loudspeaker, outbound
 from chinwag.realtime.calls import CallsTold, Ran, Written
 from chinwag.realtime.configuration import Configuration, Defaults, Kind, only_hears
 from chinwag.realtime.loudspeaker import Loudspeaker
@@ -139,7 +139,7 @@ class Connection:
         self._choice = choice
         if keeper and keeper.entries:  # it is not the beginning
             self._own["greeting"] = ""
-        defaults = replace(defaults, settings=replace(defaults.settings, **self._own))
+        defaults = defaults.laid(**self._own)
         begins = only_hears(defaults.settings) if kind == "transcription" else defaults.settings
         self.session = Session(engines, begins, self._told)
         self._configuration = Configuration(self.session.id, defaults, kind)
@@ -252,9 +252,9 @@ class Connection:
 
     def _take(self, update: dict[str, Any]) -> None:
         """Go on with a session object's update: whole, or not at all. Raises Refused, or EngineError."""
-        wire, settings = self._configuration.updated(update)
+        configuration, settings = self._configuration.updated(update)
         self.session.update(settings)
-        self._configuration.wire = wire
+        self._configuration = configuration
 
     def _guard(self, event_id: str | None, size: int, act: Callable[[], None]) -> None:
         try:
@@ -277,6 +277,7 @@ class Connection:
             "chinwag.detector": self._detector,
             "chinwag.engines.update": self._choose,
             "chinwag.ping": self._ping,
+            "chinwag.session.update": self._live_update,
         }
         if own := told.get(kind):
             own(event)
@@ -432,6 +433,22 @@ class Connection:
             raise Refused("invalid_type", "chinwag.ping has a received, a number of messages.", param="received")
         self._tell("chinwag.pong", received=self._acknowledged(received) if self._acknowledged else None)
 
+    def _live_update(self, event: dict[str, Any]) -> None:
+        """What the protocol's own session.update has no field for."""
+        asked, before = live.read(event.get("session")), self._configuration
+        after, settings = before.lively(asked)
+        try:
+            self.session.update(settings)
+        except EngineError as error:  # it cannot hear or speak the language
+            param = f"session.{'language' if 'language' in asked else 'assistant'}"
+            raise Refused("invalid_value", error.message, error.fix, param) from error
+        self._configuration = after
+        if after.wire != before.wire:
+            self._tell("session.updated", session=after.shown)
+        self._tell("chinwag.session.updated", session=after.live)
+        if after.assistant != before.assistant:
+            self.session.greet()
+
     def _choose(self, event: dict[str, Any]) -> None:
         if self._choice is None:
             fix = "Ask whoever runs it to set another engine."
@@ -444,7 +461,7 @@ class Connection:
 
         Raises Refused, or EngineError; then nothing has changed.
         """
-        defaults = replace(defaults, settings=replace(defaults.settings, **self._own))
+        defaults = defaults.laid(**self._own)
         configuration, settings = self._configuration.with_engines(defaults, voice)
         self.session.change(engines, settings)
         self._configuration = configuration

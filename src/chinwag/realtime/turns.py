@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any
 
 from chinwag.errors import Refused
-from chinwag.listen.endpoint import Endpointer
+from chinwag.listen.endpoint import PATIENCE, Endpointer, eagerness_of
 from chinwag.session import Settings
 
 SERVER_VAD = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500, "idle_timeout_ms": None}
@@ -22,7 +22,8 @@ def in_full(detection: dict[str, Any] | None, before: Settings) -> dict[str, Any
     """What a client asked for, with the defaults it left out. None: the client finds the turns (push to talk)."""
     if detection is None:
         return None
-    usual = SERVER_VAD if detection["type"] == "server_vad" else {"eagerness": "auto"}
+    named = eagerness_of(before.hearing.endpointer.patience)
+    usual = SERVER_VAD if detection["type"] == "server_vad" else {"eagerness": named}
     answering = {"create_response": True, "interrupt_response": before.interruption != "off"}
     return {**usual, **answering, **{key: value for key, value in detection.items() if value is not None}}
 
@@ -54,8 +55,10 @@ def applied(detection: dict[str, Any] | None, before: Settings) -> Settings:
             endpointer=Endpointer(fixed_s=detection["silence_duration_ms"] / 1000),
         )
     else:
-        eagerness = cast(Literal["low", "medium", "high", "auto"], detection["eagerness"])
-        hearing = replace(before.hearing, automatic=True, endpointer=Endpointer(eagerness))
+        patience = before.hearing.endpointer.patience  # its name on the wire is the nearest there is
+        if detection["eagerness"] != eagerness_of(patience):
+            patience = PATIENCE[detection["eagerness"]]
+        hearing = replace(before.hearing, automatic=True, endpointer=Endpointer(patience))
     return replace(answering, hearing=hearing)
 
 

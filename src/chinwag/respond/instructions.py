@@ -7,13 +7,9 @@ from importlib.resources import files
 
 from chinwag.language import base, name
 
-COMPANION = (
-    "You are Chinwag, a friendly companion in a spoken conversation. "
-    "Answer in one or two short, plain sentences, as a person would say them aloud. "
-    "No lists, no headings, no symbols, no emoji, no web addresses, no code. "
-    "The user's words come from speech recognition, so take small mistakes in them for what was meant. "
-    "If you do not know, say so."
-)
+_OWN = files("chinwag") / "assistants" / "companion.toml"
+
+COMPANION: str = tomllib.loads(_OWN.read_text("utf-8"))["instructions"]
 """Short and without markup: every needless token is silence before the first word, and a symbol cannot be said."""
 
 COMPANIONS: dict[str, str] = tomllib.loads((files("chinwag.respond") / "companions.toml").read_text("utf-8"))

@@ -15,7 +15,17 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chinwag import __version__
-from chinwag.web.api import chat, client_secrets, conversations, engines, errors, models, speech, transcriptions
+from chinwag.web.api import (
+    assistants,
+    chat,
+    client_secrets,
+    conversations,
+    engines,
+    errors,
+    models,
+    speech,
+    transcriptions,
+)
 from chinwag.web.calls import Calls
 from chinwag.web.host import Host
 from chinwag.web.secrets import ClientSecrets
@@ -76,7 +86,7 @@ def create_app(host: Host) -> FastAPI:
 
     calls.add_routes(app)
     app.include_router(client_secrets.router(host, secrets))
-    for module in (conversations, engines, models, chat, speech, transcriptions):
+    for module in (assistants, conversations, engines, models, chat, speech, transcriptions):
         app.include_router(module.router(host))
 
     @app.api_route(

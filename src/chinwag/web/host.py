@@ -17,15 +17,16 @@ from chinwag.engines.llm.auto import resolve_auto
 from chinwag.engines.protocols import TASKS, ChatModel, Engine, Engines, Task, Transcriber, TurnJudge, Vad, Voice
 from chinwag.errors import ChinwagError, EngineError
 from chinwag.language import base, wanted
-from chinwag.listen.endpoint import Endpointer
+from chinwag.listen.endpoint import PATIENCE, Endpointer
 from chinwag.listen.turn import Hearing
 from chinwag.realtime.configuration import Defaults
-from chinwag.respond.instructions import COMPANION
+from chinwag.realtime.live import Part
 from chinwag.session import Settings
 from chinwag.speak.voicing import SPEAKS_OTHERS, Style, cannot_speak, speaks
 from chinwag.tools.offer import Offer
 from chinwag.tools.tool import Filler
 from chinwag.tools.toolbox import Toolbox
+from chinwag.web.assistants import Assistants
 from chinwag.web.keeping import Keeping
 from chinwag.web.pool import Pool, Puller
 from chinwag.weights.progress import Progress
@@ -74,6 +75,7 @@ class Host:
         self.settled = asyncio.Event()
         self.pool = Pool(self.store, puller)
         self.keeping = Keeping(config.store)
+        self.assistants = Assistants(config)
         self._puller = puller
 
     async def start(self) -> None:
@@ -86,6 +88,7 @@ class Host:
             self.stage = "loading"
             self.toolbox = await asyncio.to_thread(Toolbox, self.config.tools)  # it imports what it offers
             self.toolbox.open()
+            await self.assistants.look()
             loaded = await asyncio.gather(*(self._load(task) for task in TASKS), self.keeping.open())
             self.engines = Engines(
                 vad=cast(Vad, loaded[0]),
@@ -142,10 +145,9 @@ class Host:
         assert own is not None
         engines = engines or own
         voice = config.tts.voice if engines.tts is own.tts else ""
-        settings = Settings(
-            instructions=self.instructions,
+        plain = Settings(
             hearing=Hearing(
-                endpointer=Endpointer(config.turn.eagerness),
+                endpointer=Endpointer(PATIENCE[config.turn.eagerness]),
                 language=wanted(config.stt.language),
                 partial_every_s=config.stt.partial_every_ms / 1000,
             ),
@@ -153,7 +155,6 @@ class Host:
             max_tokens=config.llm.max_tokens,
             interruption=config.turn.interruption,
             idle_s=config.turn.idle_timeout_ms / 1000 or None,
-            greeting=config.assistant.greeting,
             drafts=config.turn.drafts,
             context_tokens=config.llm.context_tokens,
             offer=Offer(
@@ -164,19 +165,25 @@ class Host:
                 timeout_s=config.tools.timeout_s,
             ),
         )
+
+        def part(name: str) -> Part:
+            return self.assistants.part(name, plain, engines.tts.voices)
+
         return Defaults(
-            settings,
+            part(config.assistant.name).settings,
             engines.llm.model,
             engines.stt.name,
             engines.tts.voices,
             client_mcp=tuple(config.tools.client_mcp),
             longest_s=config.server.max_session_minutes * 60,
+            assistant=config.assistant.name,
+            assistants=part,
         )
 
     @property
     def instructions(self) -> str:
         """That a conversation is held with where nobody gives others."""
-        return self.config.assistant.instructions or COMPANION
+        return self.assistants.own.instructions
 
     @property
     def doing(self) -> str:
@@ -222,8 +229,8 @@ class Host:
         return loaded
 
     def _check_language(self, engines: Engines) -> None:
-        """Raises EngineError where the language that is set cannot be heard or spoken."""
-        language = wanted(self.config.stt.language)
+        """Raises EngineError where the language that is set, or the assistant's, cannot be heard or spoken."""
+        language = wanted(self.assistants.own.language or self.config.stt.language)
         engines.stt.open(language)
         if not speaks(engines.tts, language):
             raise EngineError(cannot_speak(engines.tts, str(language)), SPEAKS_OTHERS, engines.tts.name)

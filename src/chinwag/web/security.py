@@ -140,7 +140,8 @@ class Keys:
 
 
 def _guarded(path: str) -> bool:
-    return path in ("/v1", "/api/engines", "/api/conversations") or path.startswith(("/v1/", "/api/conversations/"))
+    own = ("/v1", "/api/assistants", "/api/engines", "/api/conversations")
+    return path in own or path.startswith(("/v1/", "/api/conversations/"))
 
 
 def _key_of(connection: HTTPConnection) -> str:

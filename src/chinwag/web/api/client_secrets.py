@@ -40,9 +40,9 @@ def router(host: Host, secrets: ClientSecrets) -> APIRouter:
         asked = asked or ClientSecretRequest()
         event = {"type": "session.update", "session": asked.session or {}}
         update = inbound.check("session.update", event).session.model_dump(exclude_unset=True)
-        wire, _ = Configuration(new_id("sess"), host.defaults()).updated(update)
+        session, _ = Configuration(new_id("sess"), host.defaults()).updated(update)
         value, expires_at = secrets.make(update, (asked.expires_after or ExpiresAfter()).seconds)
         # the id is the session's own, which it gets as it opens
-        return {"value": value, "expires_at": expires_at, "session": wire}
+        return {"value": value, "expires_at": expires_at, "session": session.wire}
 
     return routes
