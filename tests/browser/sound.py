@@ -30,7 +30,7 @@ def write_wav(path: Path, samples: NDArray[np.float32], rate: int) -> Path:
 
 async def record(page: Page) -> None:
     """Begin to record what the page sends to its loudspeaker; the session must have begun."""
-    await page.wait_for_function("window.__chinwag?.output.context.state === 'running'")
+    await page.wait_for_function("window.__chinwag?.output?.context.state === 'running'")
     await page.evaluate(RECORDER.read_text("utf-8"))
     await page.evaluate("recording.start()")
 

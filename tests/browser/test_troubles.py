@@ -124,7 +124,7 @@ async def test_the_browser_pauses_all_sound() -> None:
     async with fake_server() as server, chromium() as browser, opened(browser, server.url) as page:
         await press_start(page)
         await expect(page.locator("#state-words")).to_have_text("Listening")
-        await page.wait_for_function("window.__chinwag?.output.context.state === 'running'")
+        await page.wait_for_function("window.__chinwag?.output?.context.state === 'running'")
         await page.evaluate("__chinwag.output.context.suspend()")
         await expect(page.get_by_role("alert")).to_contain_text("The browser has paused all sound")
         await page.get_by_role("button", name="Turn sound on").click()

@@ -221,3 +221,16 @@ def test_a_long_conversation_and_a_microphone_that_stops_and_returns() -> None:
         gate.ducked(0.0, minute * 600 + 59)
         gate.silenced(minute * 600 + 60)
     assert gate.own(Audio(np.zeros(FRAME, np.float32), LISTEN_RATE, 10**8), 5000.0) == 0.0
+
+
+def test_who_speaks_after_the_microphone_was_paused_is_not_taken_for_the_reply_before() -> None:
+    gate, speech, hiss = EchoGate(), talk(1.5, 9, 190), np.full(FRAME, 1e-4, np.float32)
+    for begin in range(0, len(speech), FRAME):
+        gate.played(Audio(speech[begin : begin + FRAME], LISTEN_RATE, begin), 0.4 + begin / LISTEN_RATE)
+    for frame in range(10):
+        gate.own(Audio(hiss, LISTEN_RATE, frame * FRAME), (frame + 1) * 0.032)
+    owns = []
+    for frame in range(40):  # the same sound, half a minute later, and next in the microphone's stream
+        pcm = speech[frame * FRAME :][:FRAME]
+        owns.append(gate.own(Audio(pcm, LISTEN_RATE, (10 + frame) * FRAME), 30 + (frame + 1) * 0.032))
+    assert max(owns) == 0.0

@@ -54,6 +54,9 @@ ECHOING = HOPS_PER_S // 2
 ARRIVALS = 32
 """Frames, a second of them, the earliest of which tells when sound really came in."""
 
+PAUSED_S = 6.0
+"""Where no frame came for so long, none was made: what comes next is not late, and no earlier one tells when it was."""
+
 FORGET = float(np.exp(-512 / LISTEN_RATE / 1.5))
 """For each frame: the correlation remembers a second and a half."""
 
@@ -212,6 +215,7 @@ class EchoGate:
         self._noise = np.full(self._bands.count, np.inf, np.float32)
         self._delays = np.full(ARRIVALS, np.inf)
         self._frames = 0
+        self._last_at = -np.inf
         self._lags = _Lags()
         self._path = _Path(self._bands.count)
         self._over, self._alone = 0, 0.0
@@ -239,6 +243,9 @@ class EchoGate:
 
         at: when its last sample came in; that may jitter, as the earliest of the last second's is believed.
         """
+        if at - self._last_at > PAUSED_S:
+            self._delays[:] = np.inf
+        self._last_at = at
         self._delays[self._frames % ARRIVALS] = at - frame.end / LISTEN_RATE
         self._frames += 1
         hop = self._sample(frame.end / LISTEN_RATE + float(self._delays.min())) // HOP
