@@ -127,8 +127,8 @@ class Wire:
 class FakeServer:
     """Answers /api/status with `status` (None: 503) and greets sessions, unless `refuse` holds an error.
 
-    engines: what /api/engines lists. conversations: those that are kept, as /api/conversations has them, with their
-    items; asked: what was asked of them.
+    engines, assistants: what /api/engines and /api/assistants list. conversations: those that are kept, as
+    /api/conversations has them, with their items; asked: what was asked of them.
     """
 
     def __init__(self) -> None:
@@ -137,6 +137,7 @@ class FakeServer:
         self.refuse: dict[str, Any] | None = None
         self.wires: list[Wire] = []
         self.engines: list[dict[str, Any]] = []
+        self.assistants: list[dict[str, Any]] = []
         self.conversations: list[dict[str, Any]] = []
         self.keep = "asked"
         self.asked: list[tuple[str, str]] = []
@@ -153,6 +154,9 @@ class FakeServer:
 
     async def _engines(self, _request: Request) -> Response:
         return JSONResponse({"switching": True, "engines": self.engines})
+
+    async def _assistants(self, _request: Request) -> Response:
+        return JSONResponse({"assistants": self.assistants, "default": "companion", "faults": []})
 
     async def _conversations(self, request: Request) -> Response:
         """One page of them, two at most."""
@@ -202,6 +206,7 @@ class FakeServer:
             routes=[
                 Route("/api/status", self._status),
                 Route("/api/engines", self._engines),
+                Route("/api/assistants", self._assistants),
                 Route("/api/conversations", self._conversations, methods=["GET", "DELETE"]),
                 Route("/api/conversations/{id}", self._conversation, methods=["GET", "PATCH", "DELETE"]),
                 Route("/api/conversations/{id}/export", self._conversation),

@@ -7,11 +7,13 @@ import errno
 import logging
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import uvicorn
+from platformdirs import user_data_path
 from rich.console import Console
 from rich.text import Text
 
@@ -22,12 +24,15 @@ from chinwag.presets import NAMES, Machine
 
 if TYPE_CHECKING:
     from chinwag.web.host import Host
+    from chinwag.web.lan import Certificate
 
 LONGEST_FRAME = 64 * 1024 * 1024
 """Bytes that the socket takes: above the protocol's own limit, so that a message too large gets an answer."""
 
 SWITCH_S = 0.001
 """An engine's Python gives way to the event loop after a millisecond instead of five: frames go out in time."""
+
+EVERYWHERE = "0.0.0.0"
 
 console = Console(stderr=False, highlight=False)
 
@@ -47,12 +52,15 @@ def serve(
         str | None, typer.Option(help=f"Engines chosen together, by what the machine has: {', '.join(NAMES)}.")
     ] = None,
     keep: Annotated[bool | None, typer.Option("--keep/--no-keep", help="Keep conversations, or write nothing.")] = None,
+    lan: Annotated[
+        bool, typer.Option("--lan", help="For phones and machines of this network: HTTPS, a login code, a QR code.")
+    ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never reach for the network.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file instead of ./chinwag.toml.")] = None,
 ) -> None:
     """Start Chinwag, fetching what it needs at the first start."""
     flags: dict[str, dict[str, Any]] = {
-        "server": {"host": host, "port": port},
+        "server": {"host": host or (EVERYWHERE if lan else None), "port": port},
         "vad": {"engine": vad},
         "turn": {"engine": turn},
         "stt": {"engine": stt},
@@ -63,12 +71,33 @@ def serve(
     }
     given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in flags.items()}
     settings = configuration.load(config, {section: keys for section, keys in given.items() if keys}, preset)
+    near = _near(settings) if lan else None
+    if near and near.code and not settings.server.api_keys:
+        settings.server.api_keys = [near.code]
     configuration.check_reach(settings.server)
     if settings.preset:
         console.print(f"Preset {settings.preset} on {Machine.here()}: {_engines(settings)}.", soft_wrap=True)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_S)
-    asyncio.run(_serve(settings))
+    asyncio.run(_serve(settings, near))
+
+
+@dataclass(frozen=True)
+class Near:
+    """What --lan needs. code: to log in with; empty where no key is wanted."""
+
+    addresses: list[str]
+    certificate: Certificate
+    code: str
+
+
+def _near(settings: configuration.Config) -> Near:
+    from chinwag.web import lan
+
+    folder, server, found = user_data_path("chinwag") / "lan", settings.server, lan.addresses()
+    own = server.api_keys[0] if server.api_keys else ""
+    code = "" if server.auth == "off" else own or lan.code(folder)
+    return Near(found, lan.certificate(folder, found), code)
 
 
 def _engines(settings: configuration.Config) -> str:
@@ -76,7 +105,7 @@ def _engines(settings: configuration.Config) -> str:
     return ", ".join(f"{task} {one.engine}{f' ({one.model})' if one.model else ''}" for task, one in named)
 
 
-async def _serve(settings: configuration.Config) -> None:
+async def _serve(settings: configuration.Config, near: Near | None = None) -> None:
     # imported late: the protocol's types take a second, which no other command should wait for
     from chinwag.web.app import create_app
     from chinwag.web.host import Host
@@ -91,10 +120,15 @@ async def _serve(settings: configuration.Config) -> None:
             ws_max_size=LONGEST_FRAME,
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=3,
+            ssl_certfile=near.certificate.file if near else None,
+            ssl_keyfile=near.certificate.key if near else None,
         )
     )
-    address = _address(settings.server.host, listening.getsockname()[1])
+    port = listening.getsockname()[1]
+    address = _address(settings.server.host, port, "https" if near else "http")
     console.print(f"Chinwag's page is up: [bold]{address}[/bold]")
+    if near:
+        _tell_how_to_come(near, port)
     telling = asyncio.create_task(_tell_when_ready(host, address))
     try:
         await server.serve(sockets=[listening])
@@ -121,9 +155,29 @@ def bind(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _address(host: str, port: int) -> str:
+def _tell_how_to_come(near: Near, port: int) -> None:
+    """The way in for a phone: its camera reads the code, which holds the login code where no server logs it."""
+    import segno
+
+    if not near.addresses:
+        console.print("This machine is on no network now: only it itself can open the page.")
+        return
+    for address in near.addresses:
+        console.print(f"On this network: [bold]{_address(address, port, 'https')}[/bold]")
+    link = _address(near.addresses[0], port, "https") + (f"/#key={near.code}" if near.code else "")
+    segno.make(link, error="l").terminal(sys.stdout, compact=True)
+    if near.code:
+        console.print(f"Login code, which the QR code holds: [bold]{near.code}[/bold]")
+    console.print(
+        "The browser warns, as nobody but this machine vouches for the certificate: choose Advanced"
+        f" (iPhone: Show Details) and go on. Its SHA-256 begins with {near.certificate.fingerprint[:11]}.",
+        soft_wrap=True,
+    )
+
+
+def _address(host: str, port: int, scheme: str = "http") -> str:
     shown = {"127.0.0.1": "localhost", "::1": "localhost", "0.0.0.0": "localhost", "::": "localhost"}.get(host, host)
-    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    return f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
 async def _tell_when_ready(host: Host, address: str) -> None:

@@ -1,5 +1,6 @@
 // The panel of conversations that the server keeps: found, opened to go on, renamed, taken away, deleted.
 
+import { button, find, make } from "./dom.js";
 import { authorization } from "./key.js";
 
 const HERE = "api/conversations";
@@ -8,7 +9,6 @@ const PATIENCE_MS = 15_000;
 const TYPING_MS = 250; // a search begins when nothing has been typed for so long
 const FORMS = { md: "Text", json: "JSON", wav: "Sound" };
 
-const find = (id) => document.getElementById(id);
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 export class ConversationsPanel {
@@ -261,18 +261,4 @@ function wanted() {
   } catch {
     return true;
   }
-}
-
-function make(tag, className = "", text = "") {
-  const element = document.createElement(tag);
-  element.className = className;
-  element.textContent = text;
-  return element;
-}
-
-function button(label, onclick, className = "") {
-  const element = make("button", className, label);
-  element.type = "button";
-  element.onclick = onclick;
-  return element;
 }

@@ -5,6 +5,13 @@ const TOKEN = /^[A-Za-z0-9._-]+$/; // what the server's keys are made of, and a 
 
 let held = read();
 
+// A QR code of `chinwag serve --lan` brings it behind the #, which no server is told; it does not stay in the address.
+const brought = new URLSearchParams(location.hash.slice(1)).get("key");
+if (brought) {
+  keep(brought);
+  history.replaceState(null, "", location.pathname + location.search);
+}
+
 /** The key; empty where there is none. */
 export function key() {
   return held;

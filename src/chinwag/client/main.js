@@ -13,6 +13,7 @@ import { Link } from "./link.js";
 import { PushToTalk } from "./push-to-talk.js";
 import { Realtime } from "./realtime.js";
 import { Return } from "./return.js";
+import { SettingsPanel } from "./settings.js";
 import { Speaker } from "./speaker.js";
 import { Status, backOff } from "./status.js";
 import { StreamClock } from "./stream-clock.js";
@@ -26,7 +27,8 @@ const FRAME_MS = 20;
 const LONGEST_WAIT_MS = 10_000;
 
 // ?transport=webrtc: for networks that lose packets. The other is a little quicker, and tells what was heard to the sample.
-let transport = new URLSearchParams(location.search).get("transport") ?? "websocket";
+const asked = new URLSearchParams(location.search).get("transport");
+let transport = asked ?? "websocket";
 let link = null; // the session's line, from the first attempt until it ended
 let away = null; // performance.now() since when the line is broken
 let conversation = null; // while the session lives
@@ -47,6 +49,7 @@ const view = new View({ start, stop, mute, send, useKey, takeOffer, retry, hearA
 
 const panel = new EnginePanel({ onNames: (names) => view.engines(names) });
 const conversations = new ConversationsPanel({ onOpen: reopen });
+const settings = new SettingsPanel({ onName: (name) => (view.assistant = name), onTransport: (name) => (transport = asked ?? name) });
 const tools = new ToolCalls(document.getElementById("turns"));
 
 const microphone = new Microphone({
@@ -282,9 +285,10 @@ function lineBack() {
 
 function take(event) {
   if (event.error?.code === "conversation_taken_over") return takenOver();
-  if (event.type === "error") return panel.failed(event.error) || failed(event.error);
+  if (event.type === "error") return panel.failed(event.error) || settings.failed(event.error) || failed(event.error);
   panel.take(event);
   if (conversations.take(event)) Return.remember({ conversation: conversations.next });
+  settings.take(event);
   tools.take(event);
   talk.take(event);
   return conversation?.take(event);
@@ -336,7 +340,7 @@ function begin({ anew, session: described }) {
   if (!canPlay()) session.send("session.update", { session: { type: "realtime", output_modalities: ["text"] } });
   for (const slot of ["server", "session"]) view.trouble(slot, null);
   const say = (type, fields) => session.send(type, fields);
-  for (const part of [panel, tools]) part.begin(say);
+  for (const part of [panel, settings, tools]) part.begin(say);
   talk.begin({ send: say, conversation, byTrack: session.byTrack, detection: described?.audio?.input?.turn_detection });
   for (const text of unsent.splice(0)) conversation.say(text);
   show();
@@ -362,6 +366,7 @@ function endSession() {
   link?.close();
   link = null;
   panel.end();
+  settings.end();
   tools.end();
   speaker.detach();
 }

@@ -1,5 +1,7 @@
 // Calls of tools, shown in the conversation where they happen. One that needs leave is asked about, and waits.
 
+import { button, make, say } from "./dom.js";
+
 const STATES = { runs: "…", done: "done", failed: "failed", asks: "wants to be allowed", allowed: "allowed", refused: "not allowed" };
 
 export class ToolCalls {
@@ -71,7 +73,7 @@ export class ToolCalls {
       });
       this.#answered(item.id, approve);
     };
-    card.buttons.append(button("Allow", "primary", () => answer(true)), button("Do not allow", "", () => answer(false)));
+    card.buttons.append(button("Allow", () => answer(true), "primary"), button("Do not allow", () => answer(false)));
   }
 
   #answered(id, approve) {
@@ -86,8 +88,7 @@ export class ToolCalls {
 
   #show(card, state, outcome = "") {
     card.state = card.element.dataset.state = state;
-    const words = STATES[state];
-    if (card.words.textContent !== words) card.words.textContent = words;
+    say(card.words, STATES[state]);
     card.outcome.textContent = outcome ?? "";
     card.outcome.hidden = !outcome;
   }
@@ -131,18 +132,4 @@ function written(json) {
   } catch {
     return json;
   }
-}
-
-function make(tag, className = "", text = "") {
-  const element = document.createElement(tag);
-  element.className = className;
-  element.textContent = text;
-  return element;
-}
-
-function button(label, className, onclick) {
-  const element = make("button", className, label);
-  element.type = "button";
-  element.onclick = onclick;
-  return element;
 }

@@ -32,6 +32,7 @@ const find = (id) => document.getElementById(id);
 
 export class View {
   #turns = new Map();
+  #name = "Chinwag";
   #troubles = new Map();
   #countdowns = new Map();
   #engines = null; // names of what this conversation has, where they are not the server's own
@@ -84,6 +85,11 @@ export class View {
     find("mute").textContent = muted ? "Unmute" : "Mute";
     find("send").disabled = !usable;
     if (focused?.hidden) find(!microphone ? "start" : handsFree ? "mute" : "talk").focus(); // a button that goes hands its focus on
+  }
+
+  /** What the assistant is called from now on. */
+  set assistant(name) {
+    this.#name = name;
   }
 
   /** One of STATES. */
@@ -256,7 +262,7 @@ export class View {
     const element = make("li", `turn ${role}`);
     const text = make("p", "words");
     const note = make("p", "note");
-    element.append(make("span", "hidden-words", role === "user" ? "You: " : "Chinwag: "), text, note);
+    element.append(make("span", "hidden-words", role === "user" ? "You: " : `${this.#name}: `), text, note);
     element.dataset.item = id;
     find("turns").append(element);
     const turn = { element, text, note };

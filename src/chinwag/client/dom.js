@@ -1,0 +1,28 @@
+// Small helps for what is shown.
+
+export const find = (id) => document.getElementById(id);
+
+export function make(tag, className = "", text = "") {
+  const element = document.createElement(tag);
+  element.className = className;
+  element.textContent = text;
+  return element;
+}
+
+export function button(label, onclick, className = "") {
+  const element = make("button", className, label);
+  element.type = "button";
+  element.onclick = onclick;
+  return element;
+}
+
+export function option(value, words) {
+  const element = make("option", "", words);
+  element.value = value;
+  return element;
+}
+
+/** Words that a screen reader says when they change, and only then. */
+export function say(element, words) {
+  if (element.textContent !== words) element.textContent = words;
+}
