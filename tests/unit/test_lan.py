@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from cryptography import x509
 
@@ -74,7 +76,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 def test_addresses_are_those_that_others_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     class Entry:
         def __init__(self, address: str) -> None:
-            self.family, self.address = lan.socket.AF_INET, address
+            self.family, self.address = socket.AF_INET, address
 
     class Stats:
         def __init__(self, isup: bool) -> None:
@@ -82,10 +84,8 @@ def test_addresses_are_those_that_others_reach(monkeypatch: pytest.MonkeyPatch) 
 
     cards: dict[str, Sequence[str]] = {"lo": ["127.0.0.1"], "wlan0": ["192.168.1.20"], "down": ["10.1.1.1"]}
     cards["usb0"] = ["169.254.3.4"]
-    monkeypatch.setattr(
-        lan.psutil, "net_if_addrs", lambda: {name: list(map(Entry, own)) for name, own in cards.items()}
-    )
-    monkeypatch.setattr(lan.psutil, "net_if_stats", lambda: {name: Stats(name != "down") for name in cards})
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: {name: list(map(Entry, own)) for name, own in cards.items()})
+    monkeypatch.setattr(psutil, "net_if_stats", lambda: {name: Stats(name != "down") for name in cards})
     assert lan.addresses() == ["192.168.1.20"]
     monkeypatch.undo()
     assert all(not ipaddress.ip_address(one).is_loopback for one in lan.addresses())
