@@ -9,6 +9,7 @@ export class Conversation {
   #view;
   #onState;
   #onTrouble;
+  #onTimed;
   #clock;
   #byTrack;
 
@@ -22,9 +23,10 @@ export class Conversation {
 
   /**
    * send(type, fields); clock: the StreamClock of the microphone's sound; onState(state), onTrouble(error).
+   * onTimed({id, since, ms, stages}) when an answer was heard: ms after the last sound ("speech") or the press of Send ("send").
    * byTrack: the answer's sound comes by a WebRTC track, so the server itself knows what was heard of it.
    */
-  constructor({ send, speaker, view, clock, byTrack = false, onState, onTrouble }) {
+  constructor({ send, speaker, view, clock, byTrack = false, onState, onTrouble, onTimed }) {
     this.#byTrack = byTrack;
     this.#send = send;
     this.#speaker = speaker;
@@ -32,6 +34,7 @@ export class Conversation {
     this.#clock = clock;
     this.#onState = onState;
     this.#onTrouble = onTrouble;
+    this.#onTimed = onTimed;
   }
 
   /** listening, hearing (words are coming in), thinking or speaking. */
@@ -231,7 +234,8 @@ export class Conversation {
     const from = answer.askedAt ?? spokenAt;
     if (from === null) return;
     const stages = answer.askedAt === null ? answer.trace.stages_ms : {};
-    this.#view.latency(answer.id, Math.max(0, answer.audibleAt - from), stages);
+    const since = answer.askedAt === null ? "speech" : "send";
+    this.#onTimed({ id: answer.id, since, ms: Math.max(0, answer.audibleAt - from), stages });
   }
 
   #wait(waiting) {

@@ -26,3 +26,16 @@ export function option(value, words) {
 export function say(element, words) {
   if (element.textContent !== words) element.textContent = words;
 }
+
+export function seconds(ms) {
+  return `${(ms / 1000).toFixed(2)} s`;
+}
+
+/** Hands a file to the person. */
+export function download(name, type, content) {
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([content], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

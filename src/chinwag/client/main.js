@@ -17,6 +17,7 @@ import { SettingsPanel } from "./settings.js";
 import { Speaker } from "./speaker.js";
 import { Status, backOff } from "./status.js";
 import { StreamClock } from "./stream-clock.js";
+import { TimingPanel } from "./timing.js";
 import { ToolCalls } from "./tools.js";
 import * as troubles from "./troubles.js";
 import { View } from "./view.js";
@@ -50,6 +51,7 @@ const view = new View({ start, stop, mute, send, useKey, takeOffer, retry, hearA
 const panel = new EnginePanel({ onNames: (names) => view.engines(names) });
 const conversations = new ConversationsPanel({ onOpen: reopen });
 const settings = new SettingsPanel({ onName: (name) => (view.assistant = name), onTransport: (name) => (transport = asked ?? name) });
+const timing = new TimingPanel();
 const tools = new ToolCalls(document.getElementById("turns"));
 
 const microphone = new Microphone({
@@ -326,7 +328,10 @@ function begin({ anew, session: described }) {
   away = null;
   conversation?.cut();
   clock = new StreamClock();
-  if (!anew && !conversations.next) view.divide("A new conversation");
+  if (!anew && !conversations.next) {
+    view.divide("A new conversation");
+    timing.begin();
+  }
   const session = link;
   conversation = new Conversation({
     send: (type, fields) => session.send(type, fields),
@@ -336,6 +341,10 @@ function begin({ anew, session: described }) {
     byTrack: session.byTrack,
     onState: show,
     onTrouble: failed,
+    onTimed(answer) {
+      view.timed(answer);
+      timing.take(answer);
+    },
   });
   if (!canPlay()) session.send("session.update", { session: { type: "realtime", output_modalities: ["text"] } });
   for (const slot of ["server", "session"]) view.trouble(slot, null);

@@ -1,5 +1,8 @@
 // Everything that is shown. Holds the elements and nothing else; index.html names them.
 
+import { find, make, seconds } from "./dom.js";
+import { picture } from "./stages.js";
+
 const STATES = {
   connecting: "Connecting",
   away: "Reconnecting",
@@ -18,17 +21,6 @@ const STATES = {
   speaking: "Speaking",
 };
 
-const STAGES = {
-  last_words: "Your last word was heard",
-  draft_started: "An answer was begun",
-  transcript_final: "Your words were clear",
-  turn_decided: "Your turn was over",
-  first_token: "First word of the answer",
-  first_clause: "First few words",
-  first_audio: "First sound sent",
-};
-
-const find = (id) => document.getElementById(id);
 
 export class View {
   #turns = new Map();
@@ -127,6 +119,7 @@ export class View {
     turn.element.classList.add("cut");
     turn.text.replaceChildren(heard.replace(/[\s,.;:!?—–-]+$/, ""), make("span", "cut-mark", " —"));
     turn.note.textContent = "You cut in here";
+    turn.time.hidden = true;
   }
 
   /** Whether that turn is marked as cut off. */
@@ -151,19 +144,18 @@ export class View {
     this.#toEnd();
   }
 
-  /** How long the answer took, in ms, and when each part of it came, as the server says: in ms after their last sound. */
-  latency(id, ms, stages) {
-    const words = seconds(ms);
-    const turn = this.#turns.get(id);
-    if (turn && !turn.note.textContent) turn.note.textContent = `after ${words}`;
+  /** How long an answer took: {id, ms, stages}, as Conversation tells it. */
+  timed(answer) {
+    const words = seconds(answer.ms);
+    const turn = this.#turns.get(answer.id);
+    if (turn && !turn.note.textContent) {
+      turn.time.hidden = false;
+      turn.time.firstElementChild.textContent = `after ${words}`;
+      turn.time.lastElementChild.replaceChildren(...picture(answer));
+    }
     find("latency").hidden = false;
     find("latency-words").textContent = `Last answer: ${words}`;
-    const rows = Object.entries(STAGES).filter(([name]) => stages[name] != null);
-    rows.sort(([one], [other]) => stages[one] - stages[other]); // an answer may be begun before it is wanted
-    const all = [...rows.map(([name, label]) => [label, moment(stages[name])]), ["First sound from the speaker", words]];
-    find("latency-stages").replaceChildren(
-      ...all.flatMap(([label, value]) => [make("dt", "", label), make("dd", "", value)]),
-    );
+    find("latency-stages").replaceChildren(...picture(answer));
   }
 
   /**
@@ -262,10 +254,13 @@ export class View {
     const element = make("li", `turn ${role}`);
     const text = make("p", "words");
     const note = make("p", "note");
-    element.append(make("span", "hidden-words", role === "user" ? "You: " : `${this.#name}: `), text, note);
+    const time = make("details", "time");
+    time.append(make("summary"), make("dl", "stages"));
+    time.hidden = true;
+    element.append(make("span", "hidden-words", role === "user" ? "You: " : `${this.#name}: `), text, note, time);
     element.dataset.item = id;
     find("turns").append(element);
-    const turn = { element, text, note };
+    const turn = { element, text, note, time };
     this.#turns.set(id, turn);
     this.#write(turn, "…");
     return turn;
@@ -290,13 +285,6 @@ function engineWords({ state, detail, load_ms }) {
   return [state, detail].filter(Boolean).join(": ");
 }
 
-function make(tag, className = "", text = "") {
-  const element = document.createElement(tag);
-  element.className = className;
-  element.textContent = text;
-  return element;
-}
-
 function button(label, onclick, className = "") {
   const element = make("button", className, label);
   element.type = "button";
@@ -308,14 +296,6 @@ function row(label, words, bar = null) {
   const element = make("li");
   element.append(make("span", "", label), ...(bar ? [bar] : []), make("span", "numbers", words));
   return element;
-}
-
-function seconds(ms) {
-  return `${(ms / 1000).toFixed(2)} s`;
-}
-
-function moment(ms) {
-  return ms <= -5 ? `${seconds(-ms)} before` : seconds(Math.max(0, ms));
 }
 
 function megabytes(bytes) {
