@@ -440,8 +440,9 @@ async def test_everything_works_from_the_keyboard() -> None:
         await expect(page.get_by_role("button", name="Conversations")).to_be_focused()
         await page.keyboard.press("Tab")
         await expect(page.get_by_role("button", name="Engines")).to_be_focused()
-        await page.keyboard.press("Tab")
-        await expect(page.get_by_role("button", name="Sound")).to_be_focused()
+        for name in ("Settings", "Sound", "Timing"):
+            await page.keyboard.press("Tab")
+            await expect(page.get_by_role("button", name=name)).to_be_focused()
         await page.keyboard.press("Tab")
         await expect(page.get_by_role("button", name="Start")).to_be_focused()
         await page.keyboard.press("Enter")
