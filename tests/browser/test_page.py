@@ -444,6 +444,8 @@ async def test_everything_works_from_the_keyboard() -> None:
             await page.keyboard.press("Tab")
             await expect(page.get_by_role("button", name=name)).to_be_focused()
         await page.keyboard.press("Tab")
+        await expect(page.get_by_role("main")).to_be_focused()  # to be scrolled with the arrow keys
+        await page.keyboard.press("Tab")
         await expect(page.get_by_role("button", name="Start")).to_be_focused()
         await page.keyboard.press("Enter")
         await expect(page.locator("#state-words")).to_have_text("Listening")

@@ -154,7 +154,7 @@ export class ConversationsPanel {
       button("Delete", () => this.#confirm(below, `Delete “${title}” for good?`, () => this.#delete(one.id, row))),
     );
     const summary = make("summary", "", "More");
-    summary.setAttribute("aria-label", `What can be done with ${title}`);
+    summary.setAttribute("aria-label", `More of ${title}`);
     actions.append(summary, buttons, below);
     row.append(open, make("p", "numbers", about.join(" · ")), found, actions);
     return row;

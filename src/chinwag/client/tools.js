@@ -63,8 +63,8 @@ export class ToolCalls {
   #ask(item) {
     const card = this.#card(item.id, item);
     this.#show(card, "asks");
-    card.element.setAttribute("role", "group");
-    card.element.setAttribute("aria-label", `${nameOf(item)} wants to be allowed`);
+    card.group.setAttribute("role", "group");
+    card.group.setAttribute("aria-label", `${nameOf(item)} wants to be allowed`);
     card.details.open = true; // what is allowed is to be seen first
     card.buttons.hidden = this.#send === null;
     const answer = (approve) => {
@@ -81,8 +81,8 @@ export class ToolCalls {
     if (!card) return;
     card.buttons.replaceChildren();
     card.buttons.hidden = true;
-    card.element.removeAttribute("role");
-    card.element.removeAttribute("aria-label");
+    card.group.removeAttribute("role");
+    card.group.removeAttribute("aria-label");
     if (["asks", "allowed", "refused"].includes(card.state)) this.#show(card, approve ? "allowed" : "refused");
   }
 
@@ -111,10 +111,12 @@ export class ToolCalls {
     buttons.hidden = true;
     summary.append(make("span", "tool-name", nameOf(item)), " ", words);
     details.append(summary, given, outcome);
-    element.append(details, buttons);
+    const group = make("div");
+    group.append(details, buttons);
+    element.append(group);
     this.#list.append(element);
     element.scrollIntoView({ block: "nearest" });
-    const card = { element, details, words, given, outcome, buttons, state: "" };
+    const card = { element, group, details, words, given, outcome, buttons, state: "" };
     this.#cards.set(id, card);
     return card;
   }

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
 from starlette.datastructures import MutableHeaders
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -97,7 +98,7 @@ def create_app(host: Host) -> FastAPI:
         message = f"There is no {request.method} {request.url.path} here."
         raise errors.ApiError(404, message, "not_found")
 
-    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.mount("/", GZipMiddleware(StaticFiles(directory=PAGE, html=True), minimum_size=500), name="page")
     return app
 
 

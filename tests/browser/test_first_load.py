@@ -1,0 +1,35 @@
+"""The first visit: few bytes, and soon there is a button to press."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+from playwright.async_api import expect
+from serving import serving
+
+from browser.chromium import chromium, opened
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+MOST_BYTES = 150_000
+WIRE = """performance.getEntriesByType("resource").concat(performance.getEntriesByType("navigation"))
+    .reduce((sum, one) => sum + one.transferSize, 0)"""
+
+
+async def test_the_page_comes_in_few_bytes() -> None:
+    with serving("--llm", "embedded") as server:
+        async with chromium() as browser, opened(browser, server.url) as page:
+            await expect(page.locator("h1")).to_be_visible()
+            came: int = await page.evaluate(WIRE)
+            print(f"{came} bytes came over the wire")
+            assert 10_000 < came <= MOST_BYTES
+            await asyncio.to_thread(server.wait, "ready")
+        async with chromium() as browser, opened(browser, server.url) as page:
+            await expect(page.get_by_role("button", name="Start", exact=True)).to_be_enabled()
+            print(f"Start could be pressed within {await page.evaluate('performance.now()'):.0f} ms")
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            plain = await client.get("/main.js", headers={"Accept-Encoding": "identity"})
+            assert "content-encoding" not in plain.headers
+            assert (await client.get("/main.js")).headers["content-encoding"] == "gzip"
