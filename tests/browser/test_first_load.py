@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from playwright.async_api import expect
 from serving import serving
 
 from browser.chromium import chromium, opened
+from browser.fake_server import fake_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -33,3 +35,22 @@ async def test_the_page_comes_in_few_bytes() -> None:
             plain = await client.get("/main.js", headers={"Accept-Encoding": "identity"})
             assert "content-encoding" not in plain.headers
             assert (await client.get("/main.js")).headers["content-encoding"] == "gzip"
+
+
+async def test_it_can_be_installed() -> None:
+    """Chromium finds no fault with the manifest, and each of its icons is as large as it says."""
+    async with fake_server() as server, chromium() as browser, opened(browser, server.url) as page:
+        session = await page.context.new_cdp_session(page)
+        told = await session.send("Page.getAppManifest")
+        assert told["errors"] == []
+        manifest = json.loads(told["data"])
+        assert (manifest["start_url"], manifest["display"]) == ("./", "standalone")
+        for icon in manifest["icons"]:
+            if icon["type"] != "image/png":
+                continue
+            size = await page.evaluate(
+                "async (src) => { const one = await createImageBitmap(await (await fetch(src)).blob());"
+                " return `${one.width}x${one.height}`; }",
+                icon["src"],
+            )
+            assert size == icon["sizes"]
