@@ -1,6 +1,7 @@
 // What happens in one session: takes the server's events, and moves the speaker and the view. Knows no socket and no DOM.
 
-const MS_PER_CHARACTER = 65; // of unhurried English; for a clause whose sound has not all come yet
+import { Captions, heardText } from "./captions.js";
+
 const QUIET = "quiet_"; // our own bookkeeping: an error about it is nothing the user can act on
 
 export class Conversation {
@@ -9,9 +10,10 @@ export class Conversation {
   #view;
   #onState;
   #onTrouble;
-  #onTimed;
   #clock;
   #byTrack;
+  #onTimed;
+  #captions;
 
   #answer = null; // the answer that is being made or played
   #hearing = false;
@@ -35,6 +37,7 @@ export class Conversation {
     this.#onState = onState;
     this.#onTrouble = onTrouble;
     this.#onTimed = onTimed;
+    this.#captions = new Captions({ onPlace: (id, place) => view.mark(id, place), latency: () => speaker.latency });
   }
 
   /** listening, hearing (words are coming in), thinking or speaking. */
@@ -84,6 +87,7 @@ export class Conversation {
   async cut() {
     const answer = this.#answer;
     const flushing = this.#speaker.flush();
+    this.#captions.stop();
     if (!answer) return;
     this.#answer = null; // what still comes of it is dropped
     if (this.#byTrack) return this.#send("output_audio_buffer.clear", { event_id: `${QUIET}clear` });
@@ -112,19 +116,28 @@ export class Conversation {
 
   /** The speaker has played so much of an item. */
   played(item, ms) {
+    this.#captions.played(item, ms);
     this.#send("chinwag.playback", { item_id: item, played_ms: ms });
   }
 
   /** The speaker has played all it had. */
   drained() {
-    if (this.#answer?.done) this.#answer = null;
+    if (this.#answer?.done) this.#forget();
     this.#onState(this.state);
+  }
+
+  // It was heard to its end.
+  #forget() {
+    this.#answer = null;
+    this.#captions.finish();
   }
 
   /** The first sound of an item left the speaker, at performance.now() time. */
   audible(item, time) {
     if (item !== this.#answer?.id) return;
     this.#answer.audibleAt = time;
+    if (this.#byTrack) this.#captions.began(item, time);
+    else this.#captions.played(item, 0, time);
     this.#tellLatency(this.#answer);
   }
 
@@ -200,12 +213,14 @@ export class Conversation {
     this.#answer = { id: item.id, response: response_id, samples: 0, marks: [], done: false, askedAt };
   }
 
-  #say({ item_id, delta }) {
+  #say({ type, item_id, delta }) {
     const answer = this.#answer;
     if (item_id !== answer?.id) return;
+    if (answer.marks.length === 0 && type === "response.output_audio_transcript.delta") this.#captions.follow(answer);
+    const at = this.#byTrack ? this.#captions.next : answer.samples;
     const last = answer.marks.at(-1);
-    if (last?.at === answer.samples) last.text += delta;
-    else answer.marks.push({ at: answer.samples, text: delta });
+    if (last?.at === at) last.text += delta;
+    else answer.marks.push({ at, text: delta });
     this.#view.words("assistant", item_id, answer.marks.map((mark) => mark.text).join(""));
   }
 
@@ -215,7 +230,7 @@ export class Conversation {
     if (status === "failed") this.#onTrouble(status_details?.error ?? {});
     if (this.#answer?.response === id) {
       this.#answer.done = true;
-      if (!this.#speaker.busy) this.#answer = null;
+      if (!this.#speaker.busy) this.#forget();
     }
     this.#onState(this.state);
   }
@@ -251,20 +266,4 @@ export class Conversation {
 
 function wordsOf(item) {
   return (item.content ?? []).map((part) => part.transcript ?? part.text ?? "").join("");
-}
-
-/**
- * The words that were heard when `ms` of an answer had been played.
- * marks: [{at, text}], each text beginning at that sample (24 kHz) of the answer; samples: how many have come.
- */
-export function heardText(marks, samples, ms) {
-  const played = ms * 24;
-  let heard = "";
-  for (const [index, { at, text }] of marks.entries()) {
-    if (played <= at) break;
-    const end = marks[index + 1]?.at ?? Math.max(samples, at + text.length * MS_PER_CHARACTER * 24);
-    const words = text.match(/\s*\S+/g) ?? [];
-    heard += played >= end ? text : words.slice(0, Math.floor((words.length * (played - at)) / (end - at))).join("");
-  }
-  return heard.trimEnd();
 }

@@ -144,6 +144,14 @@ export class View {
     this.#toEnd();
   }
 
+  /** Where the ear is in an answer that is being spoken: {said, until} in its text; null: all of it was heard. */
+  mark(id, place) {
+    const turn = this.#turns.get(id);
+    if (!turn || (turn.place?.until === place?.until && turn.place?.said === place?.said)) return;
+    turn.place = place;
+    this.#write(turn, turn.all);
+  }
+
   /** How long an answer took: {id, ms, stages}, as Conversation tells it. */
   timed(answer) {
     const words = seconds(answer.ms);
@@ -266,8 +274,14 @@ export class View {
     return turn;
   }
 
-  #write({ text }, words) {
-    text.textContent = words;
+  #write(turn, words) {
+    const { text, place } = turn;
+    turn.all = words;
+    if (place) {
+      const begin = place.said + words.slice(place.said).search(/\S|$/); // the space before a word is not marked
+      const toCome = words.slice(Math.max(begin, place.until));
+      text.replaceChildren(words.slice(0, begin), make("span", "saying", words.slice(begin, place.until)), make("span", "to-come", toCome));
+    } else text.textContent = words;
     this.#toEnd();
   }
 
