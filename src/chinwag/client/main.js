@@ -6,7 +6,7 @@ import { ConversationsPanel } from "./conversations.js";
 import { Devices } from "./devices.js";
 import { EnginePanel } from "./engines.js";
 import { Keeper } from "./keeper.js";
-import { accepted, keep, key } from "./key.js";
+import { KeyCard } from "./key-card.js";
 import { Meter } from "./meter.js";
 import { Microphone } from "./microphone.js";
 import { Link } from "./link.js";
@@ -41,13 +41,13 @@ let wasAway = false; // the server was not ready at some time since the last att
 let clock = new StreamClock();
 let unsent = []; // typed before the session was there
 let offered = null; // what could stand in for an engine that failed
-let keyless = null; // what is said where the server wants a key that is not here; null: nothing is wanted
 
 const running = () => link !== null || retryTimer !== null;
 const canPlay = () => window.isSecureContext && Boolean(window.AudioWorkletNode);
 
 const view = new View({ start, stop, mute, send, useKey, takeOffer, retry, hearAgain, resume: () => speaker.resume(), look: () => status.ask() });
 
+const keyCard = new KeyCard((words) => view.askForKey(words));
 const panel = new EnginePanel({ onNames: (names) => view.engines(names) });
 const conversations = new ConversationsPanel({ onOpen: reopen });
 const settings = new SettingsPanel({ onName: (name) => (view.assistant = name), onTransport: (name) => (transport = asked ?? name) });
@@ -109,8 +109,7 @@ const meter = new Meter(view.meter, () => ({ you: microphone.analyser, answer: s
 const status = new Status({
   onStatus(answer) {
     view.server(answer);
-    if (answer.key_required && !key()) wantKey("");
-    else if (!answer.key_required) wantKey(null);
+    keyCard.told(answer.key_required);
     if (answer.stage !== "ready") wasAway = true;
     else if (wasAway && (retryTimer || away)) retry(); // it has just become ready: wait no longer
     if (!running()) view.trouble("server", answer.error && troubles.serverFailed(answer.error));
@@ -146,27 +145,10 @@ async function start() {
   show();
 }
 
-function wantKey(words) {
-  if (words === "" && keyless !== null) return; // what was wrong with the last one stays
-  keyless = words;
-  view.askForKey(words);
-}
-
 /** Takes a key that was typed, if the server does. */
 async function useKey(value) {
-  keep(value);
-  if ((await checkKey()) === null) wantKey("The server does not answer. Try again in a moment.");
+  await keyCard.use(value);
   show();
-}
-
-/** Whether the key is good as far as we know; a wrong one is forgotten, and asked for again. */
-async function checkKey() {
-  const good = await accepted();
-  if (good === false) {
-    keep("");
-    wantKey("The server does not take that key. Look for a missing or an extra character.");
-  } else if (good) wantKey(null);
-  return good;
 }
 
 function openSpeaker(session) {
@@ -388,7 +370,7 @@ async function lost({ greeted, refusal, stuck }) {
   if (refusal) conversations.refused(refusal);
   if (!greeted && !refusal && status.latest?.key_required) {
     const mine = epoch;
-    if ((await checkKey()) === false) return stop(); // a browser does not tell a 401 from a server that is away
+    if ((await keyCard.check()) === false) return stop(); // a browser does not tell a 401 from a server that is away
     if (mine !== epoch || running()) return;
   }
   const forgotten = refusal?.code === "session_not_found";
@@ -408,10 +390,10 @@ function whyLost({ greeted, refusal, stuck, forgotten }) {
 
 function show() {
   const stage = status.latest?.stage;
-  panel.usable = keyless === null && stage === "ready";
-  conversations.usable = keyless === null && Boolean(stage);
+  panel.usable = !keyCard.wanted && stage === "ready";
+  conversations.usable = !keyCard.wanted && Boolean(stage);
   view.controls({
-    usable: keyless === null && (stage === "ready" || running()),
+    usable: !keyCard.wanted && (stage === "ready" || running()),
     running: running(),
     starting,
     microphone: microphone.isOpen,
@@ -436,7 +418,7 @@ function stateOf(stage) {
   }
   if (running() || starting) return "connecting";
   if (!stage) return "unreachable";
-  if (keyless !== null) return "keyless";
+  if (keyCard.wanted) return "keyless";
   return stage === "ready" ? "idle" : stage === "failed" ? "failed" : "preparing";
 }
 
