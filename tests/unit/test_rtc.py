@@ -175,6 +175,21 @@ def test_opus_there_and_back_keeps_pitch_and_time() -> None:
     assert (400 - lag) % (WIRE_RATE / 440) == pytest.approx(0.0085 * WIRE_RATE % (WIRE_RATE / 440), abs=12)  # 8.5 ms
 
 
+def test_silence_is_encoded_once_and_what_follows_it_sounds_as_ever() -> None:
+    quiet, sound = np.zeros(20 * FRAME, np.float32), tone(0.4)
+    said = np.concatenate([sound, quiet, sound, quiet])
+    encoder, decoder = Encoder(), Decoder()
+    sent = [encoder.encode(said[at : at + FRAME], at * 2) for at in range(0, len(said), FRAME)]
+    assert [packet.pts for packet in sent] == [number * STEP for number in range(len(sent))]
+    silences = {bytes(packet) for packet in sent[27:40]}
+    assert len(silences) == 1
+    heard = np.concatenate([decoder.decode(bytes(packet)).pcm for packet in sent])
+    level = np.abs(heard).reshape(-1, FRAME).max(axis=1)
+    assert level[28:39].max() < 1e-3
+    assert level[44:58].min() > 0.25
+    assert level[-10:].max() < 1e-3
+
+
 def test_what_was_lost_is_concealed_and_then_fades() -> None:
     encoder, decoder, sound = Encoder(), Decoder(), tone(1.0)
     for number in range(25):

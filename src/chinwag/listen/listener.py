@@ -455,4 +455,10 @@ class Listener:
             self._rest()
 
     def _arrival(self, sample: int) -> float:
-        return next((at for end, at in self._arrivals if end >= sample), self._loop.time())
+        """When the piece came in that holds the sample before that one; mostly it is among the last."""
+        came = self._loop.time()
+        for end, at in reversed(self._arrivals):
+            if end < sample:
+                break
+            came = at
+        return came
