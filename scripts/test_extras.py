@@ -5,7 +5,7 @@ and pytest, under the pins of constraints-dev.txt. `pip check` runs in it, then 
 default whatever else is installed, then the contract of the engines that the extra brings. The file's constants say
 what it needs: WEIGHTS, names of the catalog that are pulled first; TORCH = True, which keeps it back unless it is named
 or --torch is given; NEEDS, packages that the tests alone use; CONTRACT, the engines that are to keep the contract in
-place of all of the extra's, as "tts:piper".
+place of all of the extra's, as "tts:piper"; FREE, packages whose pins are left out, as the extra wants others.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Extra:
     torch: bool = False
     needs: tuple[str, ...] = ()
     contract: tuple[str, ...] | None = None
+    free: tuple[str, ...] = ()
 
 
 class Failed(Exception):
@@ -92,7 +93,7 @@ def discover(folder: Path) -> dict[str, Extra]:
             for node in ast.parse(path.read_text("utf-8")).body
             if isinstance(node, ast.Assign)
             for target in node.targets
-            if isinstance(target, ast.Name) and target.id in {"WEIGHTS", "TORCH", "NEEDS", "CONTRACT"}
+            if isinstance(target, ast.Name) and target.id in {"WEIGHTS", "TORCH", "NEEDS", "CONTRACT", "FREE"}
         }
         name = path.stem.removeprefix("test_")
         found[name] = Extra(
@@ -102,6 +103,7 @@ def discover(folder: Path) -> dict[str, Extra]:
             constants.get("TORCH", False),
             constants.get("NEEDS", ()),
             constants.get("CONTRACT"),
+            constants.get("FREE", ()),
         )
     return found
 
@@ -123,7 +125,9 @@ def test(extra: Extra) -> None:
     python, uv = place / BIN / "python", (sys.executable, "-m", "uv")
     try:
         _run("make an environment", *uv, "venv", "--clear", "--quiet", "--python", sys.executable, place)
-        into: list[str | Path] = ["--python", python, "--constraint", ROOT / "constraints-dev.txt"]
+        pins = place / "pins.txt"
+        pins.write_text(without((ROOT / "constraints-dev.txt").read_text("utf-8"), extra.free), "utf-8")
+        into: list[str | Path] = ["--python", python, "--constraint", pins]
         _run("install", *uv, "pip", "install", "--quiet", *into, "-e", f"{ROOT}[{extra.name}]", *TOOLS, *extra.needs)
         _run("pip check", python, "-m", "pip", "check", "--disable-pip-version-check")
         if extra.weights:
@@ -136,6 +140,12 @@ def test(extra: Extra) -> None:
     finally:
         if os.environ.get("CI"):  # each holds a few hundred MB; at a desk they are of use afterwards
             shutil.rmtree(place, ignore_errors=True)
+
+
+def without(pins: str, free: tuple[str, ...]) -> str:
+    """The pins, one a line without their hashes, but for those of the packages that are named."""
+    lines = (line.removesuffix(" \\").strip() for line in pins.splitlines() if "==" in line and line[0] not in " #")
+    return "".join(f"{line}\n" for line in lines if line.partition("==")[0] not in free)
 
 
 def _engines(python: Path, extra: str) -> tuple[str, ...]:

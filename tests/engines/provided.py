@@ -130,7 +130,34 @@ _SERVERS: dict[Named, Callable[[], AbstractAsyncContextManager[dict[str, Any]]]]
     ("tts", "openai"): _chinwag,
 }
 
-_MODELS: dict[Named, Callable[[], AbstractAsyncContextManager[dict[str, Any]]]] = {("stt", "sherpa"): _sherpa}
+
+@asynccontextmanager
+async def _moonshine_streaming() -> AsyncIterator[dict[str, Any]]:
+    """Its streaming models are on its makers' server alone; the library runs the tiny one of the catalog as well."""
+    yield {"model": str(Store(Config().weights).folder("moonshine-tiny-en"))}
+
+
+@asynccontextmanager
+async def _piper() -> AsyncIterator[dict[str, Any]]:
+    """RealtimeTTS's engine that needs no program of the system and no account."""
+    yield {"model": "piper"}
+
+
+@asynccontextmanager
+async def _coqui() -> AsyncIterator[dict[str, Any]]:
+    """Its weights are on its makers' servers: a small VITS, made at random, which speaks no English."""
+    from extras.made_coqui import vits
+
+    with TemporaryDirectory() as folder:
+        yield {"model": str(vits(Path(folder), "pt"))}
+
+
+_MODELS: dict[Named, Callable[[], AbstractAsyncContextManager[dict[str, Any]]]] = {
+    ("stt", "moonshine-streaming"): _moonshine_streaming,
+    ("stt", "sherpa"): _sherpa,
+    ("tts", "realtimetts"): _piper,
+    ("tts", "coqui"): _coqui,
+}
 
 
 def has_server(named: Named) -> bool:

@@ -28,6 +28,15 @@ def test_constants_are_read_and_nothing_is_imported(tmp_path: Path) -> None:
     assert script.discover(tmp_path)["sherpa"].needs == ("onnx",)
 
 
+def test_an_extra_may_leave_pins_out(tmp_path: Path) -> None:
+    written(tmp_path, "realtimestt", 'FREE = ("websockets",)\n')
+    assert script.discover(tmp_path)["realtimestt"].free == ("websockets",)
+    numpy = "numpy==2.4.6 ; python_full_version < '3.12' \\\n    --hash=sha256:00==\n"
+    pins = f"# Made\n{numpy}websockets==17.4 \\\n    --hash=x\n"
+    assert script.without(pins, ("websockets",)) == "numpy==2.4.6 ; python_full_version < '3.12'\n"
+    assert "websockets==17.4\n" in script.without(pins, ())
+
+
 def test_torch_is_asked_for_or_named(tmp_path: Path) -> None:
     written(tmp_path, "coqui", "TORCH = True\n")
     written(tmp_path, "piper", "")

@@ -27,7 +27,7 @@ from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
 
 DEFAULT_MODEL = "base"
-WEIGHTS = {"base": "whisper-base"}
+WEIGHTS = {"base": "whisper-base", "large-v3-turbo": "whisper-large-v3-turbo"}
 """Models whose files are in the catalog; faster-whisper itself fetches the others from the Hugging Face hub."""
 
 MODELS = (

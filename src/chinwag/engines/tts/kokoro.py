@@ -105,14 +105,11 @@ class KokoroVoice(SentenceVoice):
         """As every voice's; British for en-GB."""
         if not voice and language and language.casefold().replace("_", "-") == "en-gb":
             return next((name for name in self.languages["en"] if name[0] == "b"), self.voices[0])
+        if voice in self._files and voice not in self.voices:
+            raise _to_install(LANGUAGES[voice[0]])
+        if language and base(language) in LANGUAGES.values() and base(language) not in self.languages:
+            raise _to_install(base(language))
         return super().choose(voice, language)
-
-    def _no_voice(self, voice: str) -> EngineError:
-        return _to_install(LANGUAGES[voice[0]]) if voice in self._files else super()._no_voice(voice)
-
-    def _no_language(self, language: str) -> EngineError:
-        known = base(language) in LANGUAGES.values()
-        return _to_install(base(language)) if known else super()._no_language(language)
 
     def _phonemes(self, voice: str, text: str) -> list[str]:
         convert, language = self._converter(voice[0]), LANGUAGES[voice[0]]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from chinwag.audio import Audio, Samples
@@ -11,6 +12,12 @@ from chinwag.engines.worker import Worker
 from chinwag.errors import EngineError
 from chinwag.language import base
 from chinwag.language import name as called
+
+SHOWN = 60
+"""Voices that an error names: some engines have hundreds."""
+
+ENDS = re.compile(r"(?<=[.!?…])\s+(?=[^\sa-z])|(?<=[。！？।])")
+"""Behind what ends a sentence, where what follows does not go on in lower case."""
 
 
 class SentenceVoice(ABC):
@@ -43,31 +50,7 @@ class SentenceVoice(ABC):
 
     def choose(self, voice: str | None, language: str | None) -> str:
         """The voice to speak with: the one asked for, else the language's first, else the engine's."""
-        if voice and voice not in self.voices:
-            raise self._no_voice(voice)
-        if not language or not self.languages:
-            return voice or self.voices[0]
-        fitting = self.languages.get(base(language))
-        if fitting is None:
-            raise self._no_language(language)
-        if voice and voice not in fitting:
-            raise EngineError(
-                f"The voice {voice} does not speak {called(language)}.",
-                f"For {called(language)} there are: {', '.join(fitting)}.",
-                self.name,
-            )
-        return voice or fitting[0]
-
-    def _no_voice(self, voice: str) -> EngineError:
-        return EngineError(f"{self.name} has no voice {voice}.", f"There are: {', '.join(self.voices)}.", self.name)
-
-    def _no_language(self, language: str) -> EngineError:
-        known = ", ".join(called(one) for one in self.languages)
-        return EngineError(
-            f"The voice engine {self.name} speaks {known}, not {called(language)}.",
-            "Set another tts.engine: `chinwag engines` lists the languages of each.",
-            self.name,
-        )
+        return choose(self.name, self.voices, self.languages, voice, language)
 
     @abstractmethod
     def _phonemes(self, voice: str, text: str) -> list[Any]:
@@ -76,6 +59,45 @@ class SentenceVoice(ABC):
     @abstractmethod
     def _sound(self, voice: str, phonemes: Any, speed: float) -> Samples:
         """On the thread: float32 at `rate`."""
+
+
+def choose(
+    engine: str,
+    voices: Sequence[str],
+    languages: Mapping[str, tuple[str, ...]],
+    voice: str | None,
+    language: str | None,
+) -> str:
+    """The voice to speak with: the one asked for, else the language's first, else the engine's first.
+
+    Raises EngineError for one that is not there, or does not speak the language. Where there are no languages, any
+    voice speaks what it is given.
+    """
+    if voice and voice not in voices:
+        there = ", ".join(voices[:SHOWN]) + " …" * (len(voices) > SHOWN)
+        raise EngineError(f"{engine} has no voice {voice}.", f"There are: {there}.", engine)
+    if not language or not languages:
+        return voice or voices[0]
+    fitting = languages.get(base(language))
+    if fitting is None:
+        known = ", ".join(called(one) for one in languages)
+        raise EngineError(
+            f"The voice engine {engine} speaks {known}, not {called(language)}.",
+            "Set another tts.engine: `chinwag engines` lists the languages of each.",
+            engine,
+        )
+    if voice and voice not in fitting:
+        raise EngineError(
+            f"The voice {voice} does not speak {called(language)}.",
+            f"For {called(language)} there are: {', '.join(fitting[:SHOWN])}.",
+            engine,
+        )
+    return voice or fitting[0]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a clause, each with what ends it; none of nothing. "3.14" and "e.g. this" are in one piece."""
+    return [part.strip() for part in ENDS.split(text) if part.strip()]
 
 
 def refuse(
