@@ -380,6 +380,9 @@ async function microphoneIsAllowed() {
   return permission?.state === "granted";
 }
 
+// Refused where the browser warns of the certificate, and absent without a secure address: then only away.html is missing.
+navigator.serviceWorker?.register("service-worker.js", { updateViaCache: "none" }).catch(() => {});
+
 globalThis.__chinwag = { ...globalThis.__chinwag, counted: () => ({ ...microphone.counted, underruns: speaker.underruns }) };
 show();
 view.state("connecting");
