@@ -15,7 +15,7 @@ sys.path.insert(0, str(REPOSITORY / "tests"))  # its browser is the tests'
 from browser.chromium import chromium  # noqa: E402
 
 CLIENT = REPOSITORY / "src" / "chinwag" / "client"
-PAPER = "#faf8f4"
+PAPER = "#fbf9f6"
 ICONS = {
     "icon-192.png": (192, 1.0, "transparent"),
     "icon-512.png": (512, 1.0, "transparent"),

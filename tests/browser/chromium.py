@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -67,6 +68,13 @@ async def chromium(
             yield browser
         finally:
             await browser.close()
+
+
+async def comes_true(page: Page, expression: str) -> None:
+    """Wait until it is so: Page.wait_for_function needs eval at its second look, which the page's policy forbids."""
+    look = f"const look = () => (({expression}) ? done() : setTimeout(look, 50)); look();"
+    async with asyncio.timeout(PATIENCE_MS / 1000):
+        await page.evaluate(f"new Promise((done) => {{ {look} }})")
 
 
 @asynccontextmanager

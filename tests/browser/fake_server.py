@@ -24,7 +24,7 @@ import chinwag
 
 CLIENT = Path(chinwag.__file__).parent / "client"
 RATE = 24_000
-POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+POLICY = "default-src 'self'; worker-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 
 ENGINES = {"vad": "silero", "turn": "smart-turn", "stt": "moonshine", "llm": "embedded", "tts": "hibari"}
 
@@ -127,20 +127,26 @@ class Wire:
 class FakeServer:
     """Answers /api/status with `status` (None: 503) and greets sessions, unless `refuse` holds an error.
 
+    silent: the sessions' lines break at once. stop(): it goes away, and `stopped` is set.
+
     engines, assistants: what /api/engines and /api/assistants list. conversations: those that are kept, as
     /api/conversations has them, with their items; asked: what was asked of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path = CLIENT) -> None:
         self.url = ""
+        self.folder = folder
         self.status: dict[str, Any] | None = status()
         self.refuse: dict[str, Any] | None = None
+        self.silent = False
         self.wires: list[Wire] = []
         self.engines: list[dict[str, Any]] = []
         self.assistants: list[dict[str, Any]] = []
         self.conversations: list[dict[str, Any]] = []
         self.keep = "asked"
         self.asked: list[tuple[str, str]] = []
+        self.stop: Callable[[], None] = lambda: None
+        self.stopped = asyncio.Event()
         self._arrived = asyncio.Condition()
 
     async def session(self, number: int = 1) -> Wire:
@@ -195,6 +201,9 @@ class FakeServer:
             await wire.send("error", error={"type": "server_error", **self.refuse})
             await wire.close(1013)
             return
+        if self.silent:
+            await wire.close(1011)
+            return
         await wire.send("session.created", session={"type": "realtime", "id": "sess_1"})
         async with self._arrived:
             self.wires.append(wire)
@@ -204,6 +213,7 @@ class FakeServer:
     def app(self) -> Callable[..., Awaitable[None]]:
         inner = Starlette(
             routes=[
+                Route("/healthz", lambda _: JSONResponse({"status": "ok"})),
                 Route("/api/status", self._status),
                 Route("/api/engines", self._engines),
                 Route("/api/assistants", self._assistants),
@@ -211,14 +221,15 @@ class FakeServer:
                 Route("/api/conversations/{id}", self._conversation, methods=["GET", "PATCH", "DELETE"]),
                 Route("/api/conversations/{id}/export", self._conversation),
                 WebSocketRoute("/v1/realtime", self._realtime),
-                Mount("/", StaticFiles(directory=CLIENT, html=True)),
+                Mount("/", StaticFiles(directory=self.folder, html=True)),
             ]
         )
 
         async def strict(scope: Any, receive: Any, send: Any) -> None:
             async def sending(message: Any) -> None:
                 if message["type"] == "http.response.start":
-                    message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
+                    own = ((b"content-security-policy", POLICY.encode()), (b"cache-control", b"no-cache"))
+                    message["headers"] = [*message["headers"], *own]
                 await send(message)
 
             await inner(scope, receive, sending)
@@ -227,20 +238,27 @@ class FakeServer:
 
 
 @asynccontextmanager
-async def fake_server(port: int = 0) -> AsyncIterator[FakeServer]:
-    """The server, listening on loopback."""
-    server = FakeServer()
+async def fake_server(port: int = 0, folder: Path = CLIENT) -> AsyncIterator[FakeServer]:
+    """The server, listening on loopback. folder: of the page's files."""
+    server = FakeServer(folder)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
         server.url = f"http://localhost:{listener.getsockname()[1]}"
         config = uvicorn.Config(server.app(), log_level="error", lifespan="off", timeout_graceful_shutdown=1)
         engine = uvicorn.Server(config)
+        server.stop = lambda: setattr(engine, "should_exit", True)
         serving = asyncio.create_task(engine.serve(sockets=[listener]))
+
+        def gone(_: asyncio.Task[None]) -> None:
+            listener.close()
+            server.stopped.set()
+
+        serving.add_done_callback(gone)
         try:
             yield server
         finally:
-            engine.should_exit = True
+            server.stop()
             await serving
 
 

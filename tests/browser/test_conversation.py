@@ -15,6 +15,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from browser.chromium import chromium, opened
+from browser.screens import DESKTOP, PHONE, Screen
 from browser.sound import loudness, record, recorded, spoken, words_in, write_wav
 from chinwag.audio import WIRE_RATE
 from chinwag.bench.metrics import word_errors
@@ -59,14 +60,17 @@ async def sessions(server: str, number: int) -> None:
     await until(server, lambda status: status["sessions"] == number)
 
 
+TALKS = pytest.mark.parametrize(
+    ("transport", "screen"), [("websocket", DESKTOP), ("websocket", PHONE), ("webrtc", PHONE)]
+)
 BY = pytest.mark.parametrize("transport", ["websocket", "webrtc"])
 
 
-@BY
-async def test_a_spoken_question_is_answered_aloud(server: str, tmp_path: Path, transport: str) -> None:
+@TALKS
+async def test_a_spoken_question_is_answered_aloud(server: str, tmp_path: Path, transport: str, screen: Screen) -> None:
     wav = write_wav(tmp_path / "question.wav", await spoken(QUESTION, before=1.5, after=1.0), WIRE_RATE)
     address = f"{server}/?transport={transport}"
-    async with chromium(wav) as browser, opened(browser, address, bypass_csp=True) as page:
+    async with chromium(wav) as browser, opened(browser, address, bypass_csp=True, **screen) as page:
         sockets: list[str] = []
         page.on("websocket", lambda socket: sockets.append(socket.url))
         await start(page)

@@ -14,6 +14,7 @@ from playwright.async_api import Page, expect
 
 from browser.chromium import chromium, opened
 from browser.fake_server import FakeServer, Wire, fake_server, tone
+from browser.screens import EACH_SCREEN, Screen
 from browser.sound import loudness, pitch, record, recorded
 
 pytestmark = pytest.mark.browser
@@ -77,8 +78,9 @@ async def test_a_microphone_is_chosen_in_the_middle_of_a_conversation_and_rememb
         assert await page.evaluate("asked.length") == 1  # it was the first that was asked for
 
 
-async def test_the_chosen_one_is_unplugged_and_comes_back() -> None:
-    async with fake_server() as server, talking(server) as (page, wire):
+@EACH_SCREEN
+async def test_the_chosen_one_is_unplugged_and_comes_back(screen: Screen) -> None:
+    async with fake_server() as server, talking(server, **screen) as (page, wire):
         await choose(page, "Hears by", "Headset")
         await hears(wire, HEADSET)
         await page.get_by_role("button", name="Mute").click()
@@ -111,8 +113,9 @@ async def test_a_muted_microphone_stays_muted_when_it_is_another() -> None:
         await hears(wire, HEADSET)
 
 
-async def test_all_are_unplugged_and_one_comes_back_by_itself() -> None:
-    async with fake_server() as server, talking(server) as (page, wire):
+@EACH_SCREEN
+async def test_all_are_unplugged_and_one_comes_back_by_itself(screen: Screen) -> None:
+    async with fake_server() as server, talking(server, **screen) as (page, wire):
         await hears(wire, DESK)
         await plugged(page, "Headset", False)
         await plugged(page, "Desk", False)

@@ -160,7 +160,7 @@ async def test_a_reply_is_low_while_somebody_may_be_interrupting() -> None:
         await wire.expect("chinwag.playback", 2)
         await wire.send("chinwag.duck", response_id="resp_a", item_id="item_a")
         await wire.expect("chinwag.playback", 5)
-        await expect(page.locator("#state-words")).to_have_text("Speaking")
+        await expect(page.locator("#state-words")).to_have_text("Speaking softly")
         await wire.send("chinwag.resume", response_id="resp_a", item_id="item_a")
         await wire.end_answer()
         await wire.until(lambda: any(event["played_ms"] == 3000 for event in wire.of("chinwag.playback")))

@@ -16,6 +16,7 @@ from playwright.async_api import Page, expect
 from serving import Server, serving
 
 from browser.chromium import chromium, opened
+from browser.screens import EACH_SCREEN, Screen
 from browser.sound import record, recorded, words_in, write_wav
 from chinwag.audio import WIRE_RATE
 from chinwag.bench.metrics import word_errors
@@ -57,12 +58,15 @@ async def ask(page: Page) -> None:
     await state(page, "Speaking")
 
 
-async def test_a_cut_of_ten_seconds_loses_nothing_and_repeats_nothing(port: int, tmp_path: Path) -> None:
+@EACH_SCREEN
+async def test_a_cut_of_ten_seconds_loses_nothing_and_repeats_nothing(
+    port: int, tmp_path: Path, screen: Screen
+) -> None:
     wav = write_wav(tmp_path / "silence.wav", np.zeros(WIRE_RATE, np.float32), WIRE_RATE)
     async with (
         relay(port) as (network, there),
         chromium(wav) as browser,
-        opened(browser, f"http://localhost:{there}", bypass_csp=True) as page,
+        opened(browser, f"http://localhost:{there}", bypass_csp=True, **screen) as page,
     ):
         await start(page)
         await record(page)
@@ -84,10 +88,11 @@ async def test_a_cut_of_ten_seconds_loses_nothing_and_repeats_nothing(port: int,
         assert errors <= 0.15 * count, (told, heard)
 
 
-async def test_a_page_that_is_loaded_again_goes_on_by_itself(port: int, tmp_path: Path) -> None:
+@EACH_SCREEN
+async def test_a_page_that_is_loaded_again_goes_on_by_itself(port: int, tmp_path: Path, screen: Screen) -> None:
     wav = write_wav(tmp_path / "silence.wav", np.zeros(WIRE_RATE, np.float32), WIRE_RATE)
     address = f"http://localhost:{port}"
-    async with chromium(wav) as browser, opened(browser, address, permissions=["microphone"]) as page:
+    async with chromium(wav) as browser, opened(browser, address, permissions=["microphone"], **screen) as page:
         await start(page)
         await ask(page)
         await asyncio.sleep(2.0)
@@ -104,7 +109,8 @@ async def test_a_page_that_is_loaded_again_goes_on_by_itself(port: int, tmp_path
         await state(page, "Ready")
 
 
-async def test_a_server_that_was_killed_and_started_goes_on_with_what_it_kept(tmp_path: Path) -> None:
+@EACH_SCREEN
+async def test_a_server_that_was_killed_and_started_goes_on_with_what_it_kept(tmp_path: Path, screen: Screen) -> None:
     wav = write_wav(tmp_path / "silence.wav", np.zeros(WIRE_RATE, np.float32), WIRE_RATE)
 
     def running() -> AbstractContextManager[Server]:
@@ -116,7 +122,7 @@ async def test_a_server_that_was_killed_and_started_goes_on_with_what_it_kept(tm
             network, there = await stack.enter_async_context(relay(port_of(first)))
             browser = await stack.enter_async_context(chromium(wav))
             address = f"http://localhost:{there}"
-            page = await stack.enter_async_context(opened(browser, address, permissions=["microphone"]))
+            page = await stack.enter_async_context(opened(browser, address, permissions=["microphone"], **screen))
             await start(page)
             await ask(page)
             await asyncio.sleep(3.0)

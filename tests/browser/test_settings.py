@@ -12,7 +12,8 @@ from playwright.async_api import Page, expect
 from serving import serving
 
 from browser.chromium import chromium, opened
-from browser.fake_server import FakeServer, Wire, fake_server
+from browser.fake_server import FakeServer, Wire, fake_server, tone
+from browser.screens import EACH_SCREEN, Screen
 
 pytestmark = pytest.mark.browser
 
@@ -28,10 +29,10 @@ ENGINES = [
 
 
 @asynccontextmanager
-async def page_of() -> AsyncIterator[tuple[FakeServer, Page]]:
+async def page_of(**context: Any) -> AsyncIterator[tuple[FakeServer, Page]]:
     async with fake_server() as server, chromium() as browser:
         server.assistants, server.engines = ASSISTANTS, ENGINES
-        async with opened(browser, server.url) as page:
+        async with opened(browser, server.url, **context) as page:
             yield server, page
 
 
@@ -46,8 +47,9 @@ async def begin(server: FakeServer, page: Page, number: int = 1) -> Wire:
     return await server.session(number)
 
 
-async def test_each_setting_is_sent_at_once_and_again_in_the_next_session() -> None:
-    async with page_of() as (server, page):
+@EACH_SCREEN
+async def test_each_setting_is_sent_at_once_and_again_in_the_next_session(screen: Screen) -> None:
+    async with page_of(**screen) as (server, page):
         wire = await begin(server, page)
         await page.get_by_role("button", name="Settings").click()
         assert await settled(page, wire, 1) == {}, "what is it like by itself?"
@@ -74,6 +76,17 @@ async def test_each_setting_is_sent_at_once_and_again_in_the_next_session() -> N
             lambda: any(str(one["session"].get("instructions", "")).startswith("Your name is Robin.")
                         for one in wire.of("session.update"))
         )  # fmt: skip
+        await page.get_by_label("What it is to be like").fill("Speak in rhymes.")
+        await page.get_by_label("What it is to be like").press("Tab")
+        await wire.until(
+            lambda: (
+                wire.of("session.update")[-1]["session"].get("instructions") == "Your name is Robin. Speak in rhymes."
+            )
+        )
+        await page.locator("#setting-voice").select_option("af_heart")
+        await wire.until(
+            lambda: wire.of("session.update")[-1]["session"].get("audio") == {"output": {"voice": "af_heart"}}
+        )
         await page.get_by_role("radio", name="Very large").check()
         size = "getComputedStyle(document.documentElement).getPropertyValue('--captions')"
         assert await page.evaluate(size) == "2"
@@ -87,6 +100,47 @@ async def test_each_setting_is_sent_at_once_and_again_in_the_next_session() -> N
         for event in again.of("chinwag.session.update"):
             asked |= event["session"]
         assert asked == {"assistant": "interviewer", "language": "fr", "interruption": "speech", "patience": 0.5}
+        kept = [event["session"].get("audio", {}).get("output", {}) for event in again.of("session.update")]
+        assert {"voice": "af_heart"} in kept
+        assert {"speed": 1.2} in kept
+
+
+async def test_the_transport_is_that_of_the_next_start_and_all_can_be_taken_back() -> None:
+    async with page_of() as (server, page):
+        await page.get_by_role("button", name="Settings").click()
+        await page.get_by_role("radio", name="WebRTC").check()
+        await page.get_by_role("radio", name="Small").check()
+        await page.get_by_role("button", name="Close").click()
+        async with page.expect_request("**/v1/realtime/ice_servers"):
+            await page.get_by_role("button", name="Start", exact=True).click()
+        await server.session()  # which has none: the WebSocket goes everywhere
+        await page.get_by_role("button", name="Settings").click()
+        await page.get_by_role("button", name="Back to how it was").click()
+        await expect(page.locator("#settings-words")).to_have_text("All is as the server has it.")
+        await expect(page.get_by_role("radio", name="WebSocket")).to_be_checked()
+        await expect(page.get_by_role("radio", name="Normal")).to_be_checked()
+
+
+@EACH_SCREEN
+async def test_who_answers_is_chosen_on_the_welcome_and_in_the_panel_alike(screen: Screen) -> None:
+    async with page_of(**screen) as (server, page):
+        await expect(page.get_by_role("radio", name="Companion")).to_be_checked()  # the server's own
+        await page.get_by_role("radio", name="Interviewer").check()
+        await expect(page.locator("#voice-answer")).to_have_text("Interviewer")
+        await page.reload()
+        await expect(page.get_by_role("radio", name="Interviewer")).to_be_checked()
+        wire = await begin(server, page)
+        await wire.until(
+            lambda: {"assistant": "interviewer"} in [one["session"] for one in wire.of("chinwag.session.update")]
+        )
+        await page.get_by_role("button", name="Settings").click()
+        await page.get_by_label("Who").select_option("As the server has it")
+        await page.get_by_role("button", name="Close").click()
+        await expect(page.get_by_role("radio", name="Companion")).to_be_checked()
+        await wire.begin_answer()
+        await wire.say("Good day.", tone(0.2))
+        await expect(page.get_by_role("radio", name="Companion")).to_be_hidden()
+        await expect(page.locator(".turn.assistant .mark")).to_be_visible()
 
 
 async def test_what_is_refused_is_told_and_taken_back() -> None:

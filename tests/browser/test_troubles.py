@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Page, expect
 
-from browser.chromium import chromium, opened
+from browser.chromium import chromium, comes_true, opened
 from browser.fake_server import fake_server, status, tone
+from browser.screens import EACH_SCREEN, Screen
 
 pytestmark = pytest.mark.browser
 
@@ -21,8 +22,13 @@ async def still_types(page: Page) -> None:
     await expect(page.locator(".turn.user")).to_contain_text("Hello")
 
 
-async def test_permission_refused() -> None:
-    async with fake_server() as server, chromium(ask=True) as browser, opened(browser, server.url) as page:
+@EACH_SCREEN
+async def test_permission_refused(screen: Screen) -> None:
+    async with (
+        fake_server() as server,
+        chromium(ask=True) as browser,
+        opened(browser, server.url, **screen) as page,
+    ):
         await press_start(page)
         trouble = page.get_by_role("alert")
         await expect(trouble).to_contain_text("The microphone is not allowed")
@@ -124,7 +130,7 @@ async def test_the_browser_pauses_all_sound() -> None:
     async with fake_server() as server, chromium() as browser, opened(browser, server.url) as page:
         await press_start(page)
         await expect(page.locator("#state-words")).to_have_text("Listening")
-        await page.wait_for_function("window.__chinwag?.output?.context.state === 'running'")
+        await comes_true(page, "window.__chinwag?.output?.context.state === 'running'")
         await page.evaluate("__chinwag.output.context.suspend()")
         await expect(page.get_by_role("alert")).to_contain_text("The browser has paused all sound")
         await page.get_by_role("button", name="Turn sound on").click()
@@ -220,6 +226,31 @@ async def test_the_server_goes_away_mid_talk() -> None:
         await expect(page.locator("#state-words")).to_have_text("Listening")
         await page.get_by_role("button", name="Stop").click()
         await expect(page.locator("#state-words")).to_have_text("No server")
+
+
+async def test_a_hidden_page_whose_timers_run_once_a_minute_keeps_its_line() -> None:
+    async with fake_server() as server, chromium() as browser, opened(browser, server.url) as page:
+        await page.clock.install()
+        await page.reload()
+        await still_types(page)
+        wire = await server.session()
+        await wire.send("chinwag.session.resumable", resume="token", within_ms=60_000)
+        await expect(page.locator("#state-words")).to_have_text("Thinking")
+        await wire.until(lambda: bool(wire.of("response.create")))
+        await wire.send("error", error={"type": "server_error", "message": "Told behind it."})
+        await expect(page.get_by_role("alert")).to_contain_text("Told behind it.")
+        assert "token" in await page.evaluate("sessionStorage.getItem('chinwag.return')")
+        for minute in (1, 2, 3):
+            await page.clock.fast_forward(60_000)  # each timer fires once
+            await wire.expect("chinwag.ping", minute)
+            await wire.send("chinwag.pong", received=len(wire.events))
+            await page.wait_for_timeout(200)
+        assert wire.closed is None
+        assert len(server.wires) == 1
+        for _ in range(4):  # and one that says nothing any more is found out
+            await page.clock.fast_forward(2_000)
+            await page.wait_for_timeout(100)
+        await expect(page.locator("#state-words")).to_have_text("Reconnecting")
 
 
 async def test_not_ready_after_all() -> None:

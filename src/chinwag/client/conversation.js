@@ -18,6 +18,7 @@ export class Conversation {
   #answer = null; // the answer that is being made or played
   #hearing = false;
   #waiting = false; // for the answer's first sound
+  #ducked = false; // it speaks softly, as somebody may be cutting in
   #held = false; // they hold the button of push to talk
   #askedAt = null; // when the last typed message was sent, or the button let go
   #asked = 0; // answers that were asked for and have not begun
@@ -40,10 +41,10 @@ export class Conversation {
     this.#captions = new Captions({ onPlace: (id, place) => view.mark(id, place), latency: () => speaker.latency });
   }
 
-  /** listening, hearing (words are coming in), thinking or speaking. */
+  /** listening, hearing (words are coming in), thinking, speaking or ducked (speaking softly). */
   get state() {
     if (this.#held) return "hearing";
-    if (this.#speaker.busy) return "speaking";
+    if (this.#speaker.busy) return this.#ducked ? "ducked" : "speaking";
     if (this.#hearing) return "hearing";
     const more = this.#answer && !this.#answer.done; // the speaker has run dry, and the answer goes on
     return this.#waiting || more ? "thinking" : "listening";
@@ -87,6 +88,7 @@ export class Conversation {
   async cut() {
     const answer = this.#answer;
     const flushing = this.#speaker.flush();
+    this.#ducked = false;
     this.#captions.stop();
     if (!answer) return;
     this.#answer = null; // what still comes of it is dropped
@@ -126,6 +128,12 @@ export class Conversation {
     this.#onState(this.state);
   }
 
+  #duck(item, low) {
+    if (!this.#byTrack) this.#speaker.duck(item, low); // else it comes low
+    this.#ducked = low;
+    this.#onState(this.state);
+  }
+
   // It was heard to its end.
   #forget() {
     this.#answer = null;
@@ -151,7 +159,7 @@ export class Conversation {
         return this.#wait(false);
       case "chinwag.duck": // somebody speaks: an interruption, which will be speech_started, or nothing, which is resume
       case "chinwag.resume":
-        return this.#byTrack ? undefined : this.#speaker.duck(event.item_id, event.type === "chinwag.duck"); // else it comes low
+        return this.#duck(event.item_id, event.type === "chinwag.duck");
       case "input_audio_buffer.speech_stopped":
         this.#hearing = false;
         return this.#wait(true);
@@ -210,6 +218,7 @@ export class Conversation {
     if (item.type !== "message" || this.#held) return; // what begins meanwhile has been cancelled
     const askedAt = this.#askedAt;
     this.#askedAt = null;
+    this.#ducked = false;
     this.#answer = { id: item.id, response: response_id, samples: 0, marks: [], done: false, askedAt };
   }
 

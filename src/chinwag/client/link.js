@@ -2,7 +2,7 @@
 // again, and each side sends what the other has not got: nothing is lost, and nothing comes twice.
 
 const PING_MS = 2_000;
-const SILENT_MS = 6_000; // nothing came for so long, not even an answer to a ping: the line is dead
+const SILENT_MS = 5_000; // nothing came for so long after a ping: the line is dead
 const KEPT_BYTES = 15 * 48_000; // of microphone sound that waits for the line: 15 seconds
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 4_000;
@@ -23,7 +23,7 @@ export class Link {
   #unsure = []; // {number, data} that the server may not have got
   #awaySince = null;
   #attempts = 0;
-  #heardAt = 0;
+  #pingedAt = null; // the first ping that nothing has come after
   #pinging = null;
   #retrying = null;
   #online = () => this.retry();
@@ -86,7 +86,7 @@ export class Link {
   }
 
   #receive(data) {
-    this.#heardAt = performance.now();
+    this.#pingedAt = null;
     if (typeof data !== "string") {
       this.#received++;
       return this.#handlers.onAudio(this.#speaking, data);
@@ -120,6 +120,7 @@ export class Link {
 
   #begin() {
     this.#up = true;
+    this.#pingedAt = null;
     this.#awaySince = null;
     this.#attempts = 0;
   }
@@ -152,7 +153,10 @@ export class Link {
 
   #ping() {
     if (!this.#up) return;
-    if (performance.now() - this.#heardAt > SILENT_MS) this.#down({ stuck: false });
+    const now = performance.now();
+    // Counted from a ping, not from the last word: Chrome lets the timers of a hidden page run once a minute, and phones freeze it.
+    this.#pingedAt ??= now;
+    if (now - this.#pingedAt > SILENT_MS) this.#down({ stuck: false });
     else this.#post(JSON.stringify({ type: "chinwag.ping", received: this.#received }));
   }
 

@@ -1,20 +1,15 @@
 // Wires the parts: buttons, microphone, speaker, session, and what to do when one of them fails.
 
-import { audioSession } from "./audio-context.js";
 import { Conversation } from "./conversation.js";
 import { ConversationsPanel } from "./conversations.js";
-import { Devices } from "./devices.js";
 import { EnginePanel } from "./engines.js";
-import { Keeper } from "./keeper.js";
 import { KeyCard } from "./key-card.js";
 import { Meter } from "./meter.js";
-import { Microphone } from "./microphone.js";
 import { Link } from "./link.js";
-import { PushToTalk } from "./push-to-talk.js";
 import { Realtime } from "./realtime.js";
 import { Return } from "./return.js";
 import { SettingsPanel } from "./settings.js";
-import { Speaker } from "./speaker.js";
+import { Sound } from "./sound.js";
 import { Status, backOff } from "./status.js";
 import { StreamClock } from "./stream-clock.js";
 import { TimingPanel } from "./timing.js";
@@ -22,6 +17,7 @@ import { ToolCalls } from "./tools.js";
 import * as troubles from "./troubles.js";
 import { View } from "./view.js";
 import { WakeLock } from "./wake-lock.js";
+import { Who } from "./who.js";
 import { RealtimeCall } from "./webrtc.js";
 
 const FRAME_MS = 20;
@@ -43,64 +39,41 @@ let unsent = []; // typed before the session was there
 let offered = null; // what could stand in for an engine that failed
 
 const running = () => link !== null || retryTimer !== null;
-const canPlay = () => window.isSecureContext && Boolean(window.AudioWorkletNode);
 
-const view = new View({ start, stop, mute, send, useKey, takeOffer, retry, hearAgain, resume: () => speaker.resume(), look: () => status.ask() });
+const view = new View({
+  start,
+  stop,
+  send,
+  useKey,
+  takeOffer,
+  retry,
+  mute: () => sound.mute(),
+  hearAgain: () => sound.hearAgain(),
+  resume: () => speaker.resume(),
+  look: () => status.ask(),
+});
 
 const keyCard = new KeyCard((words) => view.askForKey(words));
 const panel = new EnginePanel({ onNames: (names) => view.engines(names) });
 const conversations = new ConversationsPanel({ onOpen: reopen });
-const settings = new SettingsPanel({ onName: (name) => (view.assistant = name), onTransport: (name) => (transport = asked ?? name) });
+const who = new Who((name) => settings.choose(name));
+const settings = new SettingsPanel({
+  onName: (name) => (view.assistant = name),
+  onTransport: (name) => (transport = asked ?? name),
+  onAssistants: (assistants, chosen) => who.show(assistants, chosen),
+});
 const timing = new TimingPanel();
 const tools = new ToolCalls(document.getElementById("turns"));
 
-const microphone = new Microphone({
-  onFrame(frame) {
-    if (!conversation) return;
-    for (const one of talk.frames(frame)) if (link.sendAudio(one)) clock.sent(FRAME_MS);
-  },
-  onLost() {
-    keeper.lost();
-    show();
-  },
-  onSilenced: (silenced) => keeper.silenced(silenced),
+const sound = new Sound({
+  trouble: (slot, trouble) => view.trouble(slot, trouble),
+  conversation: () => conversation,
+  onFrame: (frame) => link.sendAudio(frame) && clock.sent(FRAME_MS),
+  onTrack: (track) => link?.useMicrophone(track),
+  onChange: show,
+  wanted: running,
 });
-
-const speaker = new Speaker({
-  onPlayed: (item, ms) => conversation?.played(item, ms),
-  onAudible: (item, time) => conversation?.audible(item, time),
-  onDrained: () => conversation?.drained(),
-  onPaused: (paused) => view.trouble("sound", paused && running() ? troubles.soundPaused : null),
-});
-
-const devices = new Devices({
-  onUse: (kind, id) => (kind === "audioinput" ? keeper.change() : playOn(id)),
-  onGone: (kind, label) => view.trouble(kind, label && microphone.isOpen ? troubles.deviceAway(kind, label) : null),
-  onChange: () => keeper.pluggedIn(),
-  chooses: Speaker.chooses,
-});
-
-const keeper = new Keeper(microphone, devices, {
-  onTrack: () => giveTrack(),
-  onTaken(error) {
-    const refused = error.name === "NotAllowedError" ? troubles.microphoneRefused(error) : troubles.microphoneTaken;
-    view.trouble("microphone", refused);
-    show();
-  },
-  onSilenced: (silenced) => view.trouble("silenced", silenced ? troubles.microphoneSilenced : null),
-  onBack() {
-    view.trouble("microphone", null);
-    show();
-  },
-});
-
-const talk = new PushToTalk({
-  onChange() {
-    if (!talk.handsFree) microphone.muted = false;
-    giveTrack();
-    show();
-  },
-});
+const { microphone, speaker, talk } = sound;
 
 const wakeLock = new WakeLock();
 
@@ -110,6 +83,7 @@ const status = new Status({
   onStatus(answer) {
     view.server(answer);
     keyCard.told(answer.key_required);
+    if (answer.stage === "ready") settings.meet();
     if (answer.stage !== "ready") wasAway = true;
     else if (wasAway && (retryTimer || away)) retry(); // it has just become ready: wait no longer
     if (!running()) view.trouble("server", answer.error && troubles.serverFailed(answer.error));
@@ -131,15 +105,11 @@ async function start() {
   const mine = ++epoch;
   starting = true;
   show();
-  openSpeaker("play-and-record"); // before anything is awaited: iOS and Android start sound only inside the click
-  try {
-    await keeper.open();
-  } catch (error) {
-    if (mine === epoch) view.trouble("microphone", troubles.microphoneRefused(error));
-  }
+  sound.openSpeaker("play-and-record"); // before anything is awaited: iOS and Android start sound only inside the click
+  await sound.openMicrophone(() => mine === epoch);
   if (mine !== epoch) return; // stopped while the browser was asking
   starting = false;
-  if (running()) giveTrack();
+  if (running()) sound.giveTrack();
   else if (microphone.isOpen) connect();
   if (!running()) speaker.close();
   show();
@@ -149,12 +119,6 @@ async function start() {
 async function useKey(value) {
   await keyCard.use(value);
   show();
-}
-
-function openSpeaker(session) {
-  if (!canPlay()) return;
-  audioSession(session);
-  speaker.open().catch((error) => view.trouble("sound", troubles.soundFailed(error)));
 }
 
 function stop() {
@@ -167,37 +131,10 @@ function stop() {
   clearTimeout(retryTimer);
   retryTimer = null;
   attempts = 0;
-  keeper.close();
-  speaker.close();
-  audioSession("auto");
+  sound.close();
   for (const slot of ["server", "microphone", "silenced", "audioinput", "audiooutput", "loudspeaker", "sound", "session"]) view.trouble(slot, null);
   status.ask();
   show();
-}
-
-function mute() {
-  microphone.muted = !microphone.muted;
-  show();
-}
-
-/** The button for what did not come back by itself. */
-async function hearAgain() {
-  view.trouble("microphone", null);
-  speaker.resume();
-  await keeper.again();
-  show();
-}
-
-// A call hears the microphone's track itself, and not while the button of push to talk is up.
-function giveTrack() {
-  link?.useMicrophone(talk.open ? microphone.track : null);
-}
-
-function playOn(id) {
-  speaker.useDevice(id).then(
-    () => view.trouble("loudspeaker", null),
-    (error) => view.trouble("loudspeaker", troubles.speakerRefused(error)),
-  );
 }
 
 function send(text) {
@@ -206,7 +143,7 @@ function send(text) {
     return;
   }
   unsent.push(text);
-  openSpeaker("playback");
+  sound.openSpeaker("playback");
   if (!running()) connect();
 }
 
@@ -232,8 +169,8 @@ function connect(resume = null) {
 /** A line to the server, by the transport there is. */
 function dial(query, { onMessage, onDown }) {
   const search = new URLSearchParams({ chinwag: "events", ...conversations.query, ...query });
-  if (transport === "webrtc" && window.RTCPeerConnection && canPlay()) {
-    return new RealtimeCall(`v1/realtime/calls?${search}`, talk.open ? microphone.track : null, {
+  if (transport === "webrtc" && window.RTCPeerConnection && Sound.canPlay) {
+    return new RealtimeCall(`v1/realtime/calls?${search}`, sound.track, {
       onMessage,
       onDown,
       onTrack: (stream) => speaker.attach(stream),
@@ -328,7 +265,7 @@ function begin({ anew, session: described }) {
       timing.take(answer);
     },
   });
-  if (!canPlay()) session.send("session.update", { session: { type: "realtime", output_modalities: ["text"] } });
+  if (!Sound.canPlay) session.send("session.update", { session: { type: "realtime", output_modalities: ["text"] } });
   for (const slot of ["server", "session"]) view.trouble(slot, null);
   const say = (type, fields) => session.send(type, fields);
   for (const part of [panel, settings, tools]) part.begin(say);
@@ -431,8 +368,8 @@ async function comeBack() {
   const allowed = !troubles.withoutMicrophone() && (await microphoneIsAllowed());
   const mine = ++epoch;
   starting = allowed;
-  openSpeaker(allowed ? "play-and-record" : "playback");
-  if (allowed) await keeper.open().catch((error) => view.trouble("microphone", troubles.microphoneRefused(error)));
+  sound.openSpeaker(allowed ? "play-and-record" : "playback");
+  if (allowed) await sound.openMicrophone();
   if (mine !== epoch) return;
   starting = false;
   if (!running()) connect(before.token);
@@ -442,6 +379,9 @@ async function microphoneIsAllowed() {
   const permission = await navigator.permissions?.query({ name: "microphone" }).catch(() => null);
   return permission?.state === "granted";
 }
+
+// Refused where the browser warns of the certificate, and absent without a secure address: then only away.html is missing.
+navigator.serviceWorker?.register("service-worker.js", { updateViaCache: "none" }).catch(() => {});
 
 globalThis.__chinwag = { ...globalThis.__chinwag, counted: () => ({ ...microphone.counted, underruns: speaker.underruns }) };
 show();

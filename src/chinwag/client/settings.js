@@ -31,12 +31,14 @@ export class SettingsPanel {
   #asked = false;
   #naming = null; // the instructions that were last sent
   #assistants = [];
+  #met = false; // the server has told them
+  #default = null; // the name of the server's own
   #voices = null; // of the engine in use, by language; null: not told
   #spoken = []; // tags of languages
 
-  /** onName(name) what the assistant is called, onTransport(name) how the next session is to travel. */
-  constructor({ onName, onTransport }) {
-    this.#handlers = { onName, onTransport };
+  /** onName(name) what the assistant is called, onTransport(name) how the next session is to travel, onAssistants(assistants, name) who there is and who answers. */
+  constructor(handlers) {
+    this.#handlers = handlers;
     for (const [field, choices] of Object.entries(SEGMENTS)) find(`setting-${field}`).append(...choices.map(([value, words]) => segment(field, value, words)));
     for (const field of Object.keys(UNTOUCHED)) find(`setting-${field}`).onchange = ({ target }) => this.#change(field, target.value);
     find("setting-speed").oninput = find("setting-patience").oninput = () => this.#tellSliders();
@@ -52,11 +54,29 @@ export class SettingsPanel {
     this.#ask();
     this.#fill();
     find("settings-panel").showModal();
-    const [assistants, engines] = await Promise.all([fetched("api/assistants"), fetched("api/engines")]);
-    this.#assistants = assistants?.assistants ?? [];
+    const [, engines] = await Promise.all([this.#look(), fetched("api/engines")]);
     if (engines) this.#list(engines.engines);
     this.#fill();
+  }
+
+  /** The server is ready: it is asked once who can answer. */
+  async meet() {
+    if (this.#met) return;
+    this.#met = true;
+    await this.#look();
+  }
+
+  async #look() {
+    const told = await fetched("api/assistants");
+    this.#met = told !== null;
+    this.#assistants = told?.assistants ?? [];
+    this.#default = told?.default ?? null;
     this.#applyHere();
+  }
+
+  /** They want that assistant. */
+  choose(name) {
+    this.#change("assistant", name === this.#default ? "" : name);
   }
 
   /** A session has begun: it gets what is kept. send(type, fields). */
@@ -204,10 +224,12 @@ export class SettingsPanel {
   // --- what is shown
 
   #applyHere() {
-    const { captions, name, assistant, transport } = this.#kept;
+    const { captions, name, transport } = this.#kept;
+    const assistant = this.#kept.assistant ?? this.#default;
     document.documentElement.style.setProperty("--captions", captions);
     this.#handlers.onName(name ?? this.#assistants.find((one) => one.name === assistant)?.title ?? "Chinwag");
     this.#handlers.onTransport(transport);
+    this.#handlers.onAssistants(this.#assistants, assistant);
   }
 
   #fill() {

@@ -1,6 +1,7 @@
 // Everything that is shown. Holds the elements and nothing else; index.html names them.
 
-import { find, make, seconds } from "./dom.js";
+import { button, find, make, say, seconds } from "./dom.js";
+import { mark } from "./mark.js";
 import { picture } from "./stages.js";
 
 const STATES = {
@@ -19,8 +20,8 @@ const STATES = {
   muted: "Muted: it cannot hear you",
   thinking: "Thinking",
   speaking: "Speaking",
+  ducked: "Speaking softly",
 };
-
 
 export class View {
   #turns = new Map();
@@ -28,6 +29,7 @@ export class View {
   #troubles = new Map();
   #countdowns = new Map();
   #engines = null; // names of what this conversation has, where they are not the server's own
+  #home = new Set(["idle", "connecting"]);
   #run;
 
   /** actions: {start, stop, mute, send(text), useKey(value), and what the troubles name}. */
@@ -55,7 +57,7 @@ export class View {
     const asks = words !== null;
     const opens = asks && find("key-card").hidden;
     find("key-card").hidden = !asks;
-    if (find("key-words").textContent !== (words ?? "")) find("key-words").textContent = words ?? "";
+    say(find("key-words"), words ?? "");
     if (!asks) find("key").value = "";
     if (opens) find("key").focus();
   }
@@ -70,7 +72,7 @@ export class View {
     find("start").hidden = microphone;
     find("start").disabled = !usable;
     find("start").setAttribute("aria-disabled", String(!usable || starting)); // not `disabled`, which would lose the focus
-    find("start").textContent = starting ? "Starting…" : running ? "Use the microphone" : "Start";
+    say(find("start-words"), starting ? "Starting…" : running ? "Use the microphone" : "Start");
     find("stop").hidden = !running;
     find("mute").hidden = !microphone || !handsFree;
     find("mute").setAttribute("aria-pressed", String(muted));
@@ -82,13 +84,15 @@ export class View {
   /** What the assistant is called from now on. */
   set assistant(name) {
     this.#name = name;
+    say(find("voice-answer"), name);
   }
 
   /** One of STATES. */
   state(name) {
     const words = STATES[name];
     find("state").dataset.state = name;
-    if (find("state-words").textContent !== words) find("state-words").textContent = words;
+    say(find("state-words"), words);
+    document.title = this.#home.has(name) ? "Chinwag" : `${words} · Chinwag`; // for who looks at another tab
   }
 
   /** Words of an utterance that is still being spoken. */
@@ -265,6 +269,7 @@ export class View {
     const time = make("details", "time");
     time.append(make("summary"), make("dl", "stages"));
     time.hidden = true;
+    if (role === "assistant") element.append(mark(this.#name));
     element.append(make("span", "hidden-words", role === "user" ? "You: " : `${this.#name}: `), text, note, time);
     element.dataset.item = id;
     find("turns").append(element);
@@ -297,13 +302,6 @@ const TASKS = { vad: "Hears speech", turn: "Knows when you are done", stt: "Writ
 function engineWords({ state, detail, load_ms }) {
   if (state === "ready") return load_ms == null ? "ready" : `ready in ${seconds(load_ms)}`;
   return [state, detail].filter(Boolean).join(": ");
-}
-
-function button(label, onclick, className = "") {
-  const element = make("button", className, label);
-  element.type = "button";
-  element.onclick = onclick;
-  return element;
 }
 
 function row(label, words, bar = null) {

@@ -17,7 +17,10 @@ from chinwag.config import ServerSettings, is_loopback
 from chinwag.web.api.errors import fault
 from chinwag.web.secrets import PREFIX, ClientSecrets
 
-POLICY = "default-src 'self'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
+POLICY = (
+    "default-src 'self'; connect-src 'self'; img-src 'self' data:; worker-src 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'"
+)
 """The page loads nothing from elsewhere and runs no inline script."""
 
 SUBPROTOCOL_KEY = "openai-insecure-api-key."
