@@ -77,10 +77,10 @@ def loudness(audio: Audio) -> float:
 
 
 @asynccontextmanager
-async def calling(url: str, *, microphone: bool = True, **query: str) -> AsyncIterator[Caller]:
+async def calling(url: str, *, microphone: bool = True, api_key: str = "none", **query: str) -> AsyncIterator[Caller]:
     """Connect the official client to a server's /v1/realtime. query: added to the address."""
     base = url.removesuffix("/realtime")
-    client = AsyncOpenAI(api_key="none", base_url=base.replace("ws", "http", 1), websocket_base_url=base)
+    client = AsyncOpenAI(api_key=api_key, base_url=base.replace("ws", "http", 1), websocket_base_url=base)
     async with client, client.realtime.connect(model="chinwag", extra_query=query) as connection:
         caller = Caller(connection)
         works = [caller.listen(), caller.microphone()] if microphone else [caller.listen()]

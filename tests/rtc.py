@@ -82,10 +82,15 @@ class Caller:
 
 @asynccontextmanager
 async def calling(
-    url: str, session: dict[str, Any] | None = None, *, query: dict[str, str] | None = None, relayed: Any = None
+    url: str,
+    session: dict[str, Any] | None = None,
+    *,
+    query: dict[str, str] | None = None,
+    relayed: Any = None,
+    api_key: str = "none",
 ) -> AsyncIterator[Caller]:
     """A call to a server's /v1/realtime. relayed: a `lossy.Relay` that carries the packets of both sides."""
-    client = AsyncOpenAI(api_key="none", base_url=url.removesuffix("/realtime").replace("ws", "http", 1))
+    client = AsyncOpenAI(api_key=api_key, base_url=url.removesuffix("/realtime").replace("ws", "http", 1))
     caller = Caller()
     try:
         async with client:

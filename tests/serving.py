@@ -97,6 +97,6 @@ def start(
 
 def _address(printed: queue.Queue[str | None], lines: list[str]) -> str:
     while (line := printed.get(timeout=60)) is not None:
-        if found := re.search(r"page is up: (https?://\S+)", line):
+        if found := re.search(r"page is up: (https?://[^\s\"]+)", line):
             return found[1]
     raise AssertionError("the server ended: " + "\n".join(lines))

@@ -86,6 +86,7 @@ class Answers:
         self._reading: asyncio.Task[None] | None = None
         self._read: str | None = None
         self._tasks = Tasks()
+        self._winding_down = False
 
     @property
     def active(self) -> Reply | None:
@@ -111,6 +112,12 @@ class Answers:
         self._engines = engines
         self.drop()
         self.forget_reading()
+
+    def wind_down(self) -> None:
+        """What is being said, and what is still to be, ends behind a sentence."""
+        self._winding_down = True
+        if self.last:
+            self.last.finish_sentence()
 
     def uses(self, engine: Engine) -> bool:
         """Whether that one is at work on an answer."""
@@ -267,6 +274,8 @@ class Answers:
             reply.playout.behind(self.last.playout)
         self.last = reply
         self._history.add(reply)
+        if self._winding_down:
+            reply.finish_sentence()
         reply.open()
 
     def _begin(self, request: Request) -> Reply:

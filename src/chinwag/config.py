@@ -52,6 +52,14 @@ class ServerSettings(Section):
     resume_s: float = Field(
         60, ge=0, le=3600, description="a page that was cut off finds its conversation again for so long; 0: never"
     )
+    drain_s: float = Field(
+        20, ge=0, le=3600, description="on SIGTERM, conversations have so long to come to the end of a sentence"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="json: one object a line, for what gathers logs")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="info tells each conversation and request; only debug may tell what was said"
+    )
+    metrics_key: str = Field("", repr=False, description="opens /metrics, and nothing else, from other machines")
     max_message_bytes: int = Field(15 * 1024 * 1024, ge=1024, description="as OpenAI's limit for one audio append")
     max_upload_bytes: int = Field(25 * 1024 * 1024, ge=1024, description="as OpenAI's limit for a file to transcribe")
     api_keys: Annotated[list[str], NoDecode] = Field(
@@ -87,6 +95,11 @@ class ServerSettings(Section):
             if key.startswith("ek_"):
                 raise ValueError("a key does not begin with ek_, which marks client secrets")
         return keys
+
+    @field_validator("metrics_key")
+    @classmethod
+    def _usable_one(cls, key: str) -> str:
+        return cls._usable([key])[0] if key else ""
 
     @field_validator("allowed_origins")
     @classmethod
@@ -410,7 +423,9 @@ def _explained(error: ValidationError, section: list[str], where: Callable[[list
     if first["type"] == "extra_forbidden":
         return _unknown(where(path), path)
     key = ".".join(path)
-    shown = "" if any(part.startswith("api_key") for part in path) else f" = {first['input']!r}"
+    shown = (
+        "" if any(part.startswith("api_key") or part == "metrics_key" for part in path) else f" = {first['input']!r}"
+    )
     return ConfigError(f"{where(path)}: {key}{shown} cannot be used: {first['msg']}.", "Change that value.")
 
 

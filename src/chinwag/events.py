@@ -10,14 +10,20 @@ from chinwag.audio import Audio
 
 ReplyStatus = Literal["completed", "cancelled", "failed", "incomplete"]
 CancelReason = Literal["turn_detected", "client_cancelled"]
+Stops = Literal["", "answer", "early_answer", "unheard_answer"]
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
-    """Somebody speaks: whatever is playing is to fall silent. at_ms: place in the input stream."""
+    """Somebody speaks: whatever is playing is to fall silent. at_ms: place in the input stream.
+
+    stops: what falls silent: an answer that was being heard; one that had begun before they had finished; one of
+    which nothing was heard, so that the turn is taken back; or nothing.
+    """
 
     item_id: str
     at_ms: int
+    stops: Stops = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +147,11 @@ class Transcribed:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionFailed:
-    """The sound of an item could not be turned into words."""
+    """The sound of an item could not be turned into words. engine: that failed, where it was one."""
 
     item_id: str
     message: str
+    engine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +197,14 @@ class ReplyResumed:
 
 @dataclass(frozen=True, slots=True)
 class ReplyEnded:
-    """Nothing more of this reply will come."""
+    """Nothing more of this reply will come. engine: that failed, where it was one."""
 
     reply_id: str
     item_id: str
     status: ReplyStatus
     reason: CancelReason | Literal["max_output_tokens"] | None = None
     error: str | None = None
+    engine: str = ""
 
 
 @dataclass(frozen=True, slots=True)

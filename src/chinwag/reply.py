@@ -32,7 +32,7 @@ from chinwag.events import (
 )
 from chinwag.language import gap, joined, pieces
 from chinwag.respond.calls import Call
-from chinwag.respond.clauses import ClauseSplitter
+from chinwag.respond.clauses import ClauseSplitter, ends_sentence
 from chinwag.respond.speakable import Speakable
 from chinwag.respond.symbols import words_in
 from chinwag.speak.playout import Playout, Spoken
@@ -124,7 +124,7 @@ class Reply:
         self.spent = False
         """It was too long to be drafted to its end, and its model cannot go on where it was stopped."""
         self._calling = Calling(reply_id, request.tools, emit)
-        self._cut = self._began_in_words = False
+        self._cut = self._began_in_words = self._winding_down = False
         self.ready = asyncio.Event()
         """The first of it is made, or it has come to its end without."""
         self.playout = Playout(WIRE_RATE, self._loop.time)
@@ -134,6 +134,10 @@ class Reply:
     def _forget_before(self, _: asyncio.Task[None]) -> None:
         """A cancelled task holds its reply: with `after` kept, each would hold all that were cancelled before it."""
         self._after = None
+
+    def finish_sentence(self) -> None:
+        """Come to an end behind the sentence that is being said; what is only written is written to its end."""
+        self._winding_down = True
 
     @property
     def active(self) -> bool:
@@ -239,7 +243,8 @@ class Reply:
         self.status = status
         self._calling.end(whole=False)  # what is not whole by now never will be
         if self._gate.is_set():
-            self._emit(ReplyEnded(self.reply_id, self.item_id, status, reason, error))
+            engine = getattr(self.failure, "engine", "") if error else ""
+            self._emit(ReplyEnded(self.reply_id, self.item_id, status, reason, error, engine))
 
     def mark(self, stage: str) -> None:
         """Note when that stage was first reached."""
@@ -367,6 +372,10 @@ class Reply:
         while (piece := await self._made.get()) is not None and self.status == "in_progress":
             spoken, frame = piece
             if not self._spoken or self._spoken[-1] is not spoken:
+                if self._winding_down and self.request.audio and self._spoken and ends_sentence(self._spoken[-1].text):
+                    self._end("cancelled")
+                    self.task.cancel()
+                    return
                 spoken.start = self.playout.sent
                 between = gap(self._spoken[-1].text, spoken.text) if self._spoken and self.request.audio else ""
                 self._spoken.append(spoken)

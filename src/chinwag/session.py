@@ -31,6 +31,7 @@ from chinwag.events import (
     SilenceJudged,
     SpeechStarted,
     SpeechStopped,
+    Stops,
     TurnTakenBack,
 )
 from chinwag.floor import Floor, Outcome
@@ -145,6 +146,19 @@ class Session:
             await self._toolwork.close()
             await self._tasks.close()
 
+    def wind_down(self) -> None:
+        """Let what is under way come to its end: the sentence that is being said, or the first one of the answer to
+        what they are saying now.
+        """
+        self._answers.wind_down()
+
+    @property
+    def at_rest(self) -> bool:
+        """Nobody speaks, and nothing is about to be said."""
+        answers = self._answers
+        under_way = answers.sounding or answers.coming or answers.asides or self._awaiting or self._wording.missing
+        return not (self._speech_id or under_way)
+
     def greet(self) -> None:
         """Say the greeting, if there is one and nobody has said anything yet."""
         begun = (
@@ -206,7 +220,7 @@ class Session:
             )
         if self._floor.doubtful:  # the client takes it for a turn
             self._floor.settle()
-            self._yield(stop=True)
+            self._yield("answer")
         item_id = self._speech_id or new_id("item")
         if self._speech_id:
             self._emit(SpeechStopped(item_id, self.heard_ms))
@@ -418,8 +432,10 @@ class Session:
         begun_too_early = at_once and last is not None and reply is last.reply
         if reply and self.settings.interruption == "words" and not begun_too_early:
             self._floor.doubt(reply)
+        elif self.settings.interruption == "off":
+            self._yield()
         else:
-            self._yield(stop=self.settings.interruption != "off")
+            self._yield("early_answer" if begun_too_early else "answer")
         return False
 
     def speech_goes_on(self, speech: Speech) -> None:
@@ -498,10 +514,11 @@ class Session:
 
     # --- who has the floor -----------------------------------------------------------------------------------
 
-    def _yield(self, *, stop: bool) -> None:
+    def _yield(self, stops: Stops = "") -> None:
         """They have it: whatever is playing falls silent."""
-        self._emit(SpeechStarted(self._speech_id, _ms(self._speech_at)))
-        if stop and self._answers.last:
+        sounding = stops == "unheard_answer" or self._answers.sounding
+        self._emit(SpeechStarted(self._speech_id, _ms(self._speech_at), stops if sounding else ""))
+        if stops and self._answers.last:
             self._unanswered = False  # what they say now is answered, and with it what was said before
             self._answers.drop_next()
             self._answers.last.stop("turn_detected")
@@ -510,7 +527,7 @@ class Session:
     def _decided(self, outcome: Outcome) -> None:
         """What the speech over a reply was."""
         if outcome == "interrupts":
-            self._yield(stop=True)
+            self._yield("answer")
         else:
             self._speech_id = ""
             self._listener.dismiss()
@@ -520,7 +537,7 @@ class Session:
     def _take_back(self, last: _LastTurn) -> None:
         """They go on before anything of the answer was heard: it is gone, and the turn with it."""
         self._last_turn = None
-        self._yield(stop=True)
+        self._yield("unheard_answer")
         if self.history.remove(last.item_id):
             self._answers.forget_reading()
             self._emit(TurnTakenBack(last.item_id))

@@ -66,6 +66,7 @@ class Wording:
     def tell(self, item_id: str, text: str, audio: Audio, *, failed: bool) -> None:
         """Out to the client alone."""
         if failed:
-            self._emit(TranscriptionFailed(item_id, "The words could not be recognised; please say it again."))
+            message = "The words could not be recognised; please say it again."
+            self._emit(TranscriptionFailed(item_id, message, self.transcriber.name))
         else:
             self._emit(Transcribed(item_id, text, audio.seconds))

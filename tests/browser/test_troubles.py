@@ -274,3 +274,20 @@ async def test_a_reply_fails_and_the_session_lives() -> None:
         await page.get_by_role("button", name="Close").click()
         await expect(page.locator(".trouble")).to_have_count(0)
         assert wire.closed is None
+
+
+async def test_a_server_that_restarts_says_so_and_is_come_back_to() -> None:
+    async with fake_server() as server, chromium() as browser, opened(browser, server.url) as page:
+        await press_start(page)
+        wire = await server.session()
+        await wire.send("chinwag.session.resumable", resume="resume_1", within_ms=60_000)
+        await wire.send("chinwag.restarting", within_ms=20_000)
+        await wire.send("error", error={"code": "server_restarting", "message": "The server stops or restarts now."})
+        server.refuse = {"code": "draining", "message": "The server is about to stop or restart."}
+        await wire.close(1012)
+        await expect(page.get_by_role("alert")).to_contain_text("The server is restarting")
+        await expect(page.locator(".trouble")).to_have_count(1)
+        server.refuse = None
+        await server.session(2)
+        await expect(page.locator("#state-words")).to_have_text("Listening")
+        await expect(page.locator(".trouble")).to_have_count(0)

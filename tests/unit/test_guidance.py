@@ -138,7 +138,7 @@ async def test_when_the_server_starts(fault: tuple[str, str], tmp_path: Path, mo
     assert fix in shown["error"]["fix"]
     assert shown["engines"]["tts"]["state"] == "failed"
     monkeypatch.setattr(serve, "console", Console(file=told, width=60))
-    await serve._tell_when_ready(host, "http://localhost:8000")
+    await serve._tell_when_ready(host, "http://localhost:8000", serve._to_terminal)
     assert message in told.getvalue()
     assert fix in told.getvalue(), "on one line, with its brackets"
     await host.close()

@@ -7,6 +7,7 @@ import errno
 import logging
 import socket
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from chinwag import config as configuration
+from chinwag import logs
 from chinwag.cli.models import pull_with_bars
 from chinwag.errors import ChinwagError, ConfigError
 from chinwag.presets import NAMES, Machine
@@ -25,6 +27,8 @@ from chinwag.presets import NAMES, Machine
 if TYPE_CHECKING:
     from chinwag.web.host import Host
     from chinwag.web.lan import Certificate
+    from chinwag.weights.progress import Progress
+    from chinwag.weights.store import Store
 
 LONGEST_FRAME = 64 * 1024 * 1024
 """Bytes that the socket takes: above the protocol's own limit, so that a message too large gets an answer."""
@@ -75,9 +79,9 @@ def serve(
     if near and near.code and not settings.server.api_keys:
         settings.server.api_keys = [near.code]
     configuration.check_reach(settings.server)
+    logs.set_up(settings)
     if settings.preset:
-        console.print(f"Preset {settings.preset} on {Machine.here()}: {_engines(settings)}.", soft_wrap=True)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+        _teller(settings)(f"Preset {settings.preset} on {Machine.here()}: {_engines(settings)}.")
     sys.setswitchinterval(SWITCH_S)
     asyncio.run(_serve(settings, near))
 
@@ -105,31 +109,58 @@ def _engines(settings: configuration.Config) -> str:
     return ", ".join(f"{task} {one.engine}{f' ({one.model})' if one.model else ''}" for task, one in named)
 
 
+def _teller(settings: configuration.Config) -> Callable[[str], None]:
+    return logs.teller(settings.server, _to_terminal)
+
+
+def _to_terminal(line: str) -> None:
+    # as text: what pip is to install stands in brackets, which would be taken for markup
+    text = Text(line)
+    text.highlight_regex(r"https?://\S+", "bold")
+    text.highlight_regex("^Not ready:", "red")
+    console.print(text, soft_wrap=True)
+
+
+async def _pull_told(store: Store, names: Sequence[str], progress: Progress) -> None:
+    """Fetch what is missing, told in the log."""
+    fetching = logging.getLogger(__name__)
+    fetching.info("fetching models", extra={"fields": {"models": list(names)}})
+    await store.pull(names, progress)
+    fetching.info("models are here", extra={"fields": {"models": list(names)}})
+
+
 async def _serve(settings: configuration.Config, near: Near | None = None) -> None:
     # imported late: the protocol's types take a second, which no other command should wait for
     from chinwag.web.app import create_app
     from chinwag.web.host import Host
+    from chinwag.web.server import Server
 
+    asyncio.get_running_loop().set_exception_handler(logs.on_loop_error)
+    tell = _teller(settings)
     listening = bind(settings.server.host, settings.server.port)
-    host = Host(settings, puller=pull_with_bars)
-    server = uvicorn.Server(
+    host = Host(settings, puller=_pull_told if settings.server.log_format == "json" else pull_with_bars)
+    app = create_app(host)
+    server = Server(
         uvicorn.Config(
-            create_app(host),
-            log_level="warning",
+            app,
+            log_config=None,
+            access_log=settings.server.log_level in ("info", "debug"),
             ws="websockets-sansio",
             ws_max_size=LONGEST_FRAME,
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=3,
             ssl_certfile=near.certificate.file if near else None,
             ssl_keyfile=near.certificate.key if near else None,
-        )
+        ),
+        app.state.drain,
+        settings.server.drain_s,
     )
     port = listening.getsockname()[1]
     address = _address(settings.server.host, port, "https" if near else "http")
-    console.print(f"Chinwag's page is up: [bold]{address}[/bold]")
+    tell(f"Chinwag's page is up: {address}")
     if near:
         _tell_how_to_come(near, port)
-    telling = asyncio.create_task(_tell_when_ready(host, address))
+    telling = asyncio.create_task(_tell_when_ready(host, address, tell))
     try:
         await server.serve(sockets=[listening])
     finally:
@@ -180,13 +211,12 @@ def _address(host: str, port: int, scheme: str = "http") -> str:
     return f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
-async def _tell_when_ready(host: Host, address: str) -> None:
+async def _tell_when_ready(host: Host, address: str, tell: Callable[[str], None]) -> None:
     await host.settled.wait()
     if isinstance(host.error, ChinwagError):
-        # as text: what pip is to install stands in brackets, which would be taken for markup
-        console.print("[red]Not ready:[/red]", Text(host.error.message), soft_wrap=True)
-        console.print(Text(f"  → {host.error.fix}"), soft_wrap=True)
+        tell(f"Not ready: {host.error.message}")
+        tell(f"  → {host.error.fix}")
         return
     engines = ", ".join(f"{task} {state.name}" for task, state in host.states.items())
-    console.print(f"Ready after {host.startup_s} s with {engines}.")
-    console.print(f"Open [bold]{address}[/bold], press Start and speak. Ctrl-C ends it.")
+    tell(f"Ready after {host.startup_s} s with {engines}.")
+    tell(f"Open {address}, press Start and speak. Ctrl-C ends it.")

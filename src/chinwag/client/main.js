@@ -33,6 +33,7 @@ let starting = false; // the microphone is being asked for
 let epoch = 0; // counts starts and stops, so that what was awaited too long is dropped
 let attempts = 0;
 let retryTimer = null;
+let restarting = false; // the server has said that it will go, and has not come back
 let wasAway = false; // the server was not ready at some time since the last attempt
 let clock = new StreamClock();
 let unsent = []; // typed before the session was there
@@ -193,7 +194,8 @@ function retry() {
 function lineBroke({ since, wait }) {
   if (away === null) wasAway = false;
   away = since;
-  view.trouble("server", wasAway ? troubles.unreachable : troubles.comingBack, wait / 1000, since);
+  const why = restarting ? troubles.restarting : wasAway ? troubles.unreachable : troubles.comingBack;
+  view.trouble("server", why, wait / 1000, since);
   status.ask();
   show();
 }
@@ -206,6 +208,7 @@ function lineBack() {
 
 function take(event) {
   if (event.error?.code === "conversation_taken_over") return takenOver();
+  if (event.type === "chinwag.restarting" || event.error?.code === "server_restarting") return void (restarting = true);
   if (event.type === "error") return panel.failed(event.error) || settings.failed(event.error) || failed(event.error);
   panel.take(event);
   if (conversations.take(event)) Return.remember({ conversation: conversations.next });
@@ -244,6 +247,7 @@ function fallBack() {
 /** anew: it is the session there was, told from its beginning. */
 function begin({ anew, session: described }) {
   attempts = 0;
+  restarting = false;
   away = null;
   conversation?.cut();
   clock = new StreamClock();
@@ -319,6 +323,7 @@ async function lost({ greeted, refusal, stuck }) {
 }
 
 function whyLost({ greeted, refusal, stuck, forgotten }) {
+  if (restarting && !forgotten) return troubles.restarting;
   if (refusal && !forgotten) return troubles.refused(refusal);
   if (stuck) return troubles.stuck;
   if (!greeted && !forgotten) return troubles.unreachable;

@@ -131,8 +131,15 @@ export const stuck = {
   action: ["Try now", "retry"],
 };
 
+export const restarting = {
+  title: "The server is restarting",
+  help: "The connection is made again by itself as soon as it is back.",
+  action: ["Try now", "retry"],
+};
+
 /** What a server that refused the session said. */
 export function refused({ code, message }) {
+  if (code === "draining" || code === "server_restarting") return restarting;
   if (code === "server_full") return { title: "Everybody is talking", help: message, action: ["Try now", "retry"] };
   if (code === "not_ready") return { title: "The server is not ready yet", help: message, action: ["Try now", "retry"] };
   return { title: "The server refused", help: message, action: ["Try now", "retry"] };

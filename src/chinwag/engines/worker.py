@@ -6,7 +6,10 @@ import asyncio
 import heapq
 import itertools
 import threading
+import time
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,6 +27,20 @@ class Priority(IntEnum):
     LATER = 2
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that has run: on whose thread, how long it waited for it, and how long it took."""
+
+    worker: str
+    priority: Priority
+    waited_s: float
+    took_s: float
+
+
+observers: set[Callable[[Step], None]] = set()
+"""Are told of each step, on the thread it ran on."""
+
+
 class Worker:
     """One thread that runs short steps in order of priority, then of arrival.
 
@@ -32,13 +49,19 @@ class Worker:
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._ready = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=f"chinwag-{name}", daemon=True)
         self._thread.start()
+        workers.add(self)
+
+    @property
+    def waiting(self) -> int:
+        """Steps that have not begun."""
+        return len(self._queue)
 
     async def run(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `step` on the thread at the usual priority and await what it returns.
@@ -49,7 +72,7 @@ class Worker:
 
     async def run_at(self, priority: Priority, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `run`, at a priority."""
-        loop = asyncio.get_running_loop()
+        loop, asked = asyncio.get_running_loop(), time.perf_counter()
         done: asyncio.Future[T] = loop.create_future()
 
         def settle(result: T | None, error: Exception | None) -> None:
@@ -65,10 +88,14 @@ class Worker:
                 return
             result: Any = None
             error: Exception | None = None
+            began = time.perf_counter()
             try:
                 result = step(*args, **kwargs)
             except Exception as raised:
                 error = raised
+            ran = Step(self.name, priority, began - asked, time.perf_counter() - began)
+            for observer in tuple(observers):
+                observer(ran)
             try:
                 loop.call_soon_threadsafe(settle, result, error)
             except RuntimeError:  # the loop has closed: nobody listens any more
@@ -76,7 +103,7 @@ class Worker:
 
         with self._ready:
             if self._closed:
-                raise EngineError(f"The engine {self._name} is closed.", "Start the server again.", self._name)
+                raise EngineError(f"The engine {self.name} is closed.", "Start the server again.", self.name)
             heapq.heappush(self._queue, (priority, next(self._order), call))
             self._ready.notify()
         try:
@@ -85,9 +112,9 @@ class Worker:
             raise
         except Exception as error:
             raise EngineError(
-                f"The engine {self._name} failed: {str(error).strip() or type(error).__name__}.",
+                f"The engine {self.name} failed: {str(error).strip() or type(error).__name__}.",
                 "Try again; if it stays so, run `chinwag doctor`.",
-                self._name,
+                self.name,
             ) from error
 
     def close(self) -> None:
@@ -105,3 +132,7 @@ class Worker:
                 _, _, call = heapq.heappop(self._queue)
             call()
             del call  # so that an idle thread keeps no engine's arrays alive
+
+
+workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+"""All that live."""

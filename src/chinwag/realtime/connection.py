@@ -110,7 +110,8 @@ class Connection:
     message that are taken. opening: a checked `session.update` that it begins with, from a client secret. kind: whether
     the session begins as one that is answered, or only transcribed. choice: changes the engines when the client asks;
     None where it may not. keeper: keeps what is said, and knows what was said before. acknowledged: is told how many
-    messages the client has got, and tells how many it has sent.
+    messages the client has got, and tells how many it has sent. observer: is told of all that happens; it must not
+    raise.
     """
 
     def __init__(
@@ -128,8 +129,9 @@ class Connection:
         choice: Choice | None = None,
         keeper: Keeper | None = None,
         acknowledged: Callable[[int], int] | None = None,
+        observer: Callable[[events.Event], None] | None = None,
     ) -> None:
-        self._acknowledged = acknowledged
+        self._acknowledged, self._observer = acknowledged, observer
         self._greeted = False
         self._send, self._extended, self._binary = send, extended or binary, binary
         self._longest = longest_message
@@ -187,6 +189,16 @@ class Connection:
         self.ends_for, self._over_at = why, asyncio.get_running_loop().time()
         if self._lasts and not self._lasts.expired():
             self._lasts.reschedule(self._over_at)
+
+    def wind_down(self, within_s: float) -> None:
+        """The server will stop by then: let what is being said come to the end of its sentence."""
+        self.tell("chinwag.restarting", within_ms=round(within_s * 1000))
+        self.session.wind_down()
+
+    @property
+    def at_rest(self) -> bool:
+        """Nobody speaks, nothing is about to be said, and what was said has been heard."""
+        return self.session.at_rest and (self.loudspeaker is None or self.loudspeaker.at_rest)
 
     def greet(self) -> None:
         """Tell the session as it is now, and what was said in it."""
@@ -493,6 +505,8 @@ class Connection:
 
     def _told(self, event: events.Event) -> None:
         """What the session tells, as server events in the order the official server sends them."""
+        if self._observer:
+            self._observer(event)
         if self._keeper:
             self._keeper.told(event)
         if self.loudspeaker and isinstance(event, events.ReplyDucked | events.ReplyResumed):

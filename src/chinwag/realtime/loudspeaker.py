@@ -95,6 +95,11 @@ class Loudspeaker:
         return min(self.network_s + (JITTER_BUFFER_S if self.waits_s is None else self.waits_s), LONGEST_DELAY_S)
 
     @property
+    def at_rest(self) -> bool:
+        """All that was to be heard has been."""
+        return not (self._sounding or self._queue or self._sent)
+
+    @property
     def queued(self) -> float:
         """Seconds that wait."""
         return sum(len(piece.pcm) for piece in self._queue) / WIRE_RATE

@@ -28,6 +28,7 @@ _WIDE_COMMAS = "、，；："
 _MARK = re.compile(
     rf"\n|[{_WIDE_COMMAS}]|(?:[.!?…؟{_WIDE_ENDS}]{{1,16}}|[,;:،؛—])[{_CLOSERS}]{{0,8}}|(?<=\s)[–-](?=\s)"
 )
+_SENTENCE_END = re.compile(rf"[.!?…؟{_WIDE_ENDS}][{_CLOSERS}\s]*$")
 _SPAN = 26
 """No mark is longer, with the character behind it."""
 _LETTER = re.compile(r"[^\W_]")
@@ -68,6 +69,11 @@ _BINDS = word_set(
 """Words that a speaker takes no breath after."""
 _LEANS = word_set("it him them me us")
 """Objects, which are said in one breath with their verb."""
+
+
+def ends_sentence(clause: str) -> bool:
+    """Whether a clause is the last one of its sentence."""
+    return bool(_SENTENCE_END.search(clause))
 
 
 class ClauseSplitter:

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chinwag import __version__
+from chinwag.web import operating
 from chinwag.web.api import (
     assistants,
     chat,
@@ -29,6 +30,7 @@ from chinwag.web.api import (
 )
 from chinwag.web.calls import Calls
 from chinwag.web.host import Host
+from chinwag.web.metrics import Counted
 from chinwag.web.secrets import ClientSecrets
 from chinwag.web.security import POLICY, Guard, Keys
 from chinwag.web.talks import Talks
@@ -67,13 +69,18 @@ def create_app(host: Host) -> FastAPI:
             allow_private_network=True,
         )
     app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Counted, metrics=host.watching.metrics)
     app.add_middleware(_Headers)
     errors.install(app)
+    app.state.metrics = host.watching.metrics
+    app.include_router(operating.router(host))
 
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """The process lives, ready or not."""
-        return {"status": "ok"}
+    async def drain() -> None:
+        """Begin nothing new, and let each conversation come to the end of a sentence; `server.drain_s` at most."""
+        host.draining = True
+        await talks.drain(settings.drain_s)
+
+    app.state.drain = drain
 
     @app.get("/api/status")
     async def status() -> dict[str, Any]:

@@ -102,6 +102,7 @@ class Calls:
             return talk
         if no := refusal(self._host):
             code, message = no
+            self._host.watching.metrics.refused(code)
             raise ApiError(503, message, code)
         return await self._talks.begin(request, "track")
 

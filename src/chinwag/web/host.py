@@ -29,6 +29,8 @@ from chinwag.tools.toolbox import Toolbox
 from chinwag.web.assistants import Assistants
 from chinwag.web.keeping import Keeping
 from chinwag.web.pool import Pool, Puller
+from chinwag.web.process import usage
+from chinwag.web.watching import Watching
 from chinwag.weights.progress import Progress
 from chinwag.weights.store import Store
 
@@ -70,16 +72,21 @@ class Host:
         self.engines: Engines | None = None
         self.toolbox: Toolbox | None = None
         self.sessions = 0
+        self.draining = False
+        """It is about to stop: what is under way comes to its end, and nothing new begins."""
         self.states = {task: EngineState(getattr(config, task).engine) for task in TASKS}
         self.startup_s: float | None = None
         self.settled = asyncio.Event()
         self.pool = Pool(self.store, puller)
         self.keeping = Keeping(config.store)
         self.assistants = Assistants(config)
+        self.watching = Watching(config)
+        self.watching.metrics.of(self)
         self._puller = puller
 
     async def start(self) -> None:
         """Get ready. A failure is kept for the page and the log; the server stays up to tell of it."""
+        self.watching.open()
         try:
             classes = await self._choose()
             needed = [name for task in TASKS for name in classes[task].needs(getattr(self.config, task))]
@@ -116,6 +123,7 @@ class Host:
             await self.toolbox.close()
         await self.pool.close()
         await self.keeping.close()
+        await asyncio.to_thread(self.watching.close)  # what waits to be sent may take a while
 
     def settings_for(self, task: Task, engine: str, model: str = "") -> Any:
         """The section of the settings for that engine. What is set of addresses, keys and options is another's."""
@@ -198,11 +206,12 @@ class Host:
             "weights": self.progress.as_dict(),
             "engines": {task: asdict(state) for task, state in self.states.items()},
             "error": {"message": error.message, "fix": error.fix} if error else None,
+            "draining": self.draining,
             "sessions": self.sessions,
             "max_sessions": self.config.server.max_sessions,
             "key_required": self.config.server.wants_key,
             "version": __version__,
-            "process": {**_usage(), "startup_s": self.startup_s},
+            "process": {**usage(), "startup_s": self.startup_s},
         }
 
     async def _choose(self) -> dict[Task, type[Engine]]:
@@ -238,18 +247,3 @@ class Host:
     def _fail(self, error: ChinwagError) -> None:
         self.stage, self.error = "failed", error
         log.error("%s", error)
-
-
-def _usage() -> dict[str, float]:
-    """Memory and processor time of the server and of the engines that run as its children."""
-    memory, seconds = 0, 0.0
-    own = psutil.Process()
-    for process in (own, *own.children(recursive=True)):
-        try:
-            with process.oneshot():
-                times = process.cpu_times()
-                memory += process.memory_info().rss
-                seconds += times.user + times.system
-        except psutil.NoSuchProcess:
-            continue
-    return {"rss_mb": round(memory / 1e6, 1), "cpu_seconds": round(seconds, 2)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import logging
 import secrets
@@ -11,6 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from starlette.requests import HTTPConnection
 
+from chinwag import logs
+from chinwag.errors import Refused
+from chinwag.events import Event
 from chinwag.realtime import outbound
 from chinwag.realtime.configuration import Kind
 from chinwag.realtime.connection import Connection, Outgoing
@@ -19,6 +23,7 @@ from chinwag.web.host import Host
 from chinwag.web.keeping import opened_with
 from chinwag.web.security import by_secret, opening
 from chinwag.web.switching import Switch, switch
+from chinwag.web.watching import Transport, Watched
 
 if TYPE_CHECKING:
     from chinwag.web.recorder import Recorder
@@ -31,6 +36,11 @@ KEPT_BYTES = 8 * 1024 * 1024
 
 LONGEST_QUEUE = 4000
 """Messages that wait for a client: minutes of sound. One that takes none of them is gone."""
+
+LOOK_EVERY_S = 0.05
+"""How often it is looked whether a conversation has come to rest."""
+
+RESTARTING = Refused("server_restarting", "The server stops or restarts now.", "Connect again in a few seconds.")
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +132,8 @@ class Talk:
         """Its last carrier took nothing any more."""
         self.anew = False
         """Its client was told the whole conversation again."""
+        self.winding_down = False
+        """It ends because the server does."""
         self._left_at = 0.0
         self.gone: asyncio.TimerHandle | None = None
         self._within_s = host.config.server.resume_s
@@ -139,7 +151,10 @@ class Talk:
             choice=self._switch,
             keeper=keeper,
             acknowledged=self.acknowledge,
+            observer=self._observe,
         )
+        self._watching = host.watching
+        self._watched: Watched | None = None
         if self._switch:
             self._switch.connection = self.connection
         self._holding: asyncio.Task[None] | None = None
@@ -162,10 +177,14 @@ class Talk:
 
     def begin(self) -> None:
         """Greet, and hold the conversation until it is ended, or has lasted as long as one may."""
+        context = contextvars.copy_context()
+        context.run(logs.session.set, self.connection.session.id)
+        transport: Transport = "webrtc" if self.form == "track" else "websocket"
+        self._watched = context.run(self._watching.session, self.connection.session.id, transport)
         self.connection.greet()
         self._tell_how_to_resume()
-        self._holding = asyncio.create_task(self.connection.run(), name="a conversation")
-        self._holding.add_done_callback(self._ended)
+        self._holding = asyncio.create_task(self.connection.run(), name="a conversation", context=context)
+        self._holding.add_done_callback(self._ended, context=context)
 
     def carried_by(self, carrier: Carrier, after: int | None) -> None:
         """From now on. after: how many messages the client has got; None for one that begins anew, as a page that was
@@ -202,6 +221,18 @@ class Talk:
         self.outbox.acknowledge(number)
         return self.received
 
+    async def wind_down(self, within_s: float) -> None:
+        """End it once what is being said has come to the end of its sentence, and at the latest by then."""
+        loop, holding = asyncio.get_running_loop(), self._holding
+        until = loop.time() + within_s
+        self.winding_down = True
+        self.connection.wind_down(within_s)
+        while holding and self.carrier and not holding.done() and loop.time() < until and not self.connection.at_rest:
+            await asyncio.wait({holding}, timeout=LOOK_EVERY_S)
+        self.connection.end(RESTARTING)
+        if holding:
+            await asyncio.wait({holding})
+
     async def end(self) -> None:
         """It is over, in whatever way."""
         if self.gone:
@@ -226,7 +257,13 @@ class Talk:
             self.overfull = True
             self.left()
 
+    def _observe(self, event: Event) -> None:
+        if self._watched:
+            self._watched.told(event)
+
     def _ended(self, holding: asyncio.Task[None]) -> None:
+        if self._watched:
+            self._watched.over()
         if not holding.cancelled() and (error := holding.exception()):
             log.error("a conversation broke off", exc_info=error)
         self.outbox.close()
@@ -270,6 +307,10 @@ class Talks:
         for one in waiting[: max(0, len(waiting) - self._host.config.server.max_sessions)]:
             self._forget(one)
         return None
+
+    async def drain(self, within_s: float) -> None:
+        """Let each come to the end of a sentence, and end it. No new one is to begin meanwhile."""
+        await asyncio.gather(*(talk.wind_down(within_s) for talk in list(self._talks.values())))
 
     async def close(self) -> None:
         """End all of them."""

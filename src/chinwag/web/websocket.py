@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from chinwag.errors import Refused
 from chinwag.realtime import outbound
+from chinwag.web.api.errors import RETRY_AFTER_S
 from chinwag.web.host import Host
 from chinwag.web.talks import Form, Talk, Talks, after, gone
 
@@ -20,6 +21,7 @@ BINARY = "chinwag.pcm"
 TRY_AGAIN = 1013
 TOO_SLOW = 1008
 DONE = 1000
+RESTARTING = 1012
 FAILED = 1011
 REPLACED = 4001
 """The client has come back by another socket."""
@@ -40,8 +42,10 @@ async def converse(websocket: WebSocket, host: Host, talks: Talks) -> None:
     if token := websocket.query_params.get("resume"):
         talk = talks.find(token, form)
         if talk is None or talk.over:
+            host.watching.metrics.refused(gone(talk)["error"]["code"])
             return await _refuse(websocket, gone(talk), TRY_AGAIN)
     elif no := refusal(host):
+        host.watching.metrics.refused(no[0])
         return await _refuse(websocket, outbound.fault(*no), TRY_AGAIN)
     host.sessions += 1
     client = None
@@ -59,6 +63,8 @@ async def converse(websocket: WebSocket, host: Host, talks: Talks) -> None:
 
 def refusal(host: Host) -> tuple[str, str] | None:
     """Why no conversation can begin now, as an error's code and message; None where one can."""
+    if host.draining:
+        return "draining", "The server is about to stop or restart. Connect again in a few seconds."
     if host.stage == "failed":
         return "not_ready", f"The server cannot talk: {host.error}"
     if host.engines is None:
@@ -71,11 +77,20 @@ def refusal(host: Host) -> tuple[str, str] | None:
 
 
 async def _refuse(websocket: WebSocket, told: dict[str, Any], code: int) -> None:
+    if code == TRY_AGAIN:
+        told["error"]["retry_after_s"] = RETRY_AFTER_S
     try:
         await websocket.send_text(json.dumps(told))
         await websocket.close(code)
     except (WebSocketDisconnect, RuntimeError):
         return
+
+
+def _why(talk: Talk) -> int:
+    """The code that a socket closes with which the server closes."""
+    if talk.over:
+        return FAILED if talk.broken else RESTARTING if talk.winding_down else DONE
+    return TOO_SLOW if talk.overfull else REPLACED
 
 
 class _Client:
@@ -121,9 +136,8 @@ class _Client:
             if not task.cancelled() and (error := task.exception()):
                 log.error("a conversation broke off", exc_info=error)
         if self._websocket.application_state is WebSocketState.CONNECTED:
-            ended = FAILED if talk.broken else DONE if talk.over else TOO_SLOW if talk.overfull else REPLACED
             try:
-                await self._websocket.close(ended)
+                await self._websocket.close(_why(talk))
             except (WebSocketDisconnect, RuntimeError):
                 return
 

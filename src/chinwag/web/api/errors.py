@@ -37,6 +37,8 @@ def fault(
 
 def ready(host: Host) -> Engines:
     """The engines. Raises ApiError 503 while there are none."""
+    if host.draining:
+        raise ApiError(503, "The server is about to stop or restart. Try again in a few seconds.", "draining")
     if host.engines is not None:
         return host.engines
     if host.stage == "failed":
@@ -89,8 +91,11 @@ async def _told(_: Request, error: Exception) -> Response:
     return answer(error)
 
 
-async def _failed(_: Request, error: Exception) -> Response:
-    return answer(explained(error))
+async def _failed(request: Request, error: Exception) -> Response:
+    told = explained(error)
+    if told.status >= 500:
+        request.app.state.metrics.failed(getattr(error, "engine", ""), "request_failed")
+    return answer(told)
 
 
 async def _unforeseen(_: Request, error: Exception) -> Response:

@@ -1,0 +1,27 @@
+"""chinwag[otel]: a turn's trace reaches a receiver over OTLP/HTTP, with nothing but that extra."""
+
+from __future__ import annotations
+
+import pytest
+from otlp import receiving
+
+from chinwag import events
+from chinwag.web.tracing import tracer
+
+pytestmark = pytest.mark.engines
+
+
+def test_a_turn_is_sent_with_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    with receiving() as received:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", received.url)
+        sends = tracer()
+        assert sends
+        session = sends.session("sess_1", "websocket")
+        session.told(events.SpeechStarted("item", 1000))
+        session.told(events.ReplyStarted("resp"))
+        session.told(events.TurnTraced("resp", "item", 2000, {"turn_decided": 0.1, "first_audio": 0.4}))
+        session.told(events.ReplyEnded("resp", "item_2", "completed"))
+        sends.close()
+        (turn,) = received.named("turn")
+        assert set(received.within(turn)) == {"listen", "decide", "say"}
+        assert received.resources[0]["service.name"] == "chinwag"
