@@ -176,6 +176,7 @@ class Host:
             engines.tts.voices,
             client_mcp=tuple(config.tools.client_mcp),
             longest_s=config.server.max_session_minutes * 60,
+            silent_s=config.server.max_idle_minutes * 60 or None,
             assistant=config.assistant.name,
             assistants=part,
         )
@@ -203,6 +204,20 @@ class Host:
             "key_required": self.config.server.wants_key,
             "version": __version__,
             "process": {**_usage(), "startup_s": self.startup_s},
+        }
+
+    def progress_alone(self) -> dict[str, Any]:
+        """What of it a page shows before it has a key: nothing of who talks, of addresses or of the machine."""
+        told = self.status()
+        fix = "Its log tells why; so does this page, once it has a key."
+        kept = ("stage", "weights", "key_required", "version")
+        return {
+            **{name: told[name] for name in kept},
+            "engines": {
+                task: {"name": state.name, "state": state.state, "detail": "", "load_ms": None}
+                for task, state in self.states.items()
+            },
+            "error": {"message": "The server cannot talk.", "fix": fix} if self.error else None,
         }
 
     async def _choose(self) -> dict[Task, type[Engine]]:
@@ -241,7 +256,7 @@ class Host:
 
 
 def _usage() -> dict[str, float]:
-    """Memory and processor time of the server and of the engines that run as its children."""
+    """Memory and processor time of the server and of the engines that run as its children, and what it is at."""
     memory, seconds = 0, 0.0
     own = psutil.Process()
     for process in (own, *own.children(recursive=True)):
@@ -252,4 +267,4 @@ def _usage() -> dict[str, float]:
                 seconds += times.user + times.system
         except psutil.NoSuchProcess:
             continue
-    return {"rss_mb": round(memory / 1e6, 1), "cpu_seconds": round(seconds, 2)}
+    return {"rss_mb": round(memory / 1e6, 1), "cpu_seconds": round(seconds, 2), "tasks": len(asyncio.all_tasks())}
