@@ -18,7 +18,7 @@ FIND_PYTHON = for python in $(PYTHON) $(BIN)/python python3.13 python3.12 python
 TEST_WEIGHTS := silero-vad smart-turn moonshine-tiny-en qwen2.5-coder-0.5b kokoro kokoro-voices
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev serve test test-extras check bench constraints clean
+.PHONY: help setup setup-dev serve test test-extras check bench soak audit constraints clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -49,6 +49,12 @@ check: setup-dev  ## lint, format, types, import rule
 bench: setup  ## measure latency at the client's ear (ARGS="--turns 5")
 	@mkdir -p bench-out
 	@$(BIN)/chinwag bench latency --json bench-out/latency.json $(ARGS)
+
+soak: setup-dev  ## talk for long and look what grows (MINUTES=30, ARGS="--talkers 2 --json FILE")
+	@$(BIN)/python scripts/soak.py --minutes $(or $(MINUTES),30) $(ARGS)
+
+audit: setup-dev  ## ask whether any pinned dependency has a known hole (ARGS=--strict: fail where nobody can be asked)
+	@$(BIN)/python scripts/audit.py $(ARGS)
 
 constraints: setup  ## pin every dependency again, at its newest
 	@$(BIN)/python scripts/pin.py --upgrade

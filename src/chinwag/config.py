@@ -32,6 +32,7 @@ SHORTEST_KEY = 16
 """Characters of an API key: fewer could be guessed."""
 TOKEN = re.compile(r"[A-Za-z0-9._-]+")
 """What an API key is made of: a browser's WebSocket takes no other characters in a subprotocol."""
+HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*]+", re.IGNORECASE)
 
 
@@ -48,7 +49,19 @@ class ServerSettings(Section):
     port: int = Field(8000, ge=0, le=65535)
     max_sessions: int = Field(8, ge=1, description="conversations at once; the next one is told to wait")
     switching: bool = Field(True, description="clients may change the engines of their own conversation")
+    max_sessions_per_address: int = Field(
+        4, ge=0, description="conversations of one address of another machine; 0: as many as there is room for"
+    )
     max_session_minutes: float = Field(60, gt=0, description="then a conversation ends, as at OpenAI")
+    max_idle_minutes: float = Field(
+        15, ge=0, description="a conversation ends in which the person was silent for so long; 0: it does not"
+    )
+    messages_per_second: int = Field(
+        250, ge=50, description="of one conversation; a client that sends more is read more slowly"
+    )
+    requests_per_minute: int = Field(
+        600, ge=0, description="over HTTP by one address of another machine; 0: as many as it likes"
+    )
     resume_s: float = Field(
         60, ge=0, le=3600, description="a page that was cut off finds its conversation again for so long; 0: never"
     )
@@ -61,6 +74,7 @@ class ServerSettings(Section):
     )
     metrics_key: str = Field("", repr=False, description="opens /metrics, and nothing else, from other machines")
     max_message_bytes: int = Field(15 * 1024 * 1024, ge=1024, description="as OpenAI's limit for one audio append")
+    max_body_bytes: int = Field(1024 * 1024, ge=1024, description="of any other request's body")
     max_upload_bytes: int = Field(25 * 1024 * 1024, ge=1024, description="as OpenAI's limit for a file to transcribe")
     api_keys: Annotated[list[str], NoDecode] = Field(
         default_factory=list, repr=False, description="any of them opens /v1; in the environment, parted by commas"
@@ -68,11 +82,23 @@ class ServerSettings(Section):
     auth: Literal["auto", "off"] = Field(
         "auto", description="auto: keys where there are any, and no other address than loopback without; off: no keys"
     )
+    https: Literal["auto", "off"] = Field(
+        "auto", description="auto: with keys, no other address than loopback over plain HTTP; off: also over plain HTTP"
+    )
+    tls_cert: Path | None = Field(None, description="a certificate in PEM, with those it is signed by: HTTPS")
+    tls_key: Path | None = Field(None, description="its key in PEM, without a password")
+    trusted_proxies: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="addresses or networks of proxies that speak HTTPS, and tell who asks",
+    )
     allowed_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list, description="other sites whose pages may use the server, as https://chat.example"
     )
+    allowed_hosts: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="names of its own, where it asks for no key, as chinwag.example"
+    )
 
-    @field_validator("api_keys", "allowed_origins", mode="before")
+    @field_validator("api_keys", "allowed_origins", "allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _parted(cls, value: Any) -> Any:
         """From the environment: a JSON list, or names parted by commas."""
@@ -108,6 +134,24 @@ class ServerSettings(Section):
             if not ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is no origin; write it like https://chat.example or http://10.0.0.2:3000")
         return [origin.lower() for origin in origins]
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if not HOST.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a server; write it like chinwag.example, without a port")
+        return [name.lower() for name in names]
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: list[str]) -> list[str]:
+        for network in networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                raise ValueError(f"{network!r} is no address; write it like 127.0.0.1 or 172.18.0.0/16") from None
+        return networks
 
     @property
     def wants_key(self) -> bool:
@@ -376,28 +420,6 @@ def _table(tables: Mapping[str, Any], section: str) -> Mapping[str, Any]:
     return table if isinstance(table, Mapping) else {}
 
 
-def check_reach(server: ServerSettings) -> None:
-    """Raises ConfigError where the server would be open to other machines and nobody has said that it may be."""
-    if server.api_keys or server.auth == "off" or is_loopback(server.host):
-        return
-    raise ConfigError(
-        f"Other machines could use this server: it would listen on {server.host or 'every address'} without a key.",
-        "Set a key: CHINWAG_SERVER__API_KEYS=KEY, or server.api_keys in chinwag.toml (openssl rand -hex 24 makes one)."
-        ' Or say that it needs none: CHINWAG_SERVER__AUTH=off, or server.auth = "off".',
-    )
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a name or address, without its port, is this machine's own and nobody else's."""
-    name = (host or "").strip("[]").lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
 def _read(where: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(where.read_text("utf-8-sig"))  # some editors on Windows begin a file with a mark
@@ -423,10 +445,22 @@ def _explained(error: ValidationError, section: list[str], where: Callable[[list
     if first["type"] == "extra_forbidden":
         return _unknown(where(path), path)
     key = ".".join(path)
-    shown = (
-        "" if any(part.startswith("api_key") or part == "metrics_key" for part in path) else f" = {first['input']!r}"
-    )
+    shown = "" if _is_secret(path) else f" = {first['input']!r}"
     return ConfigError(f"{where(path)}: {key}{shown} cannot be used: {first['msg']}.", "Change that value.")
+
+
+def _is_secret(path: list[str]) -> bool:
+    """Whether a key, or one that it is part of, is not to be shown."""
+    model: Any = Config
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            continue  # a place in a list
+        if not field.repr:
+            return True
+        inner = [one for one in typing.get_args(field.annotation) if hasattr(one, "model_fields")]
+        model = inner[0] if inner else field.annotation
+    return False
 
 
 def _unknown(where: str, path: list[str]) -> ConfigError:

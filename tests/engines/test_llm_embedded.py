@@ -139,6 +139,20 @@ async def test_a_server_that_dies_fails_one_reply_and_is_started_again() -> None
         assert "Paris" in text
 
 
+async def test_a_server_that_hangs_fails_one_reply_and_is_started_again() -> None:
+    async with loaded(EmbeddedChat, LlmSettings(temperature=0, slots=1)) as chat:
+        hung, usual_s = psutil.Process(chat._server.pid), chat._settings.timeout_s
+        hung.suspend()
+        chat._settings.timeout_s = 4
+        with pytest.raises(EngineError, match="no word for 4 s"):
+            await answer(chat, PARIS, "a")
+        chat._settings.timeout_s = usual_s
+        text, _ = await answer(chat, PARIS, "a")
+        assert "Paris" in text
+        assert chat._server.pid != hung.pid
+        assert not hung.is_running()
+
+
 async def test_only_this_program_may_ask_and_too_long_a_prompt_is_told() -> None:
     async with loaded(EmbeddedChat, LlmSettings(temperature=0, slots=1, context_tokens=512)) as chat:
         async with httpx.AsyncClient(base_url=chat._server.address, trust_env=False) as stranger:

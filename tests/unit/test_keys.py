@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, MutableMapping, Sequence
-from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from asking import asking, dialled, host_of
 
 from chinwag import config
 from chinwag.cli import doctor
-from chinwag.config import Config, ServerSettings, check_reach, is_loopback
-from chinwag.engines.fake import Fakes
+from chinwag.config import Config, ServerSettings
 from chinwag.errors import ConfigError
+from chinwag.reach import check_reach, is_loopback
+from chinwag.web import lan
 from chinwag.web.app import create_app
-from chinwag.web.host import Host
 from chinwag.web.secrets import MOST, ClientSecrets
 from chinwag.web.security import SUBPROTOCOL_KEY
 
@@ -27,20 +24,6 @@ pytestmark = pytest.mark.unit
 KEY, OTHER = "a-key-of-the-server", "another-key-of-it"
 RIGHT = {"Authorization": f"Bearer {KEY}"}
 EVIL, FRIEND = "https://evil.example", "https://chat.example"
-
-
-def host_of(**server: Any) -> Host:
-    """Ready, without starting."""
-    host = Host(Config(server=ServerSettings(**server)))
-    host.engines, host.stage = Fakes().engines(), "ready"
-    return host
-
-
-@asynccontextmanager
-async def asking(base: str = "http://localhost:8000", **server: Any) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(host_of(**server)), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url=base) as client:
-        yield client
 
 
 async def new_secret(client: httpx.AsyncClient, **body: Any) -> httpx.Response:
@@ -86,33 +69,6 @@ async def test_no_key_is_asked_for_where_there_is_none_or_it_is_off(server: dict
     async with asking(**server) as client:
         assert (await client.post("/v1/realtime/client_secrets")).status_code == 200
         assert (await client.get("/api/status")).json()["key_required"] is False
-
-
-async def dialled(app: FastAPI, offered: Sequence[str] = (), **headers: str) -> dict[str, Any]:
-    """How a socket's handshake ended: `status`, and where that is 101 `subprotocol` and the first event's `session`."""
-    sent: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
-    received: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
-    received.put_nowait({"type": "websocket.connect"})
-    named = {"host": "localhost:8000", **headers}
-    scope = {
-        "type": "websocket",
-        "path": "/v1/realtime",
-        "query_string": b"",
-        "headers": [(name.encode(), value.encode()) for name, value in named.items()],
-        "subprotocols": list(offered),
-        "extensions": {"websocket.http.response": {}},
-    }
-    running = asyncio.ensure_future(app(scope, received.get, sent.put))
-    try:
-        begun = await sent.get()
-        if begun["type"] == "websocket.http.response.start":
-            return {"status": begun["status"]}
-        assert begun["type"] == "websocket.accept"
-        event = json.loads((await sent.get())["text"])
-        return {"status": 101, "subprotocol": begun["subprotocol"], "session": event["session"]}
-    finally:
-        received.put_nowait({"type": "websocket.disconnect", "code": 1000})
-        await running
 
 
 async def test_a_wrong_key_is_refused_before_the_socket_opens_and_a_right_one_comes_as_browsers_send_it() -> None:
@@ -169,9 +125,9 @@ async def test_what_a_secret_cannot_be_made_with_is_named(body: dict[str, Any], 
 
 def test_secrets_expire_and_do_not_pile_up() -> None:
     now = 1000.0
-    secrets = ClientSecrets(lambda: now)
+    secrets = ClientSecrets(lambda: now, lambda: 5000.5)
     value, expires_at = secrets.make({"instructions": "x"}, 10)
-    assert expires_at == 1010
+    assert expires_at == 5010
     assert secrets.session(value) == {"instructions": "x"}
     now = 1010.0
     assert secrets.session(value) is None
@@ -250,15 +206,43 @@ def test_listening_elsewhere_needs_a_key_or_a_word(host: str) -> None:
         check_reach(ServerSettings(host=host))
     assert "CHINWAG_SERVER__API_KEYS" in raised.value.fix
     assert "CHINWAG_SERVER__AUTH=off" in raised.value.fix
-    check_reach(ServerSettings(host=host, api_keys=[KEY]))
     check_reach(ServerSettings(host=host, auth="off"))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", ""])
+def test_a_key_does_not_cross_the_network_in_the_clear_unasked(host: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_reach(ServerSettings(host=host, api_keys=[KEY]))
+    for way in ("--lan", "server.tls_cert", "server.trusted_proxies", "CHINWAG_SERVER__HTTPS=off"):
+        assert way in raised.value.fix
+    check_reach(ServerSettings(host=host, api_keys=[KEY]), encrypted=True)
+    check_reach(ServerSettings(host=host, api_keys=[KEY], trusted_proxies=["10.0.0.7"]))
+    check_reach(ServerSettings(host=host, api_keys=[KEY], https="off"))
+    made = lan.certificate(tmp_path, ["192.168.1.5"])
+    check_reach(ServerSettings(host=host, api_keys=[KEY], tls_cert=made.file, tls_key=made.key))
+
+
+def test_a_certificate_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    made = lan.certificate(tmp_path / "one", [])
+    other = lan.certificate(tmp_path / "two", [])
+    for cert, key, says in (
+        (made.file, None, "server.tls_key is not set"),
+        (None, made.key, "server.tls_cert is not set"),
+        (made.file, other.key, "cannot be used"),
+        (made.file, tmp_path / "nothing.pem", "cannot be used"),
+        (made.key, made.key, "cannot be used"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            check_reach(ServerSettings(tls_cert=cert, tls_key=key))
 
 
 @pytest.mark.parametrize(
     ("server", "state"),
     [
         ({}, "ok"),
-        ({"host": "0.0.0.0", "api_keys": [KEY]}, "ok"),
+        ({"host": "0.0.0.0", "api_keys": [KEY], "trusted_proxies": ["10.0.0.7"]}, "ok"),
+        ({"host": "0.0.0.0", "api_keys": [KEY], "https": "off"}, "hint"),
+        ({"host": "0.0.0.0", "api_keys": [KEY]}, "fault"),
         ({"host": "0.0.0.0"}, "fault"),
         ({"host": "0.0.0.0", "auth": "off"}, "hint"),
     ],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
-from chinwag.engines.worker import Priority, Worker
+from chinwag.engines.worker import MOST_HUNG, Priority, Worker
 from chinwag.errors import EngineError, WeightsError
 
 pytestmark = pytest.mark.unit
@@ -106,3 +107,52 @@ async def test_closing_ends_the_thread_after_what_waits() -> None:
         await worker.run(ran.append, 2)
     worker._thread.join(5)
     assert not worker._thread.is_alive()
+
+
+async def test_a_step_that_hangs_is_given_up_and_those_behind_it_go_on() -> None:
+    worker = Worker("parrot", hangs_after_s=0.05)
+    release = threading.Event()
+    hung = asyncio.ensure_future(worker.run(release.wait, 30))
+    behind = asyncio.ensure_future(worker.run(lambda: "still here"))
+    with pytest.raises(EngineError, match=r"parrot has hung for 0\.05 s"):
+        await hung
+    assert await behind == "still here"
+    assert await worker.run(lambda: 5) == 5
+    release.set()  # what comes of it now is nobody's, and its thread ends
+    for _ in range(500):
+        if len([one for one in threading.enumerate() if one.name == "chinwag-parrot"]) == 1:
+            break
+        await asyncio.to_thread(time.sleep, 0.01)
+    assert len([one for one in threading.enumerate() if one.name == "chinwag-parrot"]) == 1
+    assert await worker.run(lambda: 6) == 6
+    worker.close()
+
+
+async def test_callers_that_do_not_wait_so_long_notice_it_as_well() -> None:
+    worker = Worker("parrot", hangs_after_s=0.2)
+    release = threading.Event()
+    hung = asyncio.ensure_future(worker.run(release.wait, 30))
+    began = time.monotonic()
+    while time.monotonic() - began < 10:
+        short = asyncio.ensure_future(worker.run(lambda: "back"))
+        await asyncio.to_thread(time.sleep, 0.02)
+        if short.done():
+            break
+        short.cancel()
+        await asyncio.gather(short, return_exceptions=True)
+    assert short.result() == "back"
+    with pytest.raises(EngineError, match="has hung"):
+        await hung
+    release.set()
+    worker.close()
+
+
+async def test_an_engine_that_hangs_again_and_again_is_given_up() -> None:
+    worker = Worker("parrot", hangs_after_s=0.05)
+    release = threading.Event()
+    for _ in range(MOST_HUNG):
+        with pytest.raises(EngineError, match="has hung"):
+            await worker.run(release.wait, 30)
+    with pytest.raises(EngineError, match="is closed"):
+        await worker.run(lambda: 1)
+    release.set()

@@ -41,6 +41,7 @@ from chinwag.engines.protocols import (
     Voice,
 )
 from chinwag.errors import ChinwagError, ConfigError, StoreError
+from chinwag.reach import check_reach, is_loopback
 from chinwag.weights import Store
 
 State = Literal["ok", "hint", "fault"]
@@ -292,12 +293,16 @@ def access(config: Config) -> Check:
     """Whether who can reach the server may use it."""
     server = config.server
     try:
-        configuration.check_reach(server)
+        check_reach(server)
     except ConfigError as error:
         return Check("access", "fault", error.message, error.fix)
     if server.wants_key:
-        return Check("access", "ok", f"a key is asked for; there are {len(server.api_keys)}")
-    if configuration.is_loopback(server.host):
+        plain = server.https == "off" and not is_loopback(server.host)
+        said = f"a key is asked for; there are {len(server.api_keys)}"
+        if not plain:
+            return Check("access", "ok", said)
+        return Check("access", "hint", f"{said}, over plain HTTP: server.https is off", "Set server.tls_cert.")
+    if is_loopback(server.host):
         return Check("access", "ok", "only this machine reaches it, and no key is asked for")
     return Check("access", "hint", "other machines reach it without a key: server.auth is off", "Set server.api_keys.")
 

@@ -23,6 +23,7 @@ from chinwag import logs
 from chinwag.cli.models import pull_with_bars
 from chinwag.errors import ChinwagError, ConfigError
 from chinwag.presets import NAMES, Machine
+from chinwag.reach import check_reach
 
 if TYPE_CHECKING:
     from chinwag.web.host import Host
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 LONGEST_FRAME = 64 * 1024 * 1024
 """Bytes that the socket takes: above the protocol's own limit, so that a message too large gets an answer."""
+
+MOST_CONNECTIONS = 1000
+"""At once, of clients and pages; one more is answered 503. A process may have 1024 open files on many systems."""
 
 SWITCH_S = 0.001
 """An engine's Python gives way to the event loop after a millisecond instead of five: frames go out in time."""
@@ -78,7 +82,7 @@ def serve(
     near = _near(settings) if lan else None
     if near and near.code and not settings.server.api_keys:
         settings.server.api_keys = [near.code]
-    configuration.check_reach(settings.server)
+    check_reach(settings.server, encrypted=near is not None)
     logs.set_up(settings)
     if settings.preset:
         _teller(settings)(f"Preset {settings.preset} on {Machine.here()}: {_engines(settings)}.")
@@ -138,6 +142,9 @@ async def _serve(settings: configuration.Config, near: Near | None = None) -> No
     asyncio.get_running_loop().set_exception_handler(logs.on_loop_error)
     tell = _teller(settings)
     listening = bind(settings.server.host, settings.server.port)
+    certificate, key = settings.server.tls_cert, settings.server.tls_key
+    if near and not certificate:
+        certificate, key = near.certificate.file, near.certificate.key
     host = Host(settings, puller=_pull_told if settings.server.log_format == "json" else pull_with_bars)
     app = create_app(host)
     server = Server(
@@ -149,14 +156,18 @@ async def _serve(settings: configuration.Config, near: Near | None = None) -> No
             ws_max_size=LONGEST_FRAME,
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=3,
-            ssl_certfile=near.certificate.file if near else None,
-            ssl_keyfile=near.certificate.key if near else None,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+            proxy_headers=bool(settings.server.trusted_proxies),
+            forwarded_allow_ips=settings.server.trusted_proxies,
+            server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
         ),
         app.state.drain,
         settings.server.drain_s,
     )
     port = listening.getsockname()[1]
-    address = _address(settings.server.host, port, "https" if near else "http")
+    address = _address(settings.server.host, port, "https" if certificate else "http")
     tell(f"Chinwag's page is up: {address}")
     if near:
         _tell_how_to_come(near, port)

@@ -1,5 +1,7 @@
 // Asks the server how it is, often while it gets ready and seldom afterwards.
 
+import { authorization } from "./key.js";
+
 const OFTEN_MS = 700;
 const SELDOM_MS = 5_000;
 const LONGEST_WAIT_MS = 10_000;
@@ -26,7 +28,7 @@ export class Status {
     this.#timer = null;
     let wait;
     try {
-      const answer = await fetch("api/status", { cache: "no-store", signal: AbortSignal.timeout(ANSWER_WITHIN_MS) });
+      const answer = await fetch("api/status", { headers: authorization(), cache: "no-store", signal: AbortSignal.timeout(ANSWER_WITHIN_MS) });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       this.latest = await answer.json();
       this.#failures = 0;

@@ -31,6 +31,7 @@ SLOWEST, FASTEST = 0.25, 1.5
 class Defaults:
     """What a session begins with. voices: those the server can speak with, the first its own. longest_s: it lasts.
 
+    silent_s: it ends when the person has said and sent nothing for so long; None: it does not.
     client_mcp: addresses of MCP servers that a client may name; "*" for any. assistant: whose settings they are;
     assistants: those a client may choose.
     """
@@ -41,6 +42,7 @@ class Defaults:
     voices: tuple[str, ...] = ()
     client_mcp: tuple[str, ...] = ()
     longest_s: float = 3600.0
+    silent_s: float | None = None
     assistant: str = ""
     assistants: Assistants | None = None
 

@@ -29,6 +29,9 @@ from chinwag.session import Session
 STOCK_LEAD_S = 0.12
 """A stock client cannot lower what it was sent: that much of a reply still sounds when somebody interrupts it."""
 
+BY_ITSELF = frozenset({"input_audio_buffer.append", "chinwag.playback", "chinwag.playout", "chinwag.ping"})
+"""What a client sends while nobody does anything."""
+
 Outgoing: TypeAlias = dict[str, Any] | bytes
 """A server event, or the bytes of sound where the client asked for binary frames."""
 
@@ -148,6 +151,7 @@ class Connection:
         if opening:
             self._take(opening)
         self._longest_s, self._over_at = defaults.longest_s, math.inf
+        self._silent_s, self._active_at = defaults.silent_s, 0.0
         self._lasts: asyncio.Timeout | None = None
         minutes = f"{self._longest_s / 60:g}"
         message = f"Your session hit the maximum duration of {minutes} minutes."
@@ -171,6 +175,7 @@ class Connection:
             self.greet()
         kept = self._keeper
         keeping = asyncio.create_task(kept.run(self)) if kept else None
+        watching = asyncio.create_task(self._end_when_silent(self._silent_s)) if self._silent_s else None
         try:
             async with asyncio.timeout_at(self._over_at) as self._lasts:
                 await self.session.run()
@@ -179,6 +184,8 @@ class Connection:
                 raise
             self._send(outbound.error(self.ends_for, None))
         finally:
+            if watching:
+                watching.cancel()
             if kept and keeping:
                 keeping.cancel()
                 await asyncio.gather(keeping, return_exceptions=True)
@@ -199,6 +206,16 @@ class Connection:
     def at_rest(self) -> bool:
         """Nobody speaks, nothing is about to be said, and what was said has been heard."""
         return self.session.at_rest and (self.loudspeaker is None or self.loudspeaker.at_rest)
+
+    async def _end_when_silent(self, silent_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        left_s = silent_s
+        self._active_at = loop.time()
+        while left_s > 0:  # noqa: ASYNC110: it looks when it may be time, and not at each word
+            await asyncio.sleep(left_s)
+            left_s = self._active_at + silent_s - loop.time()
+        message = f"Nobody has said anything for {silent_s / 60:g} minutes."
+        self.end(Refused("session_idle", message, "Connect again."))
 
     def greet(self) -> None:
         """Tell the session as it is now, and what was said in it."""
@@ -283,6 +300,8 @@ class Connection:
             raise Refused("message_too_large", message, "Send the sound in smaller pieces.")
 
     def _obey(self, kind: str, event: dict[str, Any]) -> None:
+        if kind not in BY_ITSELF:
+            self._active_at = asyncio.get_running_loop().time()
         told = {
             "chinwag.playback": self._playback,
             "chinwag.playout": self._playout,
@@ -528,6 +547,7 @@ class Connection:
     def _tell_of(self, event: events.Event) -> None:
         match event:
             case events.SpeechStarted():
+                self._active_at = asyncio.get_running_loop().time()
                 self._tell("input_audio_buffer.speech_started", audio_start_ms=event.at_ms, item_id=event.item_id)
             case events.SpeechStopped():
                 self._tell("input_audio_buffer.speech_stopped", audio_end_ms=event.at_ms, item_id=event.item_id)

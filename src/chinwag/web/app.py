@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, WebSocket
@@ -30,13 +29,12 @@ from chinwag.web.api import (
 )
 from chinwag.web.calls import Calls
 from chinwag.web.host import Host
+from chinwag.web.limits import Bodies, Rates
 from chinwag.web.metrics import Counted
 from chinwag.web.secrets import ClientSecrets
-from chinwag.web.security import POLICY, Guard, Keys
+from chinwag.web.security import HEADERS, PAGE, STATUS, Guard, Keys, has_key
 from chinwag.web.talks import Talks
 from chinwag.web.websocket import converse
-
-PAGE = Path(__file__).parent.parent / "client"
 
 
 def create_app(host: Host) -> FastAPI:
@@ -56,9 +54,11 @@ def create_app(host: Host) -> FastAPI:
 
     talks = Talks(host)
     calls = Calls(host, talks)
-    app = FastAPI(title="Chinwag", version=__version__, lifespan=lifespan)
+    # its pages of documentation would load scripts from elsewhere
+    app = FastAPI(title="Chinwag", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     settings, secrets = host.config.server, ClientSecrets()
     # the one that was added last is asked first
+    app.add_middleware(Bodies, settings=settings)
     app.add_middleware(Keys, settings=settings, secrets=secrets)
     if settings.allowed_origins:
         app.add_middleware(
@@ -68,6 +68,7 @@ def create_app(host: Host) -> FastAPI:
             allow_headers=["*"],
             allow_private_network=True,
         )
+    app.add_middleware(Rates, settings=settings)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Counted, metrics=host.watching.metrics)
     app.add_middleware(_Headers)
@@ -82,10 +83,10 @@ def create_app(host: Host) -> FastAPI:
 
     app.state.drain = drain
 
-    @app.get("/api/status")
-    async def status() -> dict[str, Any]:
-        """How far the server is, what it runs on, and what is wrong."""
-        return host.status()
+    @app.get(STATUS)
+    async def status(request: Request) -> dict[str, Any]:
+        """How far the server is, what it runs on, and what is wrong; without a key only how far it is."""
+        return host.status() if has_key(request) else host.progress_alone()
 
     @app.websocket("/v1/realtime")
     async def realtime(websocket: WebSocket) -> None:
@@ -120,9 +121,8 @@ class _Headers:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("Cache-Control", "no-cache")
-                headers.setdefault("X-Content-Type-Options", "nosniff")
-                if not scope["path"].startswith(("/docs", "/redoc")):
-                    headers.setdefault("Content-Security-Policy", POLICY)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)

@@ -120,7 +120,8 @@ def _explained(error: BaseException) -> ApiError | None:
 
 
 def _refused(error: Refused) -> ApiError:
-    return ApiError(404 if error.code == "conversation_not_found" else 400, str(error), error.code, error.param)
+    status = {"conversation_not_found": 404, "too_many_sessions": 429}.get(error.code, 400)
+    return ApiError(status, str(error), error.code, error.param)
 
 
 async def _offer(request: Request) -> tuple[str, dict[str, Any] | None]:

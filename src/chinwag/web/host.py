@@ -184,6 +184,7 @@ class Host:
             engines.tts.voices,
             client_mcp=tuple(config.tools.client_mcp),
             longest_s=config.server.max_session_minutes * 60,
+            silent_s=config.server.max_idle_minutes * 60 or None,
             assistant=config.assistant.name,
             assistants=part,
         )
@@ -212,6 +213,20 @@ class Host:
             "key_required": self.config.server.wants_key,
             "version": __version__,
             "process": {**usage(), "startup_s": self.startup_s},
+        }
+
+    def progress_alone(self) -> dict[str, Any]:
+        """What of it a page shows before it has a key: nothing of who talks, of addresses or of the machine."""
+        told = self.status()
+        fix = "Its log tells why; so does this page, once it has a key."
+        kept = ("stage", "weights", "key_required", "version")
+        return {
+            **{name: told[name] for name in kept},
+            "engines": {
+                task: {"name": state.name, "state": state.state, "detail": "", "load_ms": None}
+                for task, state in self.states.items()
+            },
+            "error": {"message": "The server cannot talk.", "fix": fix} if self.error else None,
         }
 
     async def _choose(self) -> dict[Task, type[Engine]]:

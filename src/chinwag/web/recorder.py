@@ -177,7 +177,11 @@ class Recorder:
         for item in changed:
             store.keep_item(self.id, item)
         for entry in settled:
-            self._keep_sound(entry)
+            if entry.item_id in self._rows:
+                self._keep_sound(entry)
+        for held in (self._heard, self._began):  # of what nobody heard, or is no part of the conversation any more
+            for item_id in [one for one in held if one in self._settled or (last and one not in present)]:
+                del held[item_id]
         for item_id in gone:
             store.keep_without(self.id, item_id)
 

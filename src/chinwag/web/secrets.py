@@ -20,32 +20,33 @@ MOST = 1000
 
 @dataclass(frozen=True)
 class _Held:
-    expires_at: float
+    until: float
     session: dict[str, Any]
 
 
 class ClientSecrets:
-    """Those that are good now. Kept in memory: a restart ends them. clock: seconds since the epoch."""
+    """Those that are good now. Kept in memory: a restart ends them. clock: seconds that never go back, whatever is done
+    to the machine's clock; wall: seconds since the epoch, which are only told.
+    """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+        self._clock, self._wall = clock, wall
         self._held: dict[bytes, _Held] = {}
 
     def make(self, session: dict[str, Any], seconds: int = USUAL_S) -> tuple[str, int]:
         """A fresh secret that opens sessions of these settings, and when it expires, in seconds since the epoch."""
         now = self._clock()
-        self._held = {name: held for name, held in self._held.items() if held.expires_at > now}
+        self._held = {name: held for name, held in self._held.items() if held.until > now}
         while len(self._held) >= MOST:
             del self._held[next(iter(self._held))]
         value = PREFIX + secrets.token_hex(24)
-        expires_at = int(now) + seconds
-        self._held[_name(value)] = _Held(expires_at, session)
-        return value, expires_at
+        self._held[_name(value)] = _Held(now + seconds, session)
+        return value, int(self._wall()) + seconds
 
     def session(self, value: str) -> dict[str, Any] | None:
         """The settings a secret was made with; None where it is unknown or has expired."""
         held = self._held.get(_name(value))
-        return held.session if held and held.expires_at > self._clock() else None
+        return held.session if held and held.until > self._clock() else None
 
 
 def _name(value: str) -> bytes:

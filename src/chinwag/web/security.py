@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
 
-from chinwag.config import ServerSettings, is_loopback
+from chinwag.config import ServerSettings
+from chinwag.reach import is_loopback, is_nearby
 from chinwag.web.api.errors import fault
+from chinwag.web.limits import Tries, address_of, refuse, too_many
 from chinwag.web.secrets import PREFIX, ClientSecrets
 
-POLICY = (
-    "default-src 'self'; connect-src 'self'; img-src 'self' data:; worker-src 'self'; frame-ancestors 'none'; "
-    "base-uri 'none'"
-)
-"""The page loads nothing from elsewhere and runs no inline script."""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; connect-src 'self'; img-src 'self' data:; worker-src 'self';"
+    " object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""Of every answer. The page loads nothing from elsewhere, runs no inline script or style, and is in nobody's frame."""
+
+PAGE = Path(__file__).parent.parent / "client"
+PAGE_PATHS = frozenset({"/", *(f"/{file.relative_to(PAGE).as_posix()}" for file in PAGE.rglob("*") if file.is_file())})
+PROBES = frozenset({"/healthz", "/readyz"})
+STATUS = "/api/status"
+"""What needs no key: the page's files, which hold nothing of anybody's; whether the server lives; and how far it is,
+which tells less without one. All else is closed, what no route has as well, so that no route can be forgotten."""
 
 SUBPROTOCOL_KEY = "openai-insecure-api-key."
 """OpenAI's JavaScript client names its key in a subprotocol, as a browser's WebSocket takes no headers."""
@@ -29,8 +44,6 @@ SUBPROTOCOL_KEY = "openai-insecure-api-key."
 ICE_SERVERS = "/v1/realtime/ice_servers"
 SESSION_PATHS = ("/v1/realtime", "/v1/realtime/calls", ICE_SERVERS)
 """Where a session begins: this, and hanging up, is all that a client secret is good for."""
-
-POLITE_CODE = 1008
 
 
 def opening(connection: HTTPConnection) -> dict[str, Any]:
@@ -45,38 +58,44 @@ def by_secret(connection: HTTPConnection) -> bool:
     return _OPENING in connection.scope
 
 
-_OPENING = "chinwag.opening"
+def has_key(connection: HTTPConnection) -> bool:
+    """Whether this request came with a right key, or none is wanted."""
+    return bool(connection.scope.get(_KNOWN))
+
+
+_OPENING, _KNOWN = "chinwag.opening", "chinwag.known"
 
 
 class Guard:
-    """ASGI middleware in front of everything, so that no route can be forgotten.
+    """ASGI middleware in front of everything.
 
-    403 under /v1 for a page of another origin, "null" among them; 403 everywhere for a Host that is not this machine's
-    where the server listens on loopback, as a name of somebody else's may point there (DNS rebinding).
+    403 for a page of another origin, "null" among them, from all but the page's files and the probes; 403 everywhere
+    for a Host that may be a stranger's name pointed here (DNS rebinding): on loopback for one that is not this
+    machine's; elsewhere, where no key is asked for, for one that is not nearby.
     """
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app, self._origins = app, frozenset(settings.allowed_origins)
         # a proxy in front may pass on the name that the world knows it by
-        self._names = {urlsplit(origin).hostname for origin in self._origins}
+        self._names = {*(urlsplit(origin).hostname for origin in self._origins), *settings.allowed_hosts}
         self._local = is_loopback(settings.host)
+        self._any_name = settings.wants_key and not self._local  # a rebound page has no key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass it on, or turn it away."""
         if scope["type"] in ("http", "websocket") and (told := self._fault(HTTPConnection(scope))):
-            await _refuse(scope, receive, send, JSONResponse(told, 403))
+            await refuse(scope, receive, send, JSONResponse(told, 403))
             return
         await self._app(scope, receive, send)
 
     def _fault(self, connection: HTTPConnection) -> dict[str, Any] | None:
         host = connection.headers.get("host")
-        if self._local and host is not None and not self._knows(host):
-            return fault(
-                "This server listens on loopback and answers to this machine's own names alone. "
-                "Use http://localhost, or name the site in server.allowed_origins.",
-                code="forbidden_host",
-            )
-        if _guarded(connection.scope["path"]) and not self._may_ask(connection, host):
+        if not self._any_name and host is not None and not self._knows(host):
+            own = "Use http://localhost" if self._local else "Use its address"
+            message = f"This server does not answer to that name. {own}, or put the name in server.allowed_hosts."
+            return fault(message, code="forbidden_host")
+        path = connection.scope["path"]
+        if path not in PAGE_PATHS and path not in PROBES and not self._may_ask(connection, host):
             return fault(
                 "Pages of other sites may not use this server. Name the site in server.allowed_origins to let it.",
                 code="forbidden_origin",
@@ -88,7 +107,7 @@ class Guard:
             name = urlsplit(f"//{host}").hostname
         except ValueError:
             return False
-        return is_loopback(name) or name in self._names
+        return is_loopback(name) or name in self._names or (not self._local and is_nearby(name))
 
     def _may_ask(self, connection: HTTPConnection, host: str | None) -> bool:
         """A browser tells the page's Origin, or at least whether it is another site's; programs tell neither."""
@@ -105,7 +124,7 @@ class Guard:
 
 
 class Keys:
-    """ASGI middleware: 401 under /v1 for a client without a right key, before a WebSocket opens.
+    """ASGI middleware: 401 without a right key, before a WebSocket opens; 429 for who tries too often.
 
     A client secret is good for SESSION_PATHS; what it was made with is found by `opening`.
     """
@@ -114,15 +133,27 @@ class Keys:
         self._app, self._secrets = app, secrets
         self._wanted = settings.wants_key
         self._keys = [_digest(key) for key in settings.api_keys]
+        self._tries = Tries(lambda: asyncio.get_running_loop().time())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass it on, or turn it away."""
-        if scope["type"] in ("http", "websocket") and _guarded(scope["path"]):
-            key = _key_of(HTTPConnection(scope))
-            if message := self._fault(scope, key):
-                refusal = JSONResponse(fault(message, code="invalid_api_key"), 401, {"WWW-Authenticate": "Bearer"})
-                await _refuse(scope, receive, send, refusal)
+        if scope["type"] in ("http", "websocket") and scope["path"] not in PAGE_PATHS | PROBES:
+            connection = HTTPConnection(scope)
+            key, address = _key_of(connection), address_of(connection)
+            wait_s = self._tries.wait_s(address) if key else 0.0
+            if wait_s and scope["path"] != STATUS:
+                message = f"Too many wrong keys came from this address. Try again in {wait_s:.0f} s."
+                await refuse(scope, receive, send, too_many(message, wait_s, "too_many_wrong_keys"))
                 return
+            if message := self._fault(scope, "" if wait_s else key):
+                if key and not wait_s:
+                    self._tries.failed(address, _digest(key))
+                if scope["path"] != STATUS:
+                    answer = JSONResponse(fault(message, code="invalid_api_key"), 401, {"WWW-Authenticate": "Bearer"})
+                    await refuse(scope, receive, send, answer)
+                    return
+            else:
+                scope[_KNOWN] = True
         await self._app(scope, receive, send)
 
     def _fault(self, scope: Scope, key: str) -> str:
@@ -140,11 +171,6 @@ class Keys:
         if not key:
             return "This server wants a key: send it as `Authorization: Bearer KEY`."
         return "The key is wrong. Use one of the server's api_keys."
-
-
-def _guarded(path: str) -> bool:
-    own = ("/v1", "/api/assistants", "/api/engines", "/api/conversations")
-    return path in own or path.startswith(("/v1/", "/api/conversations/"))
 
 
 def _key_of(connection: HTTPConnection) -> str:
@@ -166,15 +192,3 @@ def _among(key: bytes, keys: Iterable[bytes]) -> bool:
     for known in keys:
         found |= hmac.compare_digest(key, known)
     return found
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
-    if scope["type"] == "http":
-        await answer(scope, receive, send)
-        return
-    websocket = WebSocket(scope, receive, send)
-    await websocket.receive()
-    if "websocket.http.response" in scope.get("extensions", {}):
-        await websocket.send_denial_response(answer)
-    else:
-        await websocket.close(POLITE_CODE)  # before the handshake: the client sees 403

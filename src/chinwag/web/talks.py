@@ -21,6 +21,7 @@ from chinwag.realtime.connection import Connection, Outgoing
 from chinwag.tasks import Tasks
 from chinwag.web.host import Host
 from chinwag.web.keeping import opened_with
+from chinwag.web.limits import BURST_S, Bucket, address_of
 from chinwag.web.security import by_secret, opening
 from chinwag.web.switching import Switch, switch
 from chinwag.web.watching import Transport, Watched
@@ -125,8 +126,12 @@ class Talk:
         extended = request.query_params.get("chinwag") == "events" or form == "binary"
         kind: Kind = "transcription" if request.query_params.get("intent") == "transcription" else "realtime"
         self.form, self.lasting = form, extended and host.config.server.resume_s > 0
+        self.address = address_of(request)
         self.token = f"resume_{secrets.token_hex(16)}"
         self.outbox, self.received = Outbox(), 0
+        rate = host.config.server.messages_per_second
+        self._pace = Bucket(rate, rate * BURST_S, asyncio.get_running_loop().time())
+        self._hurried = False
         self.carrier: Carrier | None = None
         self.overfull = False
         """Its last carrier took nothing any more."""
@@ -216,6 +221,19 @@ class Talk:
         """What a client that has come back is told first, outside of the count."""
         return json.dumps(outbound.event("chinwag.session.resumed", received=self.received, anew=self.anew))
 
+    def early_s(self) -> float:
+        """A message has come; how long too early, by server.messages_per_second. The client is told once."""
+        early_s = self._pace.take(asyncio.get_running_loop().time())
+        if early_s and not self._hurried:
+            message = "Messages come faster than they are taken; what comes too early waits, or over WebRTC is dropped."
+            self.connection.tell_fault("rate_limit_exceeded", message)
+        self._hurried = early_s > 0
+        return early_s
+
+    def late(self) -> None:
+        """That message was dropped: it does not count."""
+        self._pace.give_back()
+
     def acknowledge(self, number: int) -> int:
         """The client has got so many messages; how many were taken from it."""
         self.outbox.acknowledge(number)
@@ -280,12 +298,23 @@ class Talks:
         self._tasks = Tasks()
 
     async def begin(self, request: HTTPConnection, form: Form) -> Talk:
-        """A new one, which does not greet yet. Raises Refused where one that was kept is asked for and cannot go on."""
+        """A new one, which does not greet yet.
+
+        Raises Refused where one that was kept is asked for and cannot go on, or the client's address has enough.
+        """
+        self._check_address(address_of(request))
         wanted, may_reopen = request.query_params.get("conversation"), not by_secret(request)
         keeper = await self._host.keeping.recorder(wanted, self._host.instructions, may_reopen=may_reopen)
         talk = Talk(self._host, request, form, keeper)
         self._talks[talk.token] = talk
         return talk
+
+    def _check_address(self, address: str) -> None:
+        most = self._host.config.server.max_sessions_per_address
+        held = sum(1 for one in self._talks.values() if one.address == address and not one.gone)
+        if address and most and held >= most:
+            message = f"There are {held} conversations from this address already."
+            raise Refused("too_many_sessions", message, "End one of them, or raise server.max_sessions_per_address.")
 
     def find(self, token: str, form: Form) -> Talk | None:
         """The one that is still known, over or not."""

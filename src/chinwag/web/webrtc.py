@@ -185,7 +185,10 @@ class Call:
 
     def _receive(self, message: str | bytes) -> None:
         if self._talk.carrier is self:
-            self._talk.received += 1
+            self._talk.received += 1  # a channel cannot be read more slowly
+            if self._talk.early_s():
+                self._talk.late()
+                return
             self._connection.receive_text(message if isinstance(message, str) else message.decode("utf-8", "replace"))
 
     async def _write(self) -> None:

@@ -149,6 +149,10 @@ class _Client:
             if message["type"] == "websocket.disconnect":
                 self.said_goodbye = message.get("code") == DONE
                 return
+            if early_s := self._talk.early_s():
+                await asyncio.sleep(early_s)  # the socket is not read meanwhile
+                if self._talk.carrier is not self:
+                    return
             self._talk.received += 1
             if (text := message.get("text")) is not None:
                 self._talk.connection.receive_text(text)

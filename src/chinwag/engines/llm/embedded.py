@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import secrets
+import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
@@ -42,6 +43,9 @@ LIKELIEST = 40
 MARKS = frozenset(".?!。？！।")
 """First characters of what ends a sentence."""
 
+HEALTHY_WITHIN_S = 5.0
+"""A server that is only busy tells so much sooner that it lives: another of its threads does."""
+
 WORTH_ASKING = 0.1
 """P(the sentence ends) from which it is asked whether another follows: a further token, 25 ms of two cores."""
 
@@ -58,7 +62,7 @@ log = logging.getLogger(__name__)
 class EmbeddedChat:
     """A GGUF model in llama.cpp's server (xllamacpp): batched, with a prompt cache and a slot per conversation.
 
-    A server that has died fails the reply it was at, and is started again for the next.
+    A server that has died, or hangs, fails the reply it was at, and is started again for the next.
     """
 
     name: ClassVar[str] = "embedded"
@@ -69,6 +73,7 @@ class EmbeddedChat:
         self._server, self._start, self._key, self._settings = server, start, key, settings
         self.model = _model_name(settings)
         self._starting = asyncio.Lock()
+        self._heard_at = time.monotonic()
         self._closed = False
         self._connect()
 
@@ -155,7 +160,12 @@ class EmbeddedChat:
                     answer = self._inner.stream(asked, max_tokens, {**extra, **NO_ECHO})
                 async with aclosing(answer) as deltas:
                     async for delta in deltas:
+                        self._heard_at = time.monotonic()
                         yield delta
+        except EngineError as error:
+            if _timed_out(error):
+                await self._end_hung()
+            raise
         finally:
             self._chats[cache_key] -= 1
             if not self._chats[cache_key]:
@@ -261,6 +271,19 @@ class EmbeddedChat:
         await self._http.aclose()
         await asyncio.to_thread(self._server.close)
 
+    async def _end_hung(self) -> None:
+        """A server that answers nobody is ended, so that the next reply finds another; one that is only slow is not."""
+        import httpx
+
+        silent_s = time.monotonic() - self._heard_at
+        try:
+            await self._http.get("/health", timeout=HEALTHY_WITHIN_S)
+        except httpx.HTTPError:
+            silent_s = math.inf
+        if silent_s >= self._settings.timeout_s:
+            log.warning("The embedded language model hangs; it is ended.")
+            self._server.kill()
+
     async def _revive(self) -> None:
         """Start the server again where its process has died."""
         if self._closed:
@@ -316,6 +339,12 @@ class EmbeddedChat:
             answer = await self._http.post("/apply-template", json=asked)
             self._rendered = key, str(answer.json()["prompt"]).rpartition(PLACE)[0]
         return self._rendered[1]
+
+
+def _timed_out(error: EngineError) -> bool:
+    from openai import APITimeoutError
+
+    return isinstance(error.__cause__, TimeoutError | APITimeoutError)
 
 
 def sentence_end(likeliest: Sequence[Mapping[str, Any]]) -> tuple[float, str]:

@@ -88,6 +88,10 @@ class LlamaServer:
         """Whether the child is alive."""
         return self._process.poll() is None
 
+    def kill(self) -> None:
+        """End the child at once, whatever it is at; `close` still waits for it."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the child and wait for it; may be called twice."""
         for pipe in (self._process.stdin, self._process.stdout):

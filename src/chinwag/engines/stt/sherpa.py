@@ -39,6 +39,9 @@ class Known:
     languages: tuple[str, ...]
 
 
+LONGEST_STEP_S = 300.0
+"""A large model may read half a minute of sound for so long on a slow processor."""
+
 HUB = "csukuangfj/sherpa-onnx"
 KNOWN: Mapping[str, Known] = {
     "zipformer-en": Known(f"{HUB}-streaming-zipformer-en-2023-06-26", ("en",)),
@@ -94,7 +97,7 @@ class Sherpa:
 
     def __init__(self, recognizer: Any, languages: Sequence[str], *, streaming: bool) -> None:
         self.recognizer, self.languages, self._streaming = recognizer, tuple(languages), streaming
-        self.worker = Worker(self.name)
+        self.worker = Worker(self.name, LONGEST_STEP_S)
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:

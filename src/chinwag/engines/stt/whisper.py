@@ -26,6 +26,9 @@ from chinwag.engines.stt.growing import PiecewiseUtterance, loop_begins
 from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
 
+LONGEST_STEP_S = 300.0
+"""A large model may read half a minute of sound for so long on a slow processor."""
+
 DEFAULT_MODEL = "base"
 WEIGHTS = {"base": "whisper-base", "large-v3-turbo": "whisper-large-v3-turbo"}
 """Models whose files are in the catalog; faster-whisper itself fetches the others from the Hugging Face hub."""
@@ -93,7 +96,7 @@ class Whisper:
     def __init__(self, model: Any, codes: Sequence[str], expected: Sequence[str] = ()) -> None:
         self._model, self._expected = model, frozenset(expected or codes)
         self.languages = tuple(codes) if model.model.is_multilingual else ("en",)
-        self.worker = Worker(self.name)
+        self.worker = Worker(self.name, LONGEST_STEP_S)
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
