@@ -37,6 +37,7 @@ let starting = false; // the microphone is being asked for
 let epoch = 0; // counts starts and stops, so that what was awaited too long is dropped
 let attempts = 0;
 let retryTimer = null;
+let ticket = null; // of our place in the queue of a full server
 let wasAway = false; // the server was not ready at some time since the last attempt
 let clock = new StreamClock();
 let unsent = []; // typed before the session was there
@@ -167,6 +168,7 @@ function stop() {
   clearTimeout(retryTimer);
   retryTimer = null;
   attempts = 0;
+  ticket = null;
   keeper.close();
   speaker.close();
   audioSession("auto");
@@ -231,7 +233,7 @@ function connect(resume = null) {
 
 /** A line to the server, by the transport there is. */
 function dial(query, { onMessage, onDown }) {
-  const search = new URLSearchParams({ chinwag: "events", ...conversations.query, ...query });
+  const search = new URLSearchParams({ chinwag: "events", ...conversations.query, ...(ticket ? { ticket } : {}), ...query });
   if (transport === "webrtc" && window.RTCPeerConnection && canPlay()) {
     return new RealtimeCall(`v1/realtime/calls?${search}`, talk.open ? microphone.track : null, {
       onMessage,
@@ -307,7 +309,7 @@ function fallBack() {
 /** anew: it is the session there was, told from its beginning. */
 function begin({ anew, session: described }) {
   attempts = 0;
-  away = null;
+  ticket = away = null;
   conversation?.cut();
   clock = new StreamClock();
   if (!anew && !conversations.next) {
@@ -374,7 +376,8 @@ async function lost({ greeted, refusal, stuck }) {
     if (mine !== epoch || running()) return;
   }
   const forgotten = refusal?.code === "session_not_found";
-  const wait = forgotten ? 0 : backOff(attempts++, LONGEST_WAIT_MS);
+  ticket = refusal?.ticket ?? null;
+  const wait = forgotten ? 0 : ticket ? refusal.retry_after_s * 1000 : backOff(attempts++, LONGEST_WAIT_MS);
   retryTimer = setTimeout(() => connect(), wait);
   view.trouble("server", whyLost({ greeted, refusal, stuck, forgotten }), wait / 1000);
   status.ask();

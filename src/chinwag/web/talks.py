@@ -32,6 +32,9 @@ KEPT_BYTES = 8 * 1024 * 1024
 LONGEST_QUEUE = 4000
 """Messages that wait for a client: minutes of sound. One that takes none of them is gone."""
 
+MOST_LEFT = 32
+"""Conversations that wait for their client at once, where max_sessions is no number; of more, the oldest are over."""
+
 log = logging.getLogger(__name__)
 
 
@@ -267,7 +270,8 @@ class Talks:
         wait = self._host.config.server.resume_s
         talk.gone = asyncio.get_running_loop().call_later(wait, self._forget, talk)
         waiting = [one for one in self._talks.values() if one.gone]
-        for one in waiting[: max(0, len(waiting) - self._host.config.server.max_sessions)]:
+        most = self._host.config.server.max_sessions
+        for one in waiting[: max(0, len(waiting) - (MOST_LEFT if most == "auto" else most))]:
             self._forget(one)
         return None
 
