@@ -24,6 +24,9 @@ from chinwag.tools.tool import Choice, Tool
 DRAFTS = 6
 """Answers begun ahead in one turn; who pauses more often is answered when the turn has ended."""
 
+GIVES_WAY_S = 0.4
+"""What is read ahead waits so long, at most, for others' answers."""
+
 RELEASED_WITHIN_S = 0.5
 """A dropped draft has let the model go by then."""
 
@@ -82,7 +85,7 @@ class Answers:
         self._drafts = 0
         self._working: asyncio.Task[None] | None = None
         self._trace: tuple[str, Turn, Reply] | None = None
-        self._to_read: tuple[str, Manner] | None = None
+        self._to_read: tuple[str, Manner, bool] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._read: str | None = None
         self._tasks = Tasks()
@@ -126,12 +129,13 @@ class Answers:
 
     # --- ahead of the end of a turn --------------------------------------------------------------------------
 
-    def read(self, said: str, manner: Manner) -> None:
+    def read(self, said: str, manner: Manner, *, awaited: bool = False) -> None:
         """Have the model read the conversation up to these words, and tell what it expects behind them.
 
-        The newest words count: those that came meanwhile are read when it is free.
+        The newest words count: those that came meanwhile are read when it is free. awaited: the turn's end hangs on it;
+        else it gives way to what others wait for.
         """
-        self._to_read = said, manner
+        self._to_read = said, manner, awaited
         if self._draft and word_key(self._draft.said) != word_key(said):
             self.drop()
         if self._reading is None or self._reading.done():
@@ -139,7 +143,9 @@ class Answers:
 
     async def _read_on(self) -> None:
         while self._to_read is not None:
-            (said, manner), self._to_read = self._to_read, None
+            if not self._to_read[2]:
+                await self._engines.load.give_way(GIVES_WAY_S)
+            (said, manner, awaited), self._to_read = self._to_read, None
             if self._read is not None and word_key(said) == word_key(self._read):
                 continue
             if self._working and not self._working.done() and not self.active:
@@ -148,9 +154,14 @@ class Answers:
             if not messages:
                 continue
             llm = self._engines.llm
-            expected = await llm.prefill(messages, cache_key=self._key, tools=manner.offers)
+            waiting = self._engines.load.awaited() if awaited else None
+            try:
+                expected = await llm.prefill(messages, cache_key=self._key, tools=manner.offers)
+            finally:
+                if waiting:
+                    waiting.over()
             if llm is not self._engines.llm:  # another has come meanwhile, which has read nothing
-                self._to_read = self._to_read or (said, manner)
+                self._to_read = self._to_read or (said, manner, awaited)
                 continue
             self._read = said
             if said:
@@ -246,7 +257,7 @@ class Answers:
             return
         engines = self._engines
         request = replace(request, cache_key=f"{self._key}/aside")  # what was read of the conversation stays read
-        reply = Reply(new_id("resp"), new_id("item"), request, engines.llm, engines.tts, self._emit)
+        reply = Reply(new_id("resp"), new_id("item"), request, engines.llm, engines.tts, self._emit, load=engines.load)
         self._tasks.keep(reply.task)
         self._asides[reply.reply_id] = reply
         reply.task.add_done_callback(lambda _: self._asides.pop(reply.reply_id, None))
@@ -280,7 +291,9 @@ class Answers:
 
     def _begin(self, request: Request) -> Reply:
         engines, before = self._engines, self._working
-        reply = Reply(new_id("resp"), new_id("item"), request, engines.llm, engines.tts, self._told, before)
+        reply = Reply(
+            new_id("resp"), new_id("item"), request, engines.llm, engines.tts, self._told, before, engines.load
+        )
         task = self._tasks.keep(reply.task)
         if request.asks:
             self._working = task
@@ -324,6 +337,9 @@ class Answers:
         if isinstance(event, CallStarted) and self.last:
             self._keep(self.last, event.item_id)
         if isinstance(event, ReplyAudio) and self._trace and self._trace[2].reply_id == event.reply_id:
+            _, turn, reply = self._trace
+            words_s = max(0.0, turn.transcript_at - turn.ended_at)
+            self._engines.load.answer.add(words_s + max(0.0, reply.marks["first_audio"] - turn.decided_at))
             self._emit(_traced(*self._trace))
             self._trace = None
         self._emit(event)

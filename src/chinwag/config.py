@@ -47,7 +47,9 @@ class ServerSettings(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    max_sessions: int = Field(8, ge=1, description="conversations at once; the next one is told to wait")
+    max_sessions: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="conversations at once, who comes then waits in a queue; auto: as many as the machine bears"
+    )
     switching: bool = Field(True, description="clients may change the engines of their own conversation")
     max_sessions_per_address: int = Field(
         4, ge=0, description="conversations of one address of another machine; 0: as many as there is room for"
@@ -229,7 +231,7 @@ class LlmSettings(Section):
     temperature: float = Field(0.6, ge=0, le=2)
     max_tokens: int = Field(300, ge=1)
     context_tokens: int = Field(2048, ge=512, description="what the model reads at once; older words are left out")
-    slots: int = Field(4, ge=1, description="conversations whose prompt the embedded model keeps ready")
+    slots: int = Field(8, ge=1, description="conversations whose prompt the embedded model keeps ready")
     threads: int = Field(0, ge=0, description="0: chosen by the machine's cores, 8 at most")
     timeout_s: float = Field(30, gt=0, description="without a word from the model, the reply fails")
     options: dict[str, Any] = Field(default_factory=dict, description="what this engine alone knows")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -31,12 +32,13 @@ from chinwag.events import (
     ReplyText,
 )
 from chinwag.language import gap, joined, pieces
+from chinwag.load import Level, Load, Waiting
 from chinwag.respond.calls import Call
 from chinwag.respond.clauses import ClauseSplitter, ends_sentence
 from chinwag.respond.speakable import Speakable
 from chinwag.respond.symbols import words_in
 from chinwag.speak.playout import Playout, Spoken
-from chinwag.speak.voicing import Style, expected_s, frames
+from chinwag.speak.voicing import FRAME, Style, expected_s, frames
 from chinwag.tools.tool import Choice, Tool
 
 LEAD_S = 0.4
@@ -50,6 +52,16 @@ RAMP_S = 0.01
 
 DRAFT_TOKENS = 40
 """As much as a draft may write before it is adopted: the first sentence or two, about a second of a small model."""
+
+BUSY_DRAFT_TOKENS = 12
+"""The same while the cores are busy: its first clause."""
+
+CLAUSE_ENDS = (".", "!", "?", ",", ";", ":", "。", "！", "？", "，", "、")
+
+LITTLE_S, ENOUGH_S, PLENTY_S = 1.2, 2.5, 4.0
+"""Seconds ahead of the ear, while several talk: what is to be kept up, what lets others go first, what is enough."""
+
+LOOKS_EVERY_S = 0.1
 
 BUFFERED_FRAMES = 250
 """Ten seconds of sound made ahead; a longer answer waits for the listener."""
@@ -105,6 +117,7 @@ class Reply:
         voice: Voice,
         emit: Callable[[Event], None],
         after: asyncio.Task[None] | None = None,
+        load: Load | None = None,
     ) -> None:
         """after: the reply before it, whose model call is let end first, so that this one finds the cache free."""
         self.reply_id, self.item_id, self.request = reply_id, item_id, request
@@ -113,6 +126,8 @@ class Reply:
         self.status: ReplyStatus | Literal["in_progress"] = "in_progress"
         self.failure: ChinwagError | None = None
         self._llm, self._voice, self._emit, self._after = llm, voice, emit, after
+        self._load = load or Load()
+        self._awaited: Waiting | None = None
         self._loop = asyncio.get_running_loop()
         self._gate = asyncio.Event()
         self._made: asyncio.Queue[tuple[Spoken, Audio | None] | None] = asyncio.Queue(BUFFERED_FRAMES)
@@ -129,11 +144,17 @@ class Reply:
         """The first of it is made, or it has come to its end without."""
         self.playout = Playout(WIRE_RATE, self._loop.time)
         self.task = self._loop.create_task(self._run(), name=f"reply {reply_id}")
-        self.task.add_done_callback(self._forget_before)
+        self.task.add_done_callback(self._ended)
 
-    def _forget_before(self, _: asyncio.Task[None]) -> None:
-        """A cancelled task holds its reply: with `after` kept, each would hold all that were cancelled before it."""
-        self._after = None
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        self._after = None  # a cancelled task holds its reply: each would hold all that were cancelled before it
+        self._begins()
+
+    def _begins(self) -> None:
+        """The first of it is made, or will not be."""
+        self.ready.set()
+        if self._awaited:
+            self._awaited.over()
 
     def finish_sentence(self) -> None:
         """Come to an end behind the sentence that is being said; what is only written is written to its end."""
@@ -212,6 +233,8 @@ class Reply:
         """Let it be heard."""
         if not self._gate.is_set():
             self._gate.set()
+            if not self.ready.is_set():
+                self._awaited = self._load.awaited()
             self._emit(ReplyStarted(self.reply_id))
             self._calling.open()
 
@@ -276,13 +299,14 @@ class Reply:
         except Exception as error:
             log.exception("a reply failed")
             self.failure = EngineError(f"The answer failed unexpectedly: {error}.", "The server's log says more.")
-        self.ready.set()
+        self._begins()
         await self._made.put(None)
 
     async def _make_text(self) -> None:
         async with aclosing(self._chat()) as deltas:
             async for text in deltas:
                 self.mark("first_clause")
+                self._begins()
                 await self._made.put((Spoken(text, 0), None))
 
     async def _make_sound(self) -> None:
@@ -306,23 +330,52 @@ class Reply:
                     yield piece
 
     async def _written_by_model(self) -> AsyncGenerator[str, None]:
-        """What the model writes; a draft stops at DRAFT_TOKENS and goes on once it is adopted."""
+        """What the model writes; a draft stops at DRAFT_TOKENS and goes on once it is adopted.
+
+        What is far ahead of the ear stops as well, between two clauses, where others wait for their first.
+        """
         request, drafted, count = self.request, not self._gate.is_set(), 0
         continues = self._llm.continues and not request.tools  # in the middle of a call none goes on
-        async with aclosing(self._deltas(DRAFT_TOKENS if drafted and continues else None)) as deltas:
-            async for delta in deltas:
-                count += 1
-                if drafted and count > DRAFT_TOKENS and not self._gate.is_set():
-                    self.spent = True
-                    return
-                yield delta
-        limit = request.max_tokens
-        if not (drafted and continues) or self._finish_reason != "length" or (limit is not None and count >= limit):
-            return
-        await self._gate.wait()
-        async with aclosing(self._deltas(None if limit is None else limit - count)) as deltas:
-            async for delta in deltas:
-                yield delta
+        draft = DRAFT_TOKENS if self._load.level is Level.CALM else BUSY_DRAFT_TOKENS
+        most = draft if drafted and continues else None
+        while True:
+            piece, gives_way = 0, False
+            async with aclosing(self._deltas(most)) as deltas:
+                async for delta in deltas:
+                    count, piece = count + 1, piece + 1
+                    if drafted and count > draft and not self._gate.is_set():
+                        self.spent = True
+                        return
+                    yield delta
+                    between = continues and delta.rstrip().endswith(CLAUSE_ENDS)
+                    gives_way = between and self._can_wait(ENOUGH_S, PLENTY_S)
+                    if gives_way:
+                        break
+            most = None if request.max_tokens is None else request.max_tokens - count
+            if most is not None and most <= 0:
+                return
+            if gives_way:
+                self.usage += Usage(output_tokens=piece)  # told at an answer's end, which this one will not come to
+                await self._give_way(LITTLE_S, ENOUGH_S)
+            elif drafted and continues and self._finish_reason == "length":
+                await self._gate.wait()
+                drafted, self._finish_reason = False, None
+            else:
+                return
+
+    async def _give_way(self, while_others_wait_s: float, always_s: float) -> None:
+        """Wait while that can wait."""
+        while True:
+            if not self._can_wait(while_others_wait_s, always_s):
+                return
+            await asyncio.sleep(LOOKS_EVERY_S)
+
+    def _can_wait(self, while_others_wait_s: float, always_s: float) -> bool:
+        """Whether so much of it is made, ahead of the ear, that another's answer is better made first."""
+        if self._load.sessions < 2 or not self.active or not self.request.audio:
+            return False
+        ahead = self.playout.ahead + self._made.qsize() * FRAME / WIRE_RATE
+        return ahead > (while_others_wait_s if self._load.somebody_waits else always_s)
 
     async def _deltas(self, most: int | None) -> AsyncGenerator[str, None]:
         """One call of the model: on from what is written so far."""
@@ -353,6 +406,8 @@ class Reply:
 
     async def _voice_clause(self, clause: str) -> None:
         self.mark("first_clause")
+        if self._clauses:
+            await self._give_way(ENOUGH_S, math.inf)
         self._clauses.append(clause)
         spoken = Spoken(clause, 0, expected=round(expected_s(clause) * WIRE_RATE))
         async with aclosing(frames(self._voice, clause, self.request.style)) as sound:
@@ -362,7 +417,7 @@ class Reply:
                 if frame is None:
                     break
                 spoken.samples += len(frame.pcm)
-                self.ready.set()
+                self._begins()
                 await self._made.put((spoken, frame))
         spoken.whole = True
 

@@ -111,7 +111,7 @@ class Session:
         self.history = History(settings.context_tokens - (settings.max_tokens or 0), settings.kept)
         self.settings = settings
         self._engines, self._emit = engines, emit
-        self._listener = Listener(engines.vad, engines.turn, engines.stt, settings.hearing, self)
+        self._listener = Listener(engines.vad, engines.turn, engines.stt, settings.hearing, self, engines.load)
         self._answers = Answers(engines, self.history, self.id, self._from_reply, self._listener.sensed)
         self._floor = Floor(self._decided)
         self._to_listen_rate = ToListenRate()
@@ -447,13 +447,14 @@ class Session:
         self.speech_goes_on(speech)
         if speech.text and self._speech_id and not self._floor.doubtful:
             self._emit(PartialTranscript(self._speech_id, speech.text))
-            if not self.reply:
-                self._answers.read(speech.text, self._manner())
+            if not self.reply and (speech.settled or self._engines.load.reads_ahead):
+                self._answers.read(speech.text, self._manner(), awaited=speech.settled)
 
     def likely_end(self, text: str) -> None:
         """They may have finished: begin the answer behind a shut gate."""
         settings = self.settings
-        if not (settings.drafts and settings.create_response and settings.hearing.automatic):
+        drafts = settings.drafts and self._engines.load.drafts
+        if not (drafts and settings.create_response and settings.hearing.automatic):
             return
         if self.reply or self._wording.missing or self._floor.doubtful or self._answers.wants(text) in SILENT_ACTS:
             return

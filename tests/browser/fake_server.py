@@ -139,6 +139,7 @@ class FakeServer:
         self.status: dict[str, Any] | None = status()
         self.refuse: dict[str, Any] | None = None
         self.silent = False
+        self.tickets: list[str | None] = []
         self.wires: list[Wire] = []
         self.engines: list[dict[str, Any]] = []
         self.assistants: list[dict[str, Any]] = []
@@ -197,6 +198,7 @@ class FakeServer:
         await websocket.accept("chinwag.pcm")
         wire = Wire(websocket)
         wire.conversation = websocket.query_params.get("conversation")
+        self.tickets.append(websocket.query_params.get("ticket"))
         if self.refuse:
             await wire.send("error", error={"type": "server_error", **self.refuse})
             await wire.close(1013)

@@ -253,6 +253,21 @@ async def test_a_hidden_page_whose_timers_run_once_a_minute_keeps_its_line() -> 
         await expect(page.locator("#state-words")).to_have_text("Reconnecting")
 
 
+async def test_a_full_server_has_a_queue_and_the_page_comes_in_by_itself() -> None:
+    async with fake_server() as server, chromium() as browser, opened(browser, server.url) as page:
+        full = {"code": "server_full", "message": "All 2 places are taken.", "retry_after_s": 1, "ticket": "wait_1"}
+        server.refuse = {**full, "place": 3}
+        await press_start(page)
+        await expect(page.get_by_role("alert")).to_contain_text("2 are before you.")
+        server.refuse = {**full, "place": 1}
+        await expect(page.get_by_role("alert")).to_contain_text("You are next.")
+        assert server.tickets[-1] == "wait_1", "the place is kept"
+        server.refuse = None
+        await expect(page.locator("#state-words")).to_have_text("Listening")
+        assert server.tickets[0] is None
+        assert server.tickets[-1] == "wait_1"
+
+
 async def test_not_ready_after_all() -> None:
     async with fake_server() as server, chromium() as browser, opened(browser, server.url) as page:
         server.refuse = {"code": "not_ready", "message": "The engines are still loading. Wait a few seconds."}

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,17 +87,29 @@ async def test_a_turn_without_an_answer_or_with_the_call_gone_has_failed_and_the
     assert (result["turns"], result["failed"]) == (3, 2)
 
 
-async def test_the_program_measures_the_real_server(server: Server, tmp_path: Path) -> None:
-    store, settings = Store(config.load().weights), config.load().tts
-    options = EngineOptions.gathered(KokoroVoice, settings, store.folder)
-    voice = await asyncio.to_thread(KokoroVoice.load, options)
-    for name, text in (("a", "What is the capital of France?"), ("b", "Can you tell me, | a short joke?")):
-        corpus.save(await make_corpus.record(voice, name, text, "af_heart"), tmp_path)
-    await voice.close()
-    flags = ["--url", server.realtime, "--turns", "2", "--corpus", str(tmp_path), "--json", str(tmp_path / "out.json")]
-    ran = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "chinwag", "bench", "latency", *flags],
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a corpus of two questions."""
+    folder = tmp_path_factory.mktemp("corpus")
+
+    async def make() -> None:
+        store, settings = Store(config.load().weights), config.load().tts
+        options = EngineOptions.gathered(KokoroVoice, settings, store.folder)
+        voice = await asyncio.to_thread(KokoroVoice.load, options)
+        for name, text in (("a", "What is the capital of France?"), ("b", "Can you tell me, | a short joke?")):
+            corpus.save(await make_corpus.record(voice, name, text, "af_heart"), folder)
+        await voice.close()
+
+    asyncio.run(make())
+    return folder
+
+
+def measured(kind: str, server: Server, folder: Path, out: Path, *flags: str) -> tuple[dict[str, Any], str]:
+    """What the program measures of a server, and what it prints."""
+    where = ["--url", server.realtime, "--corpus", str(folder), "--json", str(out)]
+    ran = subprocess.run(
+        [sys.executable, "-m", "chinwag", "bench", kind, *where, *flags],
+        check=False,
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -104,7 +117,28 @@ async def test_the_program_measures_the_real_server(server: Server, tmp_path: Pa
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )
     assert ran.returncode == 0, ran.stderr
-    result = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    return json.loads(out.read_text("utf-8")), ran.stdout
+
+
+def test_the_program_measures_the_real_server_with_two_who_talk(server: Server, spoken: Path, tmp_path: Path) -> None:
+    result, printed = measured("load", server, spoken, tmp_path / "out.json", "--sessions", "1,2", "--seconds", "12")
+    one, two = result["steps"]
+    assert (one["sessions"], one["admitted"]) == (1, 1)
+    assert (two["sessions"], two["admitted"] + two["refused"]) == (2, 2)  # a machine that is busy takes one
+    for step in (one, two):
+        assert step["turns"] > step["unanswered"] >= 0
+        assert 0 < step["voice_to_voice_ms"]["p50"] <= step["voice_to_voice_ms"]["p95"]
+        assert 0 <= step["cut_in_rate"] <= 1
+        assert step["dropped_audio_ms"] >= 0
+        assert step["cpu_seconds"] > 0
+        assert step["rss_mb"] > 100
+        assert step["lost"] == 0
+        assert step["load"]
+    assert "each speaks 40% of the time" in printed
+
+
+def test_the_program_measures_the_real_server(server: Server, spoken: Path, tmp_path: Path) -> None:
+    result, printed = measured("latency", server, spoken, tmp_path / "out.json", "--turns", "2")
     assert [turn["error"] for turn in result["per_turn"]] == [None, None]
     assert (result["turns"], result["failed"]) == (2, 0)
     assert result["voice_to_voice_ms"]["p50"] is not None
@@ -124,4 +158,4 @@ async def test_the_program_measures_the_real_server(server: Server, tmp_path: Pa
         "llm": "embedded",
         "tts": "hibari",
     }
-    assert "voice to voice" in ran.stdout
+    assert "voice to voice" in printed

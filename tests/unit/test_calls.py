@@ -42,7 +42,7 @@ async def post(host: Host, path: str = CALLS, **request: Any) -> httpx.Response:
 def error(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     told: dict[str, Any] = answer.json()["error"]
-    assert set(told) == {"message", "type", "code", "param"}
+    assert set(told) >= {"message", "type", "code", "param"}
     assert told["message"]
     return told
 
@@ -84,9 +84,19 @@ async def test_not_ready_and_full() -> None:
     assert error(await post(loading, content=VIDEO, headers=SDP), 503)["code"] == "not_ready"
     host = ready(server={"max_sessions": 1})
     host.sessions = 1
-    told = error(await post(host, content=VIDEO, headers=SDP), 503)
-    assert (told["code"], told["type"]) == ("server_full", "server_error")
+    answer = await post(host, content=VIDEO, headers=SDP)
+    told = error(answer, 503)
+    assert (told["code"], told["type"], told["place"]) == ("server_full", "server_error", 1)
+    assert answer.headers["Retry-After"] == str(told["retry_after_s"])
+    again = error(await post(host, f"{CALLS}?ticket={told['ticket']}", content=VIDEO, headers=SDP), 503)
+    assert (again["place"], again["ticket"]) == (1, told["ticket"])
+    assert error(await post(host, content=VIDEO, headers=SDP), 503)["place"] == 2
     assert host.sessions == 1
+    host.sessions = 0
+    error(await post(host, content=VIDEO, headers=SDP), 503)  # whoever waits goes first
+    invalid = error(await post(host, f"{CALLS}?ticket={told['ticket']}", content=VIDEO, headers=SDP), 400)
+    assert invalid["code"] == "invalid_offer", "it came in"
+    assert host.sessions == 0, "its place is free again"
 
 
 async def test_another_sites_page_gets_nothing() -> None:

@@ -61,6 +61,34 @@ def latency(result: dict[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
+def load(result: dict[str, Any], path: Path) -> None:
+    """What each number of talkers waits for, and the cores that it takes."""
+    figure, axes = _figure(7.5, 4.2)
+    steps = result["steps"]
+    come = [step["sessions"] for step in steps]
+    places = range(len(steps))
+    for quantile, style in (("p50", "--"), ("p95", "-")):
+        times = [step["voice_to_voice_ms"][quantile] for step in steps]
+        axes.plot(
+            places, times, f"o{style}", color=COLOURS["chinwag"], linewidth=2, label=f"voice to voice, {quantile}"
+        )
+    axes.axhline(1000, color=CUT_IN, linewidth=0.8, linestyle=":", label="goal for p95 at 8")
+    names = [
+        f"{n}" if step["admitted"] == n else f"{n} ({step['admitted']} in)" for n, step in zip(come, steps, strict=True)
+    ]
+    axes.set_xticks(list(places), names)
+    axes.set(xlabel="people who come to talk", ylabel="ms", ylim=(0, None))
+    busy = axes.twinx()
+    cores = [step["cores_busy"] or 0.0 for step in steps]
+    busy.bar(places, cores, width=0.4, color="0.85", zorder=0)
+    busy.set(ylabel="cores the server takes", ylim=(0, None))
+    axes.set_zorder(busy.get_zorder() + 1)
+    axes.patch.set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.set_title("Voice to voice by how many talk at once", fontsize=10)
+    _save(figure, path)
+
+
 def turns(result: dict[str, Any], path: Path) -> None:
     """Cut-offs against delay, a curve for each detector; a dot where it really works."""
     figure, axes = _figure(7.5, 4.8)

@@ -44,6 +44,38 @@ def trial_line(trial: dict[str, Any]) -> str:
     return f"{trial['name']}: {what}{heard}"
 
 
+def step_line(step: dict[str, Any]) -> str:
+    """One step of `load` in one line."""
+    heard = step["voice_to_voice_ms"]
+    turned_away = f", {step['refused']} refused" if step["refused"] else ""
+    failed = f", {step['unanswered'] + step['lost']} unanswered" if step["unanswered"] + step["lost"] else ""
+    return (
+        f"{step['sessions']} talk{turned_away}: {step['turns']} turns, p50 {_ms(heard['p50'])}, p95 {_ms(heard['p95'])}"
+        f"{failed}"
+    )
+
+
+def show_load(result: dict[str, Any], console: Console) -> None:
+    """Print a row for each step of `load`."""
+    title = f"Load, {result['seconds']:.0f} s a step, each speaks {result['speaking']:.0%} of the time"
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for column in ("come", "in", "turns", "p50", "p95", "cut in", "dropped", "cores", "memory", "unanswered"):
+        table.add_column(column, justify="right")
+    for step in result["steps"]:
+        table.add_row(
+            str(step["sessions"]),
+            str(step["admitted"]),
+            str(step["turns"]),
+            *_both(step["voice_to_voice_ms"]),
+            "–" if step["cut_in_rate"] is None else f"{step['cut_in_rate']:.0%}",
+            _ms(step["dropped_audio_ms"]),
+            _or(step["cores_busy"], ".2f"),
+            f"{_or(step['rss_mb'], '.0f')} MB",
+            str(step["unanswered"] + step["lost"]),
+        )
+    console.print(table)
+
+
 def show_goals(result: dict[str, Any], goals: Sequence[Goal], console: Console, title: str) -> None:
     """Print each goal, what was measured, and whether it was met."""
     table = Table(title=title, title_justify="left", show_edge=False)

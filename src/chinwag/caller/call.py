@@ -43,6 +43,19 @@ class NobodyThere(CallError):
     """Nothing listens at the address."""
 
 
+class ServerFull(CallError):
+    """All places are taken. place: in the queue, from 1; retry_after_s: until it may be worth to ask again."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        self.place, self.retry_after_s = error.get("place"), error.get("retry_after_s")
+        again = (
+            f"Try again in {self.retry_after_s} s."
+            if self.retry_after_s
+            else "Try again when a conversation has ended."
+        )
+        super().__init__(f"The server says: {error.get('message')}", again)
+
+
 @dataclass(frozen=True, slots=True)
 class Arrived:
     """A server event and the moment it came, in seconds of the call's clock."""
@@ -214,10 +227,11 @@ class Call:
                 return
             if arrived.type == "error":
                 error = arrived.event.get("error", {})
-                fix = {
-                    "not_ready": "Wait until the page or /api/status says it is ready, then try again.",
-                    "server_full": "Try again when a conversation has ended.",
-                }.get(error.get("code", ""), "See the server's own output.")
+                if error.get("code") == "server_full":
+                    raise ServerFull(error)
+                fix = "See the server's own output."
+                if error.get("code") == "not_ready":
+                    fix = "Wait until the page or /api/status says it is ready, then try again."
                 raise CallError(f"The server says: {error.get('message')}", fix)
         raise CallError(
             f"The server took the call and then said nothing for {WELCOME_WITHIN:.0f} s.",

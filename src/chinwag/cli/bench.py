@@ -21,6 +21,7 @@ from chinwag.bench import (
     interrupt,
     languages,
     latency,
+    load,
     make_corpus,
     plots,
     report,
@@ -157,6 +158,37 @@ def interrupt_command(
     report.show_goals(result, goals.INTERRUPT_STOCK, out, "Goals, stock client")
     report.show_machine(result, out)
     _write(result, json, plot, plots.interrupt)
+
+
+@app.command("load")
+def load_command(
+    sessions: Annotated[str, typer.Option(help="How many talkers at once, step after step, parted by commas.")] = (
+        "1,2,4,8,16"
+    ),
+    seconds: Annotated[float, typer.Option(min=5, help="How long each step is measured.")] = 60,
+    url: Url = None,
+    json: Json = None,
+    plot: Plot = None,
+    folder: Corpus = None,
+    api_key: Key = None,
+) -> None:
+    """How many people can talk with one server at once, and what each of them has of it."""
+    out, tell = Console(), _teller()
+    _check(json, plot)
+    counts = load.parse(sessions)
+
+    async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
+        return await load.run(
+            at, recordings, counts, seconds, api_key=api_key, on_step=lambda step: tell(report.step_line(step))
+        )
+
+    result = asyncio.run(_measured(url, folder, make_corpus.default_corpus, measure, tell))
+    wanted = goals.load(result)
+    result["goals"] = goals.verdicts(result, wanted)
+    report.show_load(result, out)
+    report.show_goals(result, wanted, out, "Goals, embedded engines on two cores")
+    report.show_machine(result, out)
+    _write(result, json, plot, plots.load)
 
 
 @app.command("conversation")

@@ -34,6 +34,7 @@ let epoch = 0; // counts starts and stops, so that what was awaited too long is 
 let attempts = 0;
 let retryTimer = null;
 let restarting = false; // the server has said that it will go, and has not come back
+let ticket = null; // of our place in the queue of a full server
 let wasAway = false; // the server was not ready at some time since the last attempt
 let clock = new StreamClock();
 let unsent = []; // typed before the session was there
@@ -132,6 +133,7 @@ function stop() {
   clearTimeout(retryTimer);
   retryTimer = null;
   attempts = 0;
+  ticket = null;
   sound.close();
   for (const slot of ["server", "microphone", "silenced", "audioinput", "audiooutput", "loudspeaker", "sound", "session"]) view.trouble(slot, null);
   status.ask();
@@ -169,7 +171,7 @@ function connect(resume = null) {
 
 /** A line to the server, by the transport there is. */
 function dial(query, { onMessage, onDown }) {
-  const search = new URLSearchParams({ chinwag: "events", ...conversations.query, ...query });
+  const search = new URLSearchParams({ chinwag: "events", ...conversations.query, ...(ticket ? { ticket } : {}), ...query });
   if (transport === "webrtc" && window.RTCPeerConnection && Sound.canPlay) {
     return new RealtimeCall(`v1/realtime/calls?${search}`, sound.track, {
       onMessage,
@@ -248,7 +250,7 @@ function fallBack() {
 function begin({ anew, session: described }) {
   attempts = 0;
   restarting = false;
-  away = null;
+  ticket = away = null;
   conversation?.cut();
   clock = new StreamClock();
   if (!anew && !conversations.next) {
@@ -315,7 +317,8 @@ async function lost({ greeted, refusal, stuck }) {
     if (mine !== epoch || running()) return;
   }
   const forgotten = refusal?.code === "session_not_found";
-  const wait = forgotten ? 0 : backOff(attempts++, LONGEST_WAIT_MS);
+  ticket = refusal?.ticket ?? null;
+  const wait = forgotten ? 0 : ticket ? refusal.retry_after_s * 1000 : backOff(attempts++, LONGEST_WAIT_MS);
   retryTimer = setTimeout(() => connect(), wait);
   view.trouble("server", whyLost({ greeted, refusal, stuck, forgotten }), wait / 1000);
   status.ask();

@@ -138,8 +138,16 @@ export const restarting = {
 };
 
 /** What a server that refused the session said. */
-export function refused({ code, message }) {
+export function refused({ code, message, place }) {
   if (code === "draining" || code === "server_restarting") return restarting;
+  if (code === "server_full" && place) {
+    const before = place === 1 ? "You are next." : `${place - 1} ${place === 2 ? "is" : "are"} before you.`;
+    return {
+      title: "Everybody is talking",
+      help: `${before} You come in by yourself when it is your turn: leave this page open.`,
+      action: ["Try now", "retry"],
+    };
+  }
   if (code === "server_full") return { title: "Everybody is talking", help: message, action: ["Try now", "retry"] };
   if (code === "not_ready") return { title: "The server is not ready yet", help: message, action: ["Try now", "retry"] };
   return { title: "The server refused", help: message, action: ["Try now", "retry"] };

@@ -21,6 +21,7 @@ from chinwag.engines.protocols import (
     Transcript,
     Usage,
 )
+from chinwag.load import Load
 
 
 class _Fake:
@@ -260,10 +261,11 @@ class Fakes:
     stt: FakeTranscriber = field(default_factory=FakeTranscriber)
     llm: FakeChat = field(default_factory=FakeChat)
     tts: FakeVoice = field(default_factory=FakeVoice)
+    load: Load = field(default_factory=Load)
 
     def engines(self) -> Engines:
         """As a session takes them."""
-        return Engines(self.vad, self.turn, self.stt, self.llm, self.tts)
+        return Engines(self.vad, self.turn, self.stt, self.llm, self.tts, self.load)
 
 
 def loud(seconds: float, rate: int = WIRE_RATE) -> Audio:

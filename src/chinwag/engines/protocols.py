@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, NotRequired, Protocol, Self, TypedDic
 
 from chinwag.audio import Audio
 from chinwag.errors import EngineError
+from chinwag.load import Load
 
 Task = Literal["vad", "turn", "stt", "llm", "tts"]
 TASKS: tuple[Task, ...] = ("vad", "turn", "stt", "llm", "tts")
@@ -284,10 +285,11 @@ class Voice(Engine, Protocol):
 
 @dataclass(frozen=True)
 class Engines:
-    """The loaded engines that all sessions share."""
+    """The loaded engines that all sessions share. load: what they leave of the machine, and who goes first on it."""
 
     vad: Vad
     turn: TurnJudge
     stt: Transcriber
     llm: ChatModel
     tts: Voice
+    load: Load = field(default_factory=Load, compare=False)

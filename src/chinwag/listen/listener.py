@@ -24,6 +24,7 @@ from chinwag.listen.rhythm import Rhythm
 from chinwag.listen.so_far import FAILED, Pause, SoFar
 from chinwag.listen.speech import SpeechTracker
 from chinwag.listen.turn import Hearer, Hearing, Judgement, Turn
+from chinwag.load import Load
 from chinwag.tasks import Tasks
 
 SETTLED_S = 0.035
@@ -73,9 +74,11 @@ log = logging.getLogger(__name__)
 class Listener:
     """Feeds the engines and decides. `run` is its task; everything else returns at once."""
 
-    def __init__(self, vad: Vad, judge: TurnJudge, transcriber: Transcriber, hearing: Hearing, hearer: Hearer) -> None:
+    def __init__(
+        self, vad: Vad, judge: TurnJudge, transcriber: Transcriber, hearing: Hearing, hearer: Hearer, load: Load
+    ) -> None:
         self._vad, self._judge, self._transcriber = vad, judge, transcriber
-        self._hearing, self._hearer = hearing, hearer
+        self._hearing, self._hearer, self._load = hearing, hearer, load
         self._asked, self._kept_from = hearing, 0
         self._loop = asyncio.get_running_loop()
         self._vad_stream: VadStream = vad.open()
@@ -269,6 +272,8 @@ class Listener:
                 return
         elif not so_far.pause.asked and self._silence >= SETTLED_S:  # a wrong guess costs only the transcriber
             so_far.pause.asked, so_far.pause.began = True, so_far.speech.voice_end
+            if so_far.wording:
+                so_far.wording.cancel()  # nobody wants the live words any more
             self._tasks.start(self._settle(so_far, so_far.pause))
         else:
             self._ask_ear()
@@ -315,7 +320,7 @@ class Listener:
         looks = so_far.looks(self.language)
         sensed, chance = so_far.sensed, finished(looks)
         silent = pause.words is not None
-        if words.text and not pause.drafted:
+        if words.text and not pause.drafted and (silent or self._load.early_drafts):
             sure = chance is not None and chance >= LIKELY and sensed and (silent or looks.sense is not None)
             if sure or (silent and self._silence >= DRAFTED_S):
                 pause.drafted, so_far.drafted = silent, so_far.key
@@ -344,7 +349,7 @@ class Listener:
 
     def _ask_for_words(self) -> None:
         so_far = self._so_far
-        every_s = self._hearing.partial_every_s
+        every_s = self._load.words_every_s(self._hearing.partial_every_s)
         if so_far.drafted and so_far.drafted == so_far.key:  # the cores are at work on the answer to these words
             every_s = max(every_s, DRAFTING_EVERY_S)
         if (self._now - so_far.worded) / LISTEN_RATE < every_s:
@@ -361,7 +366,12 @@ class Listener:
 
     async def _settle(self, so_far: SoFar, pause: Pause) -> None:
         """What did they say?"""
-        transcript = await self._final_words(so_far.utterance)
+        asked_at, waiting = self._loop.time(), self._load.awaited()
+        try:
+            transcript = await self._final_words(so_far.utterance)
+        finally:
+            waiting.over()
+        self._load.words.add(self._loop.time() - asked_at)
         if so_far is not self._so_far:
             return
         if pause is so_far.pause:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
@@ -66,9 +67,8 @@ class Encoder:
     def encode(self, pcm: Samples, at: int) -> av.Packet[av.AudioStream]:
         """Float32 of shape (FRAME,) as a packet. at: its RTP time, 48 kHz."""
         self._silent = 0 if pcm.any() else self._silent + 1
-        packet: av.Packet[av.AudioStream] = av.Packet(self._silence)
-        if self._silent <= SETTLED:
-            packet = self._encoded(pcm, at)
+        again = self._silent > SETTLED
+        packet = cast("av.Packet[av.AudioStream]", av.Packet(self._silence)) if again else self._encoded(pcm, at)
         if self._silent == SETTLED:
             self._silence = bytes(packet)
         packet.pts, packet.time_base = at, Fraction(1, RATE)  # without the encoder's own delay of 6.5 ms

@@ -78,7 +78,6 @@ class Calls:
             self._talks.leave(talk, call, for_good=call.said_goodbye)
 
         call: Call = webrtc.Call(talk, host.config.webrtc.ice_servers, over, after(request))
-        host.sessions += 1
         self._calls[call_id] = call
         try:
             if session is not None:
@@ -99,12 +98,19 @@ class Calls:
             if talk is None or talk.over:
                 why = gone(talk)["error"]
                 raise ApiError(404, why["message"], why["code"])
+            self._host.sessions += 1
             return talk
-        if no := refusal(self._host):
-            code, message = no
-            self._host.watching.metrics.refused(code)
-            raise ApiError(503, message, code)
-        return await self._talks.begin(request, "track")
+        if no := refusal(self._host, request):
+            self._host.watching.metrics.refused(no.code)
+            if no.full is None:
+                raise ApiError(503, no.message, no.code)
+            raise ApiError(503, no.message, no.code, retry_after_s=no.full.retry_after_s, more=no.full.as_dict())
+        self._host.sessions += 1  # before anything is waited for, so that nobody else takes the place
+        try:
+            return await self._talks.begin(request, "track")
+        except BaseException:
+            self._host.sessions -= 1
+            raise
 
 
 def _explained(error: BaseException) -> ApiError | None:

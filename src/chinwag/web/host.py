@@ -19,6 +19,7 @@ from chinwag.errors import ChinwagError, EngineError
 from chinwag.language import base, wanted
 from chinwag.listen.endpoint import PATIENCE, Endpointer
 from chinwag.listen.turn import Hearing
+from chinwag.load import Load
 from chinwag.realtime.configuration import Defaults
 from chinwag.realtime.live import Part
 from chinwag.session import Settings
@@ -26,6 +27,7 @@ from chinwag.speak.voicing import SPEAKS_OTHERS, Style, cannot_speak, speaks
 from chinwag.tools.offer import Offer
 from chinwag.tools.tool import Filler
 from chinwag.tools.toolbox import Toolbox
+from chinwag.web.admission import Admission
 from chinwag.web.assistants import Assistants
 from chinwag.web.keeping import Keeping
 from chinwag.web.pool import Pool, Puller
@@ -71,9 +73,10 @@ class Host:
         self.error: ChinwagError | None = None
         self.engines: Engines | None = None
         self.toolbox: Toolbox | None = None
-        self.sessions = 0
         self.draining = False
         """It is about to stop: what is under way comes to its end, and nothing new begins."""
+        self.load = Load()
+        self.admission = Admission(config.server.max_sessions, self.load, time.monotonic)
         self.states = {task: EngineState(getattr(config, task).engine) for task in TASKS}
         self.startup_s: float | None = None
         self.settled = asyncio.Event()
@@ -83,10 +86,12 @@ class Host:
         self.watching = Watching(config)
         self.watching.metrics.of(self)
         self._puller = puller
+        self._measuring: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Get ready. A failure is kept for the page and the log; the server stays up to tell of it."""
         self.watching.open()
+        self._measuring = asyncio.create_task(self.load.watch(), name="the load")
         try:
             classes = await self._choose()
             needed = [name for task in TASKS for name in classes[task].needs(getattr(self.config, task))]
@@ -103,6 +108,7 @@ class Host:
                 stt=cast(Transcriber, loaded[2]),
                 llm=cast(ChatModel, loaded[3]),
                 tts=cast(Voice, loaded[4]),
+                load=self.load,
             )
             self._check_language(self.engines)
             await self.toolbox.tried()
@@ -119,11 +125,23 @@ class Host:
     async def close(self) -> None:
         """Let the engines go."""
         self.engines = None
+        if self._measuring:
+            self._measuring.cancel()
+            await asyncio.gather(self._measuring, return_exceptions=True)
         if self.toolbox:
             await self.toolbox.close()
         await self.pool.close()
         await self.keeping.close()
         await asyncio.to_thread(self.watching.close)  # what waits to be sent may take a while
+
+    @property
+    def sessions(self) -> int:
+        """Conversations that are held."""
+        return self.load.sessions
+
+    @sessions.setter
+    def sessions(self, count: int) -> None:
+        self.load.sessions = count
 
     def settings_for(self, task: Task, engine: str, model: str = "") -> Any:
         """The section of the settings for that engine. What is set of addresses, keys and options is another's."""
@@ -210,6 +228,8 @@ class Host:
             "draining": self.draining,
             "sessions": self.sessions,
             "max_sessions": self.config.server.max_sessions,
+            "waiting": self.admission.waiting,
+            "load": self.load.as_dict(),
             "key_required": self.config.server.wants_key,
             "version": __version__,
             "process": {**usage(), "startup_s": self.startup_s},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -219,7 +220,13 @@ class _State(Collector):
         )
         yield _one("chinwag_draining", "1 once the server is about to stop.", int(host.draining))
         yield _one("chinwag_sessions_connected", "Clients that are there.", host.sessions)
-        yield _one("chinwag_sessions_limit", "server.max_sessions.", host.config.server.max_sessions)
+        most = host.config.server.max_sessions
+        limit = math.inf if most == "auto" else most
+        yield _one("chinwag_sessions_limit", "server.max_sessions; +Inf where it is auto.", limit)
+        yield _one("chinwag_sessions_waiting", "Clients in the queue of a full server.", host.admission.waiting)
+        yield _one(
+            "chinwag_load_pressure", "From 1 on one more conversation would be felt by the others.", host.load.pressure
+        )
         yield _one("chinwag_startup_seconds", "From the process's start to ready; 0 until then.", host.startup_s or 0)
         yield _one("chinwag_weights_bytes", "Of models that were missing at the start.", weights["total"])
         yield _one("chinwag_weights_fetched_bytes", "Of those, how many are here.", weights["done"])

@@ -11,11 +11,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import HTTPConnection
 
-from chinwag.config import ServerSettings, is_loopback
+from chinwag.config import ServerSettings
+from chinwag.reach import is_loopback
 from chinwag.web.api.errors import RETRY_AFTER_S, ApiError
 from chinwag.web.host import Host
 from chinwag.web.metrics import CONTENT_TYPE
-from chinwag.web.websocket import refusal
+from chinwag.web.websocket import unready
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 """A proxy sets one of these: who asks is then not on this machine, though the proxy may be."""
@@ -56,11 +57,11 @@ def router(host: Host) -> APIRouter:
 
 def readiness(host: Host) -> tuple[dict[str, Any], bool]:
     """What /readyz tells, and whether conversations can begin, now or when there is a place."""
-    no = refusal(host)
-    full = no is not None and no[0] == "server_full"
-    ready = no is None or full
+    no = unready(host)
+    full = no is None and not host.admission.has_room
+    reason = no.message if no else "All places are taken." if full else ""
     status = "draining" if host.draining else host.stage
-    return {"status": status, "reason": no[1] if no else "", "full": full, "sessions": host.sessions}, ready
+    return {"status": status, "reason": reason, "full": full, "sessions": host.sessions}, no is None
 
 
 def may_read(request: HTTPConnection, settings: ServerSettings) -> bool:

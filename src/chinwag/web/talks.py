@@ -42,6 +42,8 @@ LOOK_EVERY_S = 0.05
 """How often it is looked whether a conversation has come to rest."""
 
 RESTARTING = Refused("server_restarting", "The server stops or restarts now.", "Connect again in a few seconds.")
+MOST_LEFT = 32
+"""Conversations that wait for their client at once, where max_sessions is no number; of more, the oldest are over."""
 
 log = logging.getLogger(__name__)
 
@@ -333,7 +335,8 @@ class Talks:
         wait = self._host.config.server.resume_s
         talk.gone = asyncio.get_running_loop().call_later(wait, self._forget, talk)
         waiting = [one for one in self._talks.values() if one.gone]
-        for one in waiting[: max(0, len(waiting) - self._host.config.server.max_sessions)]:
+        most = self._host.config.server.max_sessions
+        for one in waiting[: max(0, len(waiting) - (MOST_LEFT if most == "auto" else most))]:
             self._forget(one)
         return None
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from dataclasses import dataclass
 from typing import Any
 
+from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from chinwag.errors import Refused
 from chinwag.realtime import outbound
+from chinwag.web.admission import Full
 from chinwag.web.api.errors import RETRY_AFTER_S
 from chinwag.web.host import Host
 from chinwag.web.talks import Form, Talk, Talks, after, gone
@@ -44,9 +47,9 @@ async def converse(websocket: WebSocket, host: Host, talks: Talks) -> None:
         if talk is None or talk.over:
             host.watching.metrics.refused(gone(talk)["error"]["code"])
             return await _refuse(websocket, gone(talk), TRY_AGAIN)
-    elif no := refusal(host):
-        host.watching.metrics.refused(no[0])
-        return await _refuse(websocket, outbound.fault(*no), TRY_AGAIN)
+    elif no := refusal(host, websocket):
+        host.watching.metrics.refused(no.code)
+        return await _refuse(websocket, no.event, TRY_AGAIN)
     host.sessions += 1
     client = None
     try:
@@ -61,24 +64,47 @@ async def converse(websocket: WebSocket, host: Host, talks: Talks) -> None:
             await asyncio.wait({ending})
 
 
-def refusal(host: Host) -> tuple[str, str] | None:
-    """Why no conversation can begin now, as an error's code and message; None where one can."""
+@dataclass(frozen=True)
+class Refusal:
+    """Why no conversation can begin now. full: a place in the queue, where that is why."""
+
+    code: str
+    message: str
+    full: Full | None = None
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """The error event that tells it."""
+        event = outbound.fault(self.code, self.message)
+        if self.full:
+            event["error"].update(self.full.as_dict())
+        return event
+
+
+def unready(host: Host) -> Refusal | None:
+    """Why no conversation can begin, however many are held; None where one can."""
     if host.draining:
-        return "draining", "The server is about to stop or restart. Connect again in a few seconds."
+        return Refusal("draining", "The server is about to stop or restart. Connect again in a few seconds.")
     if host.stage == "failed":
-        return "not_ready", f"The server cannot talk: {host.error}"
+        return Refusal("not_ready", f"The server cannot talk: {host.error}")
     if host.engines is None:
-        return "not_ready", f"The server is still {host.doing}. Try again in a moment; /api/status tells how far it is."
-    if host.sessions >= host.config.server.max_sessions:
-        return "server_full", (
-            f"All {host.config.server.max_sessions} places are taken. Try again later, or raise server.max_sessions."
-        )
+        message = f"The server is still {host.doing}. Try again in a moment; /api/status tells how far it is."
+        return Refusal("not_ready", message)
+    return None
+
+
+def refusal(host: Host, request: HTTPConnection) -> Refusal | None:
+    """Why no conversation can begin now; None where one can, which is then to begin."""
+    if no := unready(host):
+        return no
+    if full := host.admission.ask(request.query_params.get("ticket")):
+        return Refusal("server_full", full.message, full)
     return None
 
 
 async def _refuse(websocket: WebSocket, told: dict[str, Any], code: int) -> None:
     if code == TRY_AGAIN:
-        told["error"]["retry_after_s"] = RETRY_AFTER_S
+        told["error"].setdefault("retry_after_s", RETRY_AFTER_S)
     try:
         await websocket.send_text(json.dumps(told))
         await websocket.close(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -21,11 +22,24 @@ log = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """An answer other than 200. status: HTTP's; code, param: as OpenAI's `error` object has them."""
+    """An answer other than 200. status: HTTP's; code, param: as OpenAI's `error` object has them.
 
-    def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None) -> None:
+    retry_after_s: of a 503, when to ask again. more: what else the error object says.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        param: str | None = None,
+        *,
+        retry_after_s: int = RETRY_AFTER_S,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status, self.message, self.code, self.param = status, message, code, param
+        self.retry_after_s, self.more = retry_after_s, more or {}
 
 
 def fault(
@@ -62,11 +76,11 @@ def install(app: FastAPI) -> None:
 
 def answer(error: ApiError) -> Response:
     """The error as a response."""
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.status == 503 else None
+    headers = {"Retry-After": str(error.retry_after_s)} if error.status == 503 else None
     kind = "invalid_request_error" if error.status < 500 else "server_error"
-    return JSONResponse(
-        fault(error.message, code=error.code, param=error.param, kind=kind), error.status, headers=headers
-    )
+    told = fault(error.message, code=error.code, param=error.param, kind=kind)
+    told["error"].update(error.more)
+    return JSONResponse(told, error.status, headers=headers)
 
 
 def explained(error: Exception) -> ApiError:

@@ -1,0 +1,230 @@
+"""Many people talk with one server at once: how long each waits for an answer, and what it costs.
+
+Each talker says a recording and listens until that was 40 % of the time since it began; then they say the next one,
+into the answer where that is not over. So a server that is late has no less to do: its answer comes too late, and the
+turn counts with the whole time that was waited. They join a second apart, and do not speak in chorus; measured are the
+turns that begin when all have joined.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from chinwag.audio import WIRE_RATE
+from chinwag.bench.corpus import Recording
+from chinwag.bench.latency import STAGES, measure
+from chinwag.bench.metrics import percentile, share, spread
+from chinwag.bench.talker import Talker, TurnLog, talking
+from chinwag.caller.call import CallError, ServerFull
+from chinwag.caller.ear import Ear, Piece
+from chinwag.caller.local_server import fetch_status
+from chinwag.errors import ChinwagError
+
+SPEAKING = 0.4
+"""Of a talker's time."""
+
+JOIN_EVERY_S = 1.0
+LOOK_EVERY_S = 2.0
+BETWEEN_STEPS_S = 3.0
+
+NOTICED_S = 0.005
+"""A shorter gap in an answer is the rounding of clocks."""
+
+
+class LoadError(ChinwagError):
+    """Such a run cannot be made."""
+
+
+@dataclass
+class _Crowd:
+    """Those of one step. joined: how many have been let in or refused. until: nobody begins a turn after that."""
+
+    recordings: Sequence[Recording]
+    sessions: int
+    seconds: float
+    settled: int = 0
+    admitted: int = 0
+    refused: list[ServerFull] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    turns: list[dict[str, Any]] = field(default_factory=list)
+    dropped_s: float = 0.0
+    spoke_s: float = 0.0
+    talked_s: float = 0.0
+    began: float | None = None
+
+    def settle(self) -> None:
+        """One more has been let in or refused; when all have, the measurement begins."""
+        self.settled += 1
+        if self.settled == self.sessions:
+            self.began = time.perf_counter()
+
+    def note(self, log: TurnLog, began: float, ended: float, pieces: Sequence[Piece]) -> None:
+        """A turn that lasted from then until then, and what was heard in it."""
+        turn = measure(log)
+        turn["answered"] = turn["voice_to_voice_ms"] is not None
+        if not turn["answered"]:  # they waited in vain: for so long at least
+            turn["voice_to_voice_ms"] = round((ended - log.end) * 1000, 1)
+        self.turns.append(turn)
+        self.dropped_s += sum(gap for gap in _gaps(pieces) if gap > NOTICED_S)
+        self.spoke_s += log.end - log.begin
+        self.talked_s += ended - began
+
+    @property
+    def over(self) -> bool:
+        """The step has lasted as long as it was to."""
+        return self.began is not None and time.perf_counter() - self.began >= self.seconds
+
+
+def parse(sessions: str) -> list[int]:
+    """As in "1,2,4". Raises LoadError."""
+    try:
+        counts = [int(part) for part in sessions.split(",")]
+    except ValueError:
+        counts = [0]
+    if min(counts) < 1:
+        raise LoadError(f"--sessions {sessions} is no list of numbers above 0.", "Write it like --sessions 1,2,4,8.")
+    return counts
+
+
+async def run(
+    url: str,
+    recordings: Sequence[Recording],
+    sessions: Sequence[int],
+    seconds: float,
+    *,
+    api_key: str | None = None,
+    on_step: Callable[[dict[str, Any]], None] = lambda step: None,
+) -> dict[str, Any]:
+    """One step after another with so many talkers each, measured for so many seconds each.
+
+    on_step: is given each step's figures as it ends. Returns `steps` (see `_figures`), and `server` and `engines` as
+    the server tells them. Raises CallError where the server goes away, or takes nobody.
+    """
+    steps: list[dict[str, Any]] = []
+    for count in sessions:
+        if steps:
+            await asyncio.sleep(BETWEEN_STEPS_S)
+        steps.append(await _step(url, _Crowd(recordings, count, seconds), api_key))
+        on_step(steps[-1])
+    status = await fetch_status(url, api_key) or {}
+    process = status.get("process", {})
+    return {
+        "steps": steps,
+        "seconds": seconds,
+        "speaking": SPEAKING,
+        "server": {
+            "rss_mb": max((step["rss_mb"] for step in steps if step["rss_mb"] is not None), default=None),
+            "cpu_seconds": process.get("cpu_seconds"),
+            "startup_s": process.get("startup_s"),
+        },
+        "engines": {task: engine["name"] for task, engine in status.get("engines", {}).items()},
+    }
+
+
+async def _step(url: str, crowd: _Crowd, api_key: str | None) -> dict[str, Any]:
+    looking = asyncio.create_task(_look(url, api_key, crowd))
+    own = time.process_time()
+    await asyncio.gather(*(_talk(url, place, crowd, api_key) for place in range(crowd.sessions)))
+    looks = await looking
+    if not crowd.admitted:
+        raise crowd.refused[0] if crowd.refused else CallError(crowd.lost[0], "See the server's own output.")
+    return _figures(crowd, looks, time.process_time() - own)
+
+
+async def _talk(url: str, place: int, crowd: _Crowd, api_key: str | None) -> None:
+    await asyncio.sleep(place * JOIN_EVERY_S)
+    settled = False
+    try:
+        async with talking(url, api_key=api_key) as talker:
+            crowd.admitted += 1
+            crowd.settle()
+            settled = True
+            await _converse(talker, place, crowd)
+    except ServerFull as full:
+        crowd.refused.append(full)
+    except CallError as error:
+        crowd.lost.append(str(error))
+    finally:
+        if not settled:
+            crowd.settle()
+
+
+async def _converse(talker: Talker, place: int, crowd: _Crowd) -> None:
+    recordings = crowd.recordings
+    # far apart in the list, so that no two say the same at a time
+    at, stride = place * 7, 5 if len(recordings) % 5 else 3
+    while not crowd.over:
+        recording = recordings[at % len(recordings)]
+        at += stride
+        began, first = talker.now(), len(talker.ear.pieces)
+        log = talker.say(recording)
+        await talker.listen((recording.end - recording.start) / WIRE_RATE / SPEAKING)
+        pieces = talker.ear.pieces[first:]
+        log.events = list(talker.events)
+        log.onsets = _onsets(pieces, {piece.item_id for piece in talker.ear.pieces[:first]})
+        if crowd.began is not None and began >= crowd.began:
+            crowd.note(log, began, talker.now(), pieces)
+        del talker.ear.pieces[:-1]  # what was heard is measured, and a long list slows the talkers
+        talker.events.clear()
+
+
+def _onsets(pieces: Sequence[Piece], earlier: set[str]) -> dict[str, float]:
+    """When each answer was first heard that had not begun before."""
+    ear = Ear()
+    ear.pieces = [piece for piece in pieces if piece.item_id not in earlier]
+    return ear.onsets()
+
+
+def _gaps(pieces: Sequence[Piece]) -> list[float]:
+    """Seconds of silence inside answers, where their sound came too late to go on without a break."""
+    return [after.start - piece.end for piece, after in pairwise(pieces) if piece.item_id == after.item_id]
+
+
+async def _look(url: str, api_key: str | None, crowd: _Crowd) -> list[dict[str, Any]]:
+    """The server's state, every few seconds while all are there."""
+    looks: list[dict[str, Any]] = []
+    while not crowd.over and crowd.settled - len(crowd.refused) - len(crowd.lost) >= 0:
+        if crowd.began is not None and (status := await fetch_status(url, api_key)):
+            looks.append({"at": time.perf_counter(), **status})
+        if crowd.settled == crowd.sessions and len(crowd.refused) + len(crowd.lost) >= crowd.sessions:
+            break
+        await asyncio.sleep(LOOK_EVERY_S)
+    return looks
+
+
+def _figures(crowd: _Crowd, looks: Sequence[dict[str, Any]], own_s: float) -> dict[str, Any]:
+    """Of those who were in.
+
+    voice_to_voice_ms, cut_in_rate: as in `latency`; unanswered: turns that count with what was waited in vain.
+    dropped_audio_ms: silence inside all answers because their sound came late. cpu_seconds: of the server and its
+    children while all were there; rss_mb: their peak.
+    """
+    turns = crowd.turns
+    cpu = [look["process"]["cpu_seconds"] for look in looks]
+    span = looks[-1]["at"] - looks[0]["at"] if len(looks) > 1 else 0.0
+    return {
+        "sessions": crowd.sessions,
+        "admitted": crowd.admitted,
+        "refused": len(crowd.refused),
+        "lost": len(crowd.lost),
+        "turns": len(turns),
+        "voice_to_voice_ms": spread([turn["voice_to_voice_ms"] for turn in turns]),
+        "cut_in_rate": share(sum(turn["cut_in"] for turn in turns), len(turns)),
+        "dropped_audio_ms": round(crowd.dropped_s * 1000),
+        "cpu_seconds": round(cpu[-1] - cpu[0], 2) if cpu else None,
+        "rss_mb": max((look["process"]["rss_mb"] for look in looks), default=None),
+        "cores_busy": round((cpu[-1] - cpu[0]) / span, 2) if span else None,
+        "speaking_share": share(round(crowd.spoke_s * 1000), round(crowd.talked_s * 1000)),
+        "stages_ms": {stage: percentile([turn["stages_ms"].get(stage) for turn in turns], 50) for stage in STAGES},
+        "unanswered": sum(not turn["answered"] for turn in turns),
+        "errors": sorted({turn["error"] for turn in turns if turn["error"]} | set(crowd.lost)),
+        "retry_after_s": [full.retry_after_s for full in crowd.refused],
+        "talkers_cpu_seconds": round(own_s, 2),
+        "load": [look["load"] for look in looks if "load" in look],
+        "per_turn": turns,
+    }

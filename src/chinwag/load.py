@@ -1,0 +1,184 @@
+"""How much of the machine is left, and who goes before whom on it.
+
+All conversations of a server share one `Load`. It is told what they wait for and measures what is left; who asks it
+does less of what can wait (live words, drafts, later clauses) before anybody is kept waiting for speech.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+import psutil
+
+BUSY = 0.9
+"""Share of all cores from which on another conversation would take from those there are."""
+LATE_S = 0.08
+"""So late, the event loop cannot send 40 ms frames in time."""
+ANSWER_S = 0.8
+"""From a sure end of a turn to the first sound of its answer: who waits longer notices it."""
+WORDS_S = 0.4
+"""The same for the final words, from the silence on that they are asked for in."""
+
+BUSY_FROM, STRAINED_FROM = 0.7, 1.0
+WINDOW_S = 20.0
+LOOK_EVERY_S = 0.25
+SMOOTHED_S = 6.0
+"""Time constant of the cores' share: a turn's burst is no load."""
+
+
+class Level(IntEnum):
+    """What is left out: nothing; what is thrown away most often; all that can wait."""
+
+    CALM = 0
+    BUSY = 1
+    STRAINED = 2
+
+
+class Recent:
+    """Seconds that something took, of the last WINDOW_S."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._took: deque[tuple[float, float]] = deque(maxlen=512)
+
+    def add(self, seconds: float) -> None:
+        """It took so long just now."""
+        self._took.append((self._clock(), seconds))
+
+    @property
+    def high(self) -> float:
+        """What nine of ten stayed within; 0 where there were none."""
+        since = self._clock() - WINDOW_S
+        while self._took and self._took[0][0] < since:
+            self._took.popleft()
+        ordered = sorted(seconds for _, seconds in self._took)
+        return ordered[(len(ordered) * 9) // 10] if ordered else 0.0
+
+
+class Waiting:
+    """Somebody waits for something, until it is `over`."""
+
+    def __init__(self, load: Load) -> None:
+        self._load: Load | None = load
+
+    def over(self) -> None:
+        """They have it, or do not want it any more; may be called again."""
+        load, self._load = self._load, None
+        if load:
+            load._less()
+
+
+class Load:
+    """The gauge, and the precedence that follows from it.
+
+    sessions: conversations that are held. cores: share of the machine's cores that was busy lately, 0 to 1.
+    late, words, answer: how late the event loop was; from the asking to the final words; from a sure end to the
+    first sound. clock: seconds; the running loop's own where none is given.
+    """
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock or _loop_time
+        self.sessions = 0
+        self.cores = 0.0
+        self.late, self.words, self.answer = Recent(self._clock), Recent(self._clock), Recent(self._clock)
+        self._waiting = 0
+        self._free = asyncio.Event()
+        self._free.set()
+
+    # --- the gauge -------------------------------------------------------------------------------------------
+
+    async def watch(self, cores: Callable[[], float] | None = None) -> None:
+        """Measure until cancelled. cores: share of them that was busy since it was asked last."""
+        cores = cores or _cores_busy
+        cores()
+        while True:
+            began = self._clock()
+            await asyncio.sleep(LOOK_EVERY_S)
+            took = self._clock() - began
+            self.late.add(max(0.0, took - LOOK_EVERY_S))
+            self.cores += (cores() - self.cores) * min(1.0, took / SMOOTHED_S)
+
+    @property
+    def pressure(self) -> float:
+        """How near people are to being kept waiting by one another: 0 at rest, 1 where they are."""
+        return max(self.cores / BUSY, self.late.high / LATE_S, self.words.high / WORDS_S, self.answer.high / ANSWER_S)
+
+    @property
+    def level(self) -> Level:
+        """What is to be left out now; nothing while one talks alone."""
+        if self.sessions < 2:
+            return Level.CALM
+        pressure = self.pressure
+        return Level.STRAINED if pressure >= STRAINED_FROM else Level.BUSY if pressure >= BUSY_FROM else Level.CALM
+
+    def as_dict(self) -> dict[str, Any]:
+        """For /api/status; times in ms."""
+        return {
+            "level": self.level.name.lower(),
+            "pressure": round(self.pressure, 2),
+            "cores": round(self.cores, 2),
+            **{f"{name}_ms": round(getattr(self, name).high * 1000) for name in ("late", "words", "answer")},
+        }
+
+    # --- what is shed ----------------------------------------------------------------------------------------
+
+    def words_every_s(self, usual_s: float) -> float:
+        """The period of live words."""
+        return usual_s * (1, 3, 6)[self.level]
+
+    @property
+    def early_drafts(self) -> bool:
+        """Whether answers are begun while the last word still sounds: half of them are thrown away."""
+        return self.level is Level.CALM
+
+    @property
+    def drafts(self) -> bool:
+        """Whether answers are begun before the end is sure."""
+        return self.level < Level.STRAINED
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether live words are read into the model's cache; the final ones always are."""
+        return self.level < Level.STRAINED
+
+    # --- who goes first --------------------------------------------------------------------------------------
+
+    def awaited(self) -> Waiting:
+        """Somebody waits: for final words, for what the model makes of them, for a first clause."""
+        self._waiting += 1
+        self._free.clear()
+        return Waiting(self)
+
+    @property
+    def somebody_waits(self) -> bool:
+        """Whether what can wait is to wait."""
+        return self._waiting > 0
+
+    async def give_way(self, at_most_s: float) -> None:
+        """Wait until nobody waits, but not for ever."""
+        if self._free.is_set():
+            return
+        try:
+            await asyncio.wait_for(self._free.wait(), at_most_s)
+        except TimeoutError:
+            return
+
+    def _less(self) -> None:
+        self._waiting -= 1
+        if not self._waiting:
+            self._free.set()
+
+
+def _cores_busy() -> float:
+    """Share of all cores that was busy since the last call; what runs at a lower priority than we gives way to us."""
+    times = psutil.cpu_times_percent()
+    gives_way = getattr(times, "nice", 0.0) if psutil.POSIX and psutil.Process().nice() <= 0 else 0.0
+    return float(100.0 - times.idle - getattr(times, "iowait", 0.0) - gives_way) / 100
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

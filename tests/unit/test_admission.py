@@ -1,0 +1,114 @@
+"""The door: who comes in, who waits, in which order, and for how long."""
+
+from __future__ import annotations
+
+import pytest
+
+from chinwag.load import Load
+from chinwag.web.admission import GRACE_S, LATEST_S, MOST_WAITING, NEW_S, SOONEST_S, Admission, Full
+
+pytestmark = pytest.mark.unit
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def door(most: object = 1, **load: float) -> tuple[Admission, Load, Clock]:
+    clock = Clock()
+    measured = Load(clock)
+    for name, value in load.items():
+        setattr(measured, name, value)
+    return Admission(most, measured, clock), measured, clock  # type: ignore[arg-type]
+
+
+def full(answer: Full | None) -> Full:
+    assert answer is not None
+    return answer
+
+
+def test_a_number_of_places() -> None:
+    admission, load, _ = door(2)
+    for held in (1, 2):
+        assert admission.ask() is None
+        load.sessions = held
+    first, second = full(admission.ask()), full(admission.ask())
+    assert [(one.place, one.retry_after_s) for one in (first, second)] == [(1, SOONEST_S), (2, 2 * SOONEST_S)]
+    assert first.message == "All 2 places are taken. You are number 1 in the queue; ask again in 3 s."
+    assert first.as_dict() == {"place": 1, "retry_after_s": SOONEST_S, "ticket": first.ticket}
+    assert admission.waiting == 2
+
+
+def test_who_waits_goes_before_who_comes_and_in_order() -> None:
+    admission, load, _ = door(1, sessions=1)
+    first, second = full(admission.ask()), full(admission.ask())
+    load.sessions = 0
+    assert full(admission.ask()).place == 3, "a newcomer"
+    assert full(admission.ask(second.ticket)).place == 2, "not before the first"
+    assert admission.ask(first.ticket) is None
+    load.sessions = 1
+    assert full(admission.ask(second.ticket)).place == 1, "it moved up"
+    load.sessions = 0
+    assert admission.ask(second.ticket) is None
+
+
+def test_who_does_not_ask_again_loses_the_place() -> None:
+    admission, load, clock = door(1, sessions=1)
+    first, second = full(admission.ask()), full(admission.ask())
+    clock.now += first.retry_after_s + GRACE_S - 0.1
+    load.sessions = 0
+    assert full(admission.ask(second.ticket)).place == 2
+    clock.now += 0.2
+    assert admission.ask(second.ticket) is None
+    assert full(admission.ask(first.ticket)).place == 1 if load.sessions else admission.ask(first.ticket) is None
+
+
+def test_a_ticket_that_is_not_known_is_a_newcomers() -> None:
+    admission, _, _ = door(1, sessions=1)
+    assert full(admission.ask()).place == 1
+    stranger = full(admission.ask("wait_made_up"))
+    assert stranger.place == 2
+    assert stranger.ticket != "wait_made_up"
+
+
+def test_a_long_queue_has_an_end() -> None:
+    admission, _, _ = door(1, sessions=1)
+    answers = [full(admission.ask()) for _ in range(MOST_WAITING + 5)]
+    assert admission.waiting == MOST_WAITING
+    assert answers[-1].ticket == ""
+    assert {answer.retry_after_s for answer in answers[20:]} == {LATEST_S}
+
+
+def test_the_first_always_comes_in() -> None:
+    admission, _, _ = door("auto", cores=1.0)
+    assert admission.ask() is None
+
+
+def test_by_measured_headroom() -> None:
+    admission, load, clock = door("auto")
+    assert admission.ask() is None
+    clock.now += 2 * NEW_S
+    load.sessions, load.cores = 4, 0.4  # a tenth each
+    came = 0
+    while admission.ask() is None:
+        came += 1
+        load.sessions += 1
+    assert came == 5, "all that fit are let in at once; more are not, though nothing of them is measured yet"
+    clock.now += 2 * NEW_S
+    load.cores = 0.95
+    assert admission.has_room is False
+    load.sessions, load.cores = 8, 0.6  # less each than was thought
+    assert admission.has_room
+
+
+@pytest.mark.parametrize("stage", ["late", "words", "answer"])
+def test_nobody_comes_in_where_people_are_kept_waiting(stage: str) -> None:
+    admission, load, _ = door("auto", sessions=2, cores=0.2)
+    assert admission.has_room
+    for _ in range(5):
+        getattr(load, stage).add(1.5)
+    assert not admission.has_room

@@ -1,0 +1,209 @@
+"""One machine for many: who goes first, and what is left out under load before anybody is kept waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count, pairwise
+
+import pytest
+from talker import Talker, talking
+
+from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber
+from chinwag.events import PartialTranscript, TurnTraced
+from chinwag.load import WINDOW_S, Level, Load, Recent
+
+pytestmark = pytest.mark.unit
+
+LONG = " ".join(f"This is sentence number {n} of a long answer." for n in range(1, 12))
+
+
+def loaded(level: Level, **fakes: object) -> Fakes:
+    """Engines of a server where others talk as well."""
+    made = Fakes(**fakes)  # type: ignore[arg-type]
+    made.load.sessions = 2
+    made.load.cores = {Level.CALM: 0.1, Level.BUSY: 0.75, Level.STRAINED: 1.0}[level]
+    assert made.load.level is level
+    return made
+
+
+# --- the gauge -----------------------------------------------------------------------------------------------
+
+
+async def test_what_took_long_counts_for_a_while() -> None:
+    recent = Recent(asyncio.get_running_loop().time)
+    assert recent.high == 0.0
+    for tenths in range(1, 11):
+        recent.add(tenths / 10)
+    assert recent.high == 1.0
+    for _ in range(90):
+        recent.add(0.05)
+    assert recent.high == pytest.approx(0.1)
+    await asyncio.sleep(WINDOW_S + 1)
+    assert recent.high == 0.0
+
+
+async def test_it_measures_the_cores_and_how_late_the_loop_is() -> None:
+    load, shares = Load(), count()
+    watching = asyncio.create_task(load.watch(lambda: 1.0 if next(shares) > 20 else 0.0))
+    await asyncio.sleep(4.9)
+    assert load.cores == 0.0
+    await asyncio.sleep(4.0)
+    assert 0.3 < load.cores < 0.7, "a burst is no load"
+    await asyncio.sleep(30)
+    assert load.cores == pytest.approx(1.0, abs=0.02)
+    assert load.late.high < 0.01
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_who_talks_alone_is_never_shed() -> None:
+    load = Load()
+    load.sessions, load.cores = 1, 1.0
+    assert (load.level, load.pressure > 1.0) == (Level.CALM, True)
+    load.sessions = 2
+    assert load.level is Level.STRAINED
+    assert load.as_dict()["level"] == "strained"
+
+
+@pytest.mark.parametrize("stage", ["late", "words", "answer"])
+async def test_each_thing_that_people_wait_for_counts(stage: str) -> None:
+    load = Load()
+    load.sessions = 2
+    for _ in range(10):
+        getattr(load, stage).add(2.0)
+    assert load.level is Level.STRAINED
+
+
+# --- who goes first ------------------------------------------------------------------------------------------
+
+
+async def test_what_can_wait_lets_go_first_but_not_for_ever() -> None:
+    load, loop = Load(), asyncio.get_running_loop()
+    await load.give_way(5.0)
+    assert loop.time() == 0.0, "nobody waits"
+    first, second = load.awaited(), load.awaited()
+    loop.call_later(0.2, first.over)
+    loop.call_later(0.3, first.over)  # is told twice
+    loop.call_later(0.5, second.over)
+    await load.give_way(5.0)
+    assert loop.time() == pytest.approx(0.5)
+    load.awaited()
+    await load.give_way(0.25)
+    assert loop.time() == pytest.approx(0.75)
+    assert load.somebody_waits
+
+
+async def test_nobody_waits_when_all_is_said() -> None:
+    fakes = Fakes()
+    async with talking(fakes) as talker:
+        await talker.say(1.0)
+        await talker.hear_out()
+        assert not fakes.load.somebody_waits
+        assert 0 < fakes.load.answer.high < 1.0
+        assert 0 < fakes.load.words.high < 0.1
+        await talker.say(1.0)
+    assert not fakes.load.somebody_waits, "not even where a conversation ends in the middle"
+
+
+async def test_a_long_answer_lets_others_go_first_and_is_told_to_its_end() -> None:
+    fakes = loaded(Level.CALM, llm=FakeChat(answer=LONG, token_s=0.01))
+    async with talking(fakes) as talker:
+        await talker.say(1.0)
+        await talker.pause_until(lambda: bool(talker.all(TurnTraced)))
+        waiting = fakes.load.awaited()
+        await talker.pause(1.0)
+        calls, clauses = fakes.llm.closed, len(fakes.tts.spoken)
+        await talker.pause(0.5)
+        assert (fakes.llm.closed, len(fakes.tts.spoken)) == (calls, clauses), "it stopped: enough is ahead of the ear"
+        waiting.over()
+        await talker.hear_out()
+        assert talker.told() == LONG, "no word is lost or comes twice"
+        assert fakes.llm.closed > calls, "it went on"
+
+
+async def test_alone_an_answer_is_written_in_one_go() -> None:
+    fakes = Fakes(llm=FakeChat(answer=LONG, token_s=0.01))
+    async with talking(fakes) as talker:
+        await talker.say(1.0)
+        await talker.pause_until(lambda: bool(talker.all(TurnTraced)))
+        before = fakes.llm.closed
+        await talker.hear_out()
+        assert talker.told() == LONG
+        assert fakes.llm.closed - before <= 2, "the draft, and the rest of it"
+
+
+# --- what is shed --------------------------------------------------------------------------------------------
+
+
+async def words_apart(talker: Talker) -> float:
+    """The median time between live words, in seconds."""
+    await talker.say(6.0)
+    at = [t for t, e in zip(talker.times, talker.events, strict=True) if isinstance(e, PartialTranscript)]
+    apart = sorted(b - a for a, b in pairwise(at))
+    return apart[len(apart) // 2]
+
+
+@pytest.mark.parametrize(("level", "usual"), [(Level.CALM, 1), (Level.BUSY, 3), (Level.STRAINED, 6)])
+async def test_live_words_come_seldomer_under_load(level: Level, usual: int) -> None:
+    fakes = loaded(level, llm=FakeChat(sense=lambda words: 0.0))
+    async with talking(fakes) as talker:
+        assert await words_apart(talker) == pytest.approx(0.16 * usual, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("level", "drafted", "read_ahead"),
+    [(Level.CALM, True, True), (Level.BUSY, True, True), (Level.STRAINED, False, False)],
+)
+async def test_drafts_and_reading_ahead_are_shed_before_the_answer(
+    level: Level, drafted: bool, read_ahead: bool
+) -> None:
+    fakes = loaded(level)
+    async with talking(fakes) as talker:
+        await talker.say(2.0)
+        before = [messages[-1]["content"] for messages in fakes.llm.prefilled if messages[-1]["role"] == "user"]
+        assert bool(before) is read_ahead
+        ended = await talker.hear_out()
+        assert ended.status == "completed"
+        (trace,) = talker.all(TurnTraced)
+        assert ("draft_started" in trace.stages) is drafted
+
+
+async def test_under_load_no_draft_begins_while_they_speak() -> None:
+    starts = {}
+    for level in (Level.CALM, Level.BUSY):
+        fakes = loaded(level)
+        async with talking(fakes) as talker:
+            await talker.say(2.0)
+            starts[level] = len(fakes.llm.asked)
+    assert starts[Level.CALM] > 0
+    assert starts[Level.BUSY] == 0
+
+
+# --- stale work ----------------------------------------------------------------------------------------------
+
+
+async def test_live_words_that_are_superseded_by_the_final_ones_are_not_waited_for() -> None:
+    cancelled: list[bool] = []
+
+    class Slow(FakeTranscriber):
+        def open(self, language: str | None = None):  # type: ignore[no-untyped-def]
+            utterance = super().open(language)
+            partial = utterance.partial
+
+            async def slow():  # type: ignore[no-untyped-def]
+                try:
+                    await asyncio.sleep(5.0)  # as behind many others' words
+                except asyncio.CancelledError:
+                    cancelled.append(True)
+                    raise
+                return await partial()
+
+            utterance.partial = slow  # type: ignore[method-assign]
+            return utterance
+
+    fakes = Fakes(stt=Slow())
+    async with talking(fakes) as talker:
+        await talker.say(1.0)
+        ended = await talker.hear_out()
+        assert ended.status == "completed"
+        assert cancelled == [True]
