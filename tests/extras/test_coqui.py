@@ -29,8 +29,8 @@ def settings(model: Path | str, **options: object) -> TtsSettings:
     return TtsSettings.model_validate({"engine": "coqui", "model": str(model), "device": "cpu", "options": options})
 
 
-async def said(voice: CoquiVoice, text: str, **how: object) -> list[Audio]:
-    async with contextlib.aclosing(voice.speak(text, **how)) as pieces:  # type: ignore[arg-type]
+async def said(speaker: CoquiVoice, text: str, **how: object) -> list[Audio]:
+    async with contextlib.aclosing(speaker.speak(text, **how)) as pieces:  # type: ignore[arg-type]
         return [piece async for piece in pieces]
 
 

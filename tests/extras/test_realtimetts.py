@@ -34,8 +34,8 @@ def settings(model: str, **more: object) -> TtsSettings:
     return TtsSettings.model_validate({"engine": "realtimetts", "model": model, **more})
 
 
-async def said(voice: RealtimeTtsVoice, text: str, **how: object) -> list[Audio]:
-    async with aclosing(voice.speak(text, **how)) as pieces:  # type: ignore[arg-type]
+async def said(speaker: RealtimeTtsVoice, text: str, **how: object) -> list[Audio]:
+    async with aclosing(speaker.speak(text, **how)) as pieces:  # type: ignore[arg-type]
         return [piece async for piece in pieces]
 
 

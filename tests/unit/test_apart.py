@@ -48,7 +48,7 @@ async def test_what_is_yielded_comes_out_and_what_is_printed_does_no_harm(apart:
     assert await every(apart, "count", 0) == []
     assert await apart.one("input") == "", "a library that asks on the terminal gets no answer"
     both = await asyncio.gather(every(apart, "count", 3), every(apart, "count", 2))
-    assert both == [[0, 1, 2], [0, 1]]
+    assert list(both) == [[0, 1, 2], [0, 1]]
 
 
 async def test_who_stops_listening_stops_the_work_and_who_waits_goes_first(apart: Apart) -> None:

@@ -79,7 +79,8 @@ class Apart:
                 if what == "end":
                     return
                 if what == "error":
-                    raise EngineError(*value, self._name)
+                    message, fix = value
+                    raise EngineError(message, fix, self._name)
                 yield value
         finally:
             child.drop(number)
@@ -133,7 +134,8 @@ class _Child:
             too_late.cancel()
         if what == "error":
             self.close()
-            raise EngineError(*(value or self._why()), name)
+            message, fix = value or self._why()
+            raise EngineError(message, fix, name)
         self.info = value
         self._threads.append(threading.Thread(target=self._hear, name=f"chinwag-{name}", daemon=True))
         self._threads[-1].start()

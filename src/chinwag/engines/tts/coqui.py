@@ -237,7 +237,8 @@ class Speaker:
                     raise EngineError(f"The voice in {self._clones[name]} cannot be cloned: {said}.", fix) from error
             else:
                 self._latents[name] = tuple(self._model.speaker_manager.speakers[name].values())
-        return self._latents[name]
+        known: tuple[Any, Any] = self._latents[name]
+        return known
 
     def _spoken(self, model: str, language: str) -> Iterable[tuple[str, str]]:
         """Languages as "zh", each with the model's name for it."""

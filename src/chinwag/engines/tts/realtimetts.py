@@ -168,7 +168,8 @@ class Speaker:
         if voice != self._voice and voice is not None:
             self._engine.set_voice(self._voices.get(voice, voice))
             self._voice = voice
-        made, failed, decoder = self._engine.queue, [], Decoder(*_layout(self._format), speed)
+        made, decoder = self._engine.queue, Decoder(*_layout(self._format), speed)
+        failed: list[Exception | None] = []
 
         def synthesize() -> None:
             try:
