@@ -57,8 +57,10 @@ class ServerSettings(Section):
     api_keys: Annotated[list[str], NoDecode] = Field(
         default_factory=list, repr=False, description="any of them opens /v1; in the environment, parted by commas"
     )
-    auth: Literal["auto", "off"] = Field(
-        "auto", description="auto: keys where there are any, and no other address than loopback without; off: no keys"
+    auth: Literal["auto", "code", "off"] = Field(
+        "auto",
+        description="auto: keys where there are any, and no other address than loopback without;"
+        " code: where there are none, a login code is made, kept, and told when the server is ready; off: no keys",
     )
     allowed_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list, description="other sites whose pages may use the server, as https://chat.example"
@@ -99,7 +101,7 @@ class ServerSettings(Section):
     @property
     def wants_key(self) -> bool:
         """Whether a client must bring one of `api_keys`."""
-        return bool(self.api_keys) and self.auth != "off"
+        return self.auth == "code" or (bool(self.api_keys) and self.auth != "off")
 
 
 class IceServer(Section):
@@ -365,12 +367,12 @@ def _table(tables: Mapping[str, Any], section: str) -> Mapping[str, Any]:
 
 def check_reach(server: ServerSettings) -> None:
     """Raises ConfigError where the server would be open to other machines and nobody has said that it may be."""
-    if server.api_keys or server.auth == "off" or is_loopback(server.host):
+    if server.wants_key or server.auth == "off" or is_loopback(server.host):
         return
     raise ConfigError(
         f"Other machines could use this server: it would listen on {server.host or 'every address'} without a key.",
         "Set a key: CHINWAG_SERVER__API_KEYS=KEY, or server.api_keys in chinwag.toml (openssl rand -hex 24 makes one)."
-        ' Or say that it needs none: CHINWAG_SERVER__AUTH=off, or server.auth = "off".',
+        " Or have one made: CHINWAG_SERVER__AUTH=code. Or say that it needs none: CHINWAG_SERVER__AUTH=off.",
     )
 
 

@@ -252,6 +252,11 @@ def test_listening_elsewhere_needs_a_key_or_a_word(host: str) -> None:
     assert "CHINWAG_SERVER__AUTH=off" in raised.value.fix
     check_reach(ServerSettings(host=host, api_keys=[KEY]))
     check_reach(ServerSettings(host=host, auth="off"))
+    check_reach(ServerSettings(host=host, auth="code"))
+
+
+def test_until_a_login_code_is_made_nobody_gets_in() -> None:
+    assert ServerSettings(auth="code").wants_key
 
 
 @pytest.mark.parametrize(

@@ -71,15 +71,16 @@ def serve(
     }
     given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in flags.items()}
     settings = configuration.load(config, {section: keys for section, keys in given.items() if keys}, preset)
+    made = _login_code(settings.server) if lan or settings.server.auth == "code" else ""
+    if made:
+        settings.server.api_keys = [made]
     near = _near(settings) if lan else None
-    if near and near.code and not settings.server.api_keys:
-        settings.server.api_keys = [near.code]
     configuration.check_reach(settings.server)
     if settings.preset:
         console.print(f"Preset {settings.preset} on {Machine.here()}: {_engines(settings)}.", soft_wrap=True)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_S)
-    asyncio.run(_serve(settings, near))
+    asyncio.run(_serve(settings, near, made))
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,19 @@ class Near:
 def _near(settings: configuration.Config) -> Near:
     from chinwag.web import lan
 
-    folder, server, found = user_data_path("chinwag") / "lan", settings.server, lan.addresses()
-    own = server.api_keys[0] if server.api_keys else ""
-    code = "" if server.auth == "off" else own or lan.code(folder)
-    return Near(found, lan.certificate(folder, found), code)
+    found, server = lan.addresses(), settings.server
+    return Near(found, lan.certificate(_lan_folder(), found), server.api_keys[0] if server.wants_key else "")
+
+
+def _login_code(server: configuration.ServerSettings) -> str:
+    """The code that stands in for a key, made at its first use; empty where there is a key, or none is wanted."""
+    from chinwag.web import lan
+
+    return "" if server.api_keys or server.auth == "off" else lan.code(_lan_folder())
+
+
+def _lan_folder() -> Path:
+    return user_data_path("chinwag") / "lan"
 
 
 def _engines(settings: configuration.Config) -> str:
@@ -105,7 +115,7 @@ def _engines(settings: configuration.Config) -> str:
     return ", ".join(f"{task} {one.engine}{f' ({one.model})' if one.model else ''}" for task, one in named)
 
 
-async def _serve(settings: configuration.Config, near: Near | None = None) -> None:
+async def _serve(settings: configuration.Config, near: Near | None = None, code: str = "") -> None:
     # imported late: the protocol's types take a second, which no other command should wait for
     from chinwag.web.app import create_app
     from chinwag.web.host import Host
@@ -129,7 +139,7 @@ async def _serve(settings: configuration.Config, near: Near | None = None) -> No
     console.print(f"Chinwag's page is up: [bold]{address}[/bold]")
     if near:
         _tell_how_to_come(near, port)
-    telling = asyncio.create_task(_tell_when_ready(host, address))
+    telling = asyncio.create_task(_tell_when_ready(host, address, code))
     try:
         await server.serve(sockets=[listening])
     finally:
@@ -180,7 +190,8 @@ def _address(host: str, port: int, scheme: str = "http") -> str:
     return f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
-async def _tell_when_ready(host: Host, address: str) -> None:
+async def _tell_when_ready(host: Host, address: str, code: str = "") -> None:
+    """code: one that was made here, told in a link that logs in; the page takes it out of the address."""
     await host.settled.wait()
     if isinstance(host.error, ChinwagError):
         # as text: what pip is to install stands in brackets, which would be taken for markup
@@ -189,4 +200,5 @@ async def _tell_when_ready(host: Host, address: str) -> None:
         return
     engines = ", ".join(f"{task} {state.name}" for task, state in host.states.items())
     console.print(f"Ready after {host.startup_s} s with {engines}.")
-    console.print(f"Open [bold]{address}[/bold], press Start and speak. Ctrl-C ends it.")
+    link = f"{address}/#key={code}" if code else address
+    console.print(f"Open [bold]{link}[/bold], press Start and speak. Ctrl-C ends it.", soft_wrap=True)
