@@ -19,7 +19,8 @@ from dockerfile_parse import DockerfileParser
 from layered_root import ignored
 from packaging.specifiers import SpecifierSet
 
-from chinwag.config import Config, check_reach
+from chinwag.config import Config
+from chinwag.reach import check_reach
 
 pytestmark = pytest.mark.unit
 
