@@ -87,6 +87,7 @@ def start(
     The model writes what it thinks likeliest: at its usual temperature it now and then refuses what a test asks for.
     """
     usual = {"OLLAMA_HOST": "http://127.0.0.1:9", "CHINWAG_LLM__TEMPERATURE": "0", "COLUMNS": "200"}
+    usual["CHINWAG_SERVER__MAX_SESSIONS"] = "8"  # what else this machine is at would have it turn tests away
     environment = {**os.environ, **usual, **(env or {})}
     command = [python, "-m", "chinwag", "serve", *flags]
     return subprocess.Popen(

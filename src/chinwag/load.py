@@ -7,6 +7,7 @@ does less of what can wait (live words, drafts, later clauses) before anybody is
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
@@ -53,9 +54,8 @@ class Recent:
     def high(self) -> float:
         """What nine of ten stayed within; 0 where there were none."""
         since = self._clock() - WINDOW_S
-        while self._took and self._took[0][0] < since:
-            self._took.popleft()
-        ordered = sorted(seconds for _, seconds in self._took)
+        took = list(self._took)  # in one piece, as the metrics are read on another thread
+        ordered = sorted(seconds for at, seconds in took if at >= since)
         return ordered[(len(ordered) * 9) // 10] if ordered else 0.0
 
 
@@ -181,4 +181,7 @@ def _cores_busy() -> float:
 
 
 def _loop_time() -> float:
-    return asyncio.get_running_loop().time()
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:  # the metrics are read on another thread
+        return time.monotonic()

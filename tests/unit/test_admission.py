@@ -36,7 +36,7 @@ def test_a_number_of_places() -> None:
     for held in (1, 2):
         assert admission.ask() is None
         load.sessions = held
-    first, second = full(admission.ask()), full(admission.ask())
+    first, second = full(admission.ask("new")), full(admission.ask("new"))
     assert [(one.place, one.retry_after_s) for one in (first, second)] == [(1, SOONEST_S), (2, 2 * SOONEST_S)]
     assert first.message == "All 2 places are taken. You are number 1 in the queue; ask again in 3 s."
     assert first.as_dict() == {"place": 1, "retry_after_s": SOONEST_S, "ticket": first.ticket}
@@ -45,9 +45,9 @@ def test_a_number_of_places() -> None:
 
 def test_who_waits_goes_before_who_comes_and_in_order() -> None:
     admission, load, _ = door(1, sessions=1)
-    first, second = full(admission.ask()), full(admission.ask())
+    first, second = full(admission.ask("new")), full(admission.ask("new"))
     load.sessions = 0
-    assert full(admission.ask()).place == 3, "a newcomer"
+    assert full(admission.ask("new")).place == 3, "a newcomer"
     assert full(admission.ask(second.ticket)).place == 2, "not before the first"
     assert admission.ask(first.ticket) is None
     load.sessions = 1
@@ -58,18 +58,33 @@ def test_who_waits_goes_before_who_comes_and_in_order() -> None:
 
 def test_who_does_not_ask_again_loses_the_place() -> None:
     admission, load, clock = door(1, sessions=1)
-    first, second = full(admission.ask()), full(admission.ask())
+    first, second = full(admission.ask("new")), full(admission.ask("new"))
     clock.now += first.retry_after_s + GRACE_S - 0.1
     load.sessions = 0
     assert full(admission.ask(second.ticket)).place == 2
     clock.now += 0.2
     assert admission.ask(second.ticket) is None
-    assert full(admission.ask(first.ticket)).place == 1 if load.sessions else admission.ask(first.ticket) is None
+    load.sessions = 1
+    assert full(admission.ask(first.ticket)).ticket != first.ticket, "a newcomer again"
+
+
+def test_who_knows_of_no_queue_takes_no_place_in_it() -> None:
+    admission, load, _ = door(1, sessions=1)
+    for _ in range(3):
+        told = full(admission.ask())
+        assert (told.place, told.ticket) == (1, "")
+    assert admission.waiting == 0
+    load.sessions = 0
+    assert admission.ask() is None, "nobody is before them"
+    load.sessions = 1
+    full(admission.ask("new"))
+    load.sessions = 0
+    assert full(admission.ask()).place == 2, "but who waits goes first"
 
 
 def test_a_ticket_that_is_not_known_is_a_newcomers() -> None:
     admission, _, _ = door(1, sessions=1)
-    assert full(admission.ask()).place == 1
+    assert full(admission.ask("new")).place == 1
     stranger = full(admission.ask("wait_made_up"))
     assert stranger.place == 2
     assert stranger.ticket != "wait_made_up"
@@ -77,7 +92,7 @@ def test_a_ticket_that_is_not_known_is_a_newcomers() -> None:
 
 def test_a_long_queue_has_an_end() -> None:
     admission, _, _ = door(1, sessions=1)
-    answers = [full(admission.ask()) for _ in range(MOST_WAITING + 5)]
+    answers = [full(admission.ask("new")) for _ in range(MOST_WAITING + 5)]
     assert admission.waiting == MOST_WAITING
     assert answers[-1].ticket == ""
     assert {answer.retry_after_s for answer in answers[20:]} == {LATEST_S}

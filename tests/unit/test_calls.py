@@ -84,7 +84,7 @@ async def test_not_ready_and_full() -> None:
     assert error(await post(loading, content=VIDEO, headers=SDP), 503)["code"] == "not_ready"
     host = ready(server={"max_sessions": 1})
     host.sessions = 1
-    answer = await post(host, content=VIDEO, headers=SDP)
+    answer = await post(host, f"{CALLS}?ticket=new", content=VIDEO, headers=SDP)
     told = error(answer, 503)
     assert (told["code"], told["type"], told["place"]) == ("server_full", "server_error", 1)
     assert answer.headers["Retry-After"] == str(told["retry_after_s"])

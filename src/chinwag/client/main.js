@@ -171,7 +171,7 @@ function connect(resume = null) {
 
 /** A line to the server, by the transport there is. */
 function dial(query, { onMessage, onDown }) {
-  const search = new URLSearchParams({ chinwag: "events", ...conversations.query, ...(ticket ? { ticket } : {}), ...query });
+  const search = new URLSearchParams({ chinwag: "events", ...conversations.query, ticket: ticket ?? "new", ...query });
   if (transport === "webrtc" && window.RTCPeerConnection && Sound.canPlay) {
     return new RealtimeCall(`v1/realtime/calls?${search}`, sound.track, {
       onMessage,
@@ -317,7 +317,7 @@ async function lost({ greeted, refusal, stuck }) {
     if (mine !== epoch || running()) return;
   }
   const forgotten = refusal?.code === "session_not_found";
-  ticket = refusal?.ticket ?? null;
+  ticket = refusal?.ticket || null;
   const wait = forgotten ? 0 : ticket ? refusal.retry_after_s * 1000 : backOff(attempts++, LONGEST_WAIT_MS);
   retryTimer = setTimeout(() => connect(), wait);
   view.trouble("server", whyLost({ greeted, refusal, stuck, forgotten }), wait / 1000);

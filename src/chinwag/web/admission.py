@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from chinwag.load import Load
 NEW_S = 15.0
 """So long a conversation that has begun does not yet show in what is measured."""
 
-SHARE = 0.1
-"""Of two cores that one conversation takes until it is known better: eight of them fit."""
+CORES_EACH = 0.5
+"""That one conversation takes until it is known better; measured: 0.85 alone, with all that is done ahead of time, and
+0.34 each where four leave that out."""
 LEAST_SHARE = 0.02
 
 FULL_FROM = 0.95
@@ -36,7 +38,7 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Full:
-    """No, not yet. place: in the queue, from 1. retry_after_s: ask again then, with the ticket."""
+    """No, not yet. place: in the queue, from 1. retry_after_s: ask again then, with the ticket, if there is one."""
 
     message: str
     place: int
@@ -63,7 +65,11 @@ class Admission:
         return len(self._queue)
 
     def ask(self, ticket: str | None = None) -> Full | None:
-        """May one more begin now? None: yes, and it is counted as begun; whoever waits goes before who comes."""
+        """May one more begin now? None: yes, and it is counted as begun; whoever waits goes before who comes.
+
+        ticket: that was given before; any other text asks for one. Who sends none knows of no queue and takes no place
+        in it, as nobody could tell whether they are the same when they ask again.
+        """
         self._give_up()
         place = next((at for at, one in enumerate(self._queue) if one.name == ticket), len(self._queue))
         if place == 0 and self.has_room:
@@ -74,7 +80,7 @@ class Admission:
         until = self._clock() + retry + GRACE_S
         if place < len(self._queue):
             self._queue[place].until = until
-        elif len(self._queue) < MOST_WAITING:
+        elif ticket is not None and len(self._queue) < MOST_WAITING:
             self._queue.append(Ticket(f"wait_{secrets.token_hex(8)}", until))
         name = self._queue[place].name if place < len(self._queue) else ""
         held = self._load.sessions
@@ -94,7 +100,7 @@ class Admission:
         self._begun = [at for at in self._begun if at > since]
         new = min(len(self._begun), held)
         shown = held - new
-        share = max(load.cores / shown, LEAST_SHARE) if shown else SHARE
+        share = max(load.cores / shown, LEAST_SHARE) if shown else CORES_EACH / (os.cpu_count() or 1)
         return max(load.pressure, (load.cores + share * (new + 1)) / FULL_FROM) < 1.0
 
     def _give_up(self) -> None:
