@@ -112,7 +112,8 @@ class RealtimeStt:
         which, model = _parted(settings.model)
         if which not in TRANSCRIBERS:
             fix = f"There are: {', '.join(TRANSCRIBERS)}."
-            raise EngineError(f"RealtimeSTT has no transcriber {which}.", fix, cls.name)
+            asked = settings.model.partition(":")[0]
+            raise EngineError(f"RealtimeSTT has no transcriber {asked}.", fix, cls.name)
         if not model:
             fix = f"Set stt.model = {which}:FOLDER, with the folder of its model."
             raise EngineError(f"RealtimeSTT's transcriber {which} has no model of its own.", fix, cls.name)

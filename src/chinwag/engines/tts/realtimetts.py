@@ -161,6 +161,8 @@ class Speaker:
         if which == "openai" and address:  # the names are OpenAI's, and that server's are others
             self._voices = {}
         told = {name: _language(voice) for name, voice in self._voices.items()}
+        if which == "piper":  # it looks at its model only when it speaks
+            collections.deque(self.speak("Hello.", None, 1.0), maxlen=0)
         self.info = {"voices": dict(sorted(told.items(), key=lambda one: _order(self._voices[one[0]])))}
 
     def speak(self, text: str, voice: str | None, speed: float) -> Iterator[Any]:
