@@ -10,6 +10,7 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from chinwag.config import Config, ServerSettings
+from chinwag.engines.fake import Fakes
 from chinwag.web import talks
 from chinwag.web.host import Host
 from chinwag.web.talks import Outbox, Talk, Talks, after
@@ -175,3 +176,64 @@ async def test_no_more_wait_than_there_are_places() -> None:
     assert [talk.ended for talk in made] == [True, False, False]
     await held.close()
     assert all(talk.ended for talk in made)
+
+
+async def talk_of(host: Host, **changes: Any) -> Talk:
+    talks = Talks(host)
+    talk = await talks.begin(asking("chinwag=events"), "text")
+    for name, value in changes.items():
+        setattr(talk, name, value)
+    talk.begin()
+    return talk
+
+
+def ready(answer: str = "") -> Host:
+    host = Host(Config(store={"keep": "off"}))
+    fakes = Fakes()
+    fakes.llm.answer = answer or fakes.llm.answer
+    host.engines, host.stage = fakes.engines(), "ready"
+    return host
+
+
+def told(talk: Talk) -> list[str]:
+    return [json.loads(message)["type"] for message in talk.outbox._messages]
+
+
+async def test_a_talk_at_rest_ends_at_once_when_the_server_stops_and_says_why() -> None:
+    talk = await talk_of(ready(), carrier=Line())
+    await asyncio.sleep(1)
+    began = asyncio.get_running_loop().time()
+    await talk.wind_down(20)
+    assert asyncio.get_running_loop().time() - began < 0.2
+    assert talk.over
+    assert not talk.broken
+    assert told(talk)[-2:] == ["chinwag.restarting", "error"]
+    assert talks.gone(talk)["error"]["code"] == "server_restarting", "and to who comes back"
+
+
+@pytest.mark.parametrize(("within_s", "sentences"), [(30, 1), (0.5, 0)])
+async def test_a_talk_ends_behind_its_sentence_or_when_its_time_is_up(within_s: float, sentences: int) -> None:
+    long = ", ".join(["and so on it goes for a while"] * 8) + ". And then another sentence follows. And one more."
+    talk = await talk_of(ready(long), carrier=Line())
+    say = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Go."}]}
+    talk.connection.receive_text(json.dumps({"type": "conversation.item.create", "item": say}))
+    talk.connection.receive_text(json.dumps({"type": "response.create"}))
+    await asyncio.sleep(1)
+    assert "response.output_audio.delta" in told(talk)
+    began = asyncio.get_running_loop().time()
+    await talk.wind_down(within_s)
+    took = asyncio.get_running_loop().time() - began
+    assert (took <= within_s + 0.1) if not sentences else (1 < took < within_s)
+    spoken = talk.connection.session.last_reply
+    assert spoken
+    assert spoken.text.count(".") == sentences
+    assert (spoken.words == spoken.text) is bool(sentences), "the sentence was heard to its end"
+
+
+async def test_who_is_away_when_the_server_stops_is_not_waited_for() -> None:
+    talk = await talk_of(ready())
+    await asyncio.sleep(1)
+    began = asyncio.get_running_loop().time()
+    await talk.wind_down(20)
+    assert asyncio.get_running_loop().time() == began
+    assert talk.over

@@ -249,6 +249,8 @@ class Talk:
         self.connection.wind_down(within_s)
         while holding and self.carrier and not holding.done() and loop.time() < until and not self.connection.at_rest:
             await asyncio.wait({holding}, timeout=LOOK_EVERY_S)
+        if holding and self.carrier is None:
+            self.connection.session.hush(self._left_at)  # nobody has heard the rest
         self.connection.end(RESTARTING)
         if holding:
             await asyncio.wait({holding})
