@@ -1,4 +1,4 @@
-"""chinwag serve | talk | engines | models | doctor | bench."""
+"""chinwag serve | talk | engines | models | doctor | bench | cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from chinwag import __version__
-from chinwag.cli import bench, doctor, engines, models, serve, talk
+from chinwag.cli import bench, cluster, doctor, engines, models, serve, talk
 from chinwag.errors import ChinwagError
 
 _app = typer.Typer(
@@ -24,6 +24,7 @@ _app.command("engines")(engines.engines)
 _app.command("doctor")(doctor.doctor)
 _app.add_typer(models.app, name="models")
 _app.add_typer(bench.app, name="bench")
+_app.add_typer(cluster.app, name="cluster")
 
 
 def _version(asked: bool) -> None:

@@ -37,8 +37,11 @@ from chinwag.web.talks import Talks
 from chinwag.web.websocket import converse
 
 
-def create_app(host: Host) -> FastAPI:
-    """An application for a host, which begins to get ready as the application starts."""
+def create_app(host: Host, secrets: ClientSecrets | None = None) -> FastAPI:
+    """An application for a host, which begins to get ready as the application starts.
+
+    secrets: client secrets, where others make them too.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -56,7 +59,7 @@ def create_app(host: Host) -> FastAPI:
     calls = Calls(host, talks)
     # its pages of documentation would load scripts from elsewhere
     app = FastAPI(title="Chinwag", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    settings, secrets = host.config.server, ClientSecrets()
+    settings, secrets = host.config.server, secrets or ClientSecrets()
     # the one that was added last is asked first
     app.add_middleware(Bodies, settings=settings)
     app.add_middleware(Keys, settings=settings, secrets=secrets)

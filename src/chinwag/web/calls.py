@@ -16,6 +16,7 @@ from chinwag.errors import ChinwagError, Refused
 from chinwag.ids import new_id
 from chinwag.web.api.errors import ApiError
 from chinwag.web.host import Host
+from chinwag.web.peers import marked
 from chinwag.web.security import ICE_SERVERS
 from chinwag.web.talks import Talk, Talks, after, gone
 from chinwag.web.websocket import refusal
@@ -70,7 +71,8 @@ class Calls:
             talk = await self._talk(request)
         except Refused as refused:
             raise _refused(refused) from refused
-        call_id, host = new_id("rtc"), self._host
+        host = self._host
+        call_id = marked(new_id("rtc"), host.peers)
 
         def over() -> None:
             host.sessions -= 1
@@ -95,6 +97,8 @@ class Calls:
         """The conversation that the client comes back to, or a new one. Raises ApiError, or Refused."""
         if token := request.query_params.get("resume"):
             talk = self._talks.find(token, "track")
+            if talk is None and refusal(self._host, request) is None:
+                talk = await self._talks.restore(request, "track")
             if talk is None or talk.over:
                 why = gone(talk)["error"]
                 raise ApiError(404, why["message"], why["code"])

@@ -30,7 +30,8 @@ from chinwag.tools.toolbox import Toolbox
 from chinwag.web.admission import Admission
 from chinwag.web.assistants import Assistants
 from chinwag.web.keeping import Keeping
-from chinwag.web.pool import Pool, Puller
+from chinwag.web.peers import Alone, Peers
+from chinwag.web.pool import Finder, Pool, Puller, registered
 from chinwag.web.process import usage
 from chinwag.web.watching import Watching
 from chinwag.weights.progress import Progress
@@ -61,10 +62,19 @@ class EngineState:
 class Host:
     """The engines of one server and who uses them.
 
-    puller: fetches what is missing, so that a terminal can draw its progress. settled: it is ready, or has failed.
+    puller: fetches what is missing, so that a terminal can draw its progress. find: where the engines come from.
+    peers: the other servers of the same application. settled: it is ready, or has failed.
     """
 
-    def __init__(self, config: Config, store: Store | None = None, puller: Puller = Store.pull) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: Store | None = None,
+        puller: Puller = Store.pull,
+        *,
+        find: Finder | None = None,
+        peers: Peers | None = None,
+    ) -> None:
         self.config = config
         self.store = store or Store(config.weights)
         self.progress = Progress()
@@ -80,12 +90,13 @@ class Host:
         self.states = {task: EngineState(getattr(config, task).engine) for task in TASKS}
         self.startup_s: float | None = None
         self.settled = asyncio.Event()
-        self.pool = Pool(self.store, puller)
-        self.keeping = Keeping(config.store)
+        self.pool = Pool(self.store, puller, find=find)
+        self.peers = peers or Alone()
+        self.keeping = Keeping(config.store, self.peers)
         self.assistants = Assistants(config)
         self.watching = Watching(config)
         self.watching.metrics.of(self)
-        self._puller = puller
+        self._puller, self._find = puller, find or registered
         self._measuring: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -255,7 +266,7 @@ class Host:
         chosen: dict[Task, type[Engine]] = {}
         for task in TASKS:
             # importing an engine's module is work that would hold up the page
-            chosen[task] = await asyncio.to_thread(registry.find, task, self.states[task].name)
+            chosen[task] = await asyncio.to_thread(self._find, task, self.states[task].name)
         return chosen
 
     async def _load(self, task: Task) -> Engine:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from chinwag.config import StoreSettings
 from chinwag.errors import Refused, StoreError
 from chinwag.ids import new_id
+from chinwag.web.peers import Alone, Peers
 
 if TYPE_CHECKING:
     from chinwag.store import Conversation, ConversationStore, Item
@@ -39,11 +40,12 @@ T = TypeVar("T")
 class Keeping:
     """The conversations of one server. The database is opened when it is first needed, and off the event loop.
 
-    live: those that are being held, by their id.
+    live: those that are being held, by their id. peers: servers that may hold others.
     """
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, peers: Peers | None = None) -> None:
         self.settings = settings
+        self._peers = peers or Alone()
         self.error: StoreError | None = None
         self.live: dict[str, Recorder] = {}
         self._store: ConversationStore | None = None
@@ -99,21 +101,38 @@ class Keeping:
     async def rename(self, conversation_id: str, title: str) -> None:
         """Call it otherwise; who holds it is told."""
         await self.ask(lambda store: store.rename(conversation_id, title))
+        self.renamed(conversation_id, title)
+        await self._peers.tell("renamed", conversation_id=conversation_id, title=title)
+
+    def renamed(self, conversation_id: str, title: str) -> None:
+        """It is called otherwise now."""
         if held := self.live.get(conversation_id):
             held.renamed(title)
 
     async def forget(self, conversation_id: str) -> bool:
         """Delete one; False where there is none. If it is being held, the talk goes on and is not kept."""
-        held = self.live.get(conversation_id)
-        if held:
-            held.forget()
-        return await self.ask(lambda store: store.delete(conversation_id)) or held is not None
+        held = self.forgotten(conversation_id)
+        await self._peers.tell("forgotten", conversation_id=conversation_id)
+        return await self.ask(lambda store: store.delete(conversation_id)) or held
 
     async def forget_all(self) -> int:
         """Delete all; how many there were."""
-        for held in self.live.values():
-            held.forget()
+        self.forgotten(None)
+        await self._peers.tell("forgotten", conversation_id=None)
         return await self.ask(lambda store: store.delete_all())
+
+    def forgotten(self, conversation_id: str | None) -> bool:
+        """Nothing more is written of it, or of any; whether it is being held here."""
+        held = [one for one in self.live.values() if conversation_id in (None, one.id)]
+        for one in held:
+            one.forget()
+        return bool(held)
+
+    async def let_go(self, conversation_id: str) -> None:
+        """It goes on at another server: who holds it here ends, and what was said is written by then."""
+        if conversation_id in self.live:
+            await self._take_over(conversation_id)
+            await self.ask(lambda store: store.get(conversation_id))  # which is read behind what was to be written
 
     # ---------------------------------------------------------------------------------------------------------
 
@@ -130,6 +149,7 @@ class Keeping:
         if not ID.fullmatch(conversation_id) or not self.on:
             raise unknown
         await self._take_over(conversation_id)
+        await self._peers.tell("taken_over", conversation_id=conversation_id)
         try:
             one = await self.ask(lambda store: store.get(conversation_id))
             known = await self.ask(lambda store: store.items(conversation_id, MOST_ITEMS)) if one else []

@@ -21,6 +21,8 @@ from chinwag.weights.store import Store
 Puller = Callable[[Store, list[str], Progress], Awaitable[None]]
 Stage = Literal["fetching", "loading"]
 Telling = Callable[[Stage, Progress], None]
+Finder = Callable[[Task, str], type[Engine]]
+"""Finds an engine's class by its task and name, as `registry.find` does."""
 
 UNUSED_S = 600.0
 """An engine that nobody has used for so long is closed: who changes back within that time need not wait."""
@@ -86,16 +88,21 @@ class Lease:
 
 
 class Pool:
-    """One engine for each task, name, model and settings. free: bytes of memory that programs can have."""
+    """One engine for each task, name, model and settings.
+
+    find: where the engines come from. free: bytes of memory that programs can have.
+    """
 
     def __init__(
         self,
         store: Store,
         puller: Puller = Store.pull,
         *,
+        find: Finder | None = None,
         free: Callable[[], int] = lambda: int(psutil.virtual_memory().available),
     ) -> None:
         self._store, self._puller, self._free = store, puller, free
+        self._find = find or registered
         self._held: dict[str, Held] = {}
         self._coming = 0
         self._tasks = Tasks()
@@ -169,7 +176,7 @@ class Pool:
 
     async def _fetched_and_loaded(self, held: Held) -> Engine:
         task, settings = held.task, held.settings
-        kind = await asyncio.to_thread(registry.find, task, settings.engine)  # an import would hold up all others
+        kind = await asyncio.to_thread(self._find, task, settings.engine)  # an import would hold up all others
         needs = kind.needs(settings)
         if missing := await asyncio.to_thread(self._store.missing, needs):
             held.stage = "fetching"
@@ -235,3 +242,8 @@ def _too_large(held: Held, free: int) -> EngineError:
         "Close other programs, or choose a smaller engine or model.",
         held.settings.engine,
     )
+
+
+def registered(task: Task, name: str) -> type[Engine]:
+    """Where engines usually come from: entry points. Raises EngineError."""
+    return registry.find(task, name)

@@ -43,6 +43,15 @@ class ClientSecrets:
         self._held[_name(value)] = _Held(now + seconds, session)
         return value, int(self._wall()) + seconds
 
+    def share(self, value: str) -> dict[str, Any]:
+        """What another server needs to take it too, which is not the secret itself; for `take`."""
+        held = self._held[_name(value)]
+        return {"name": _name(value), "seconds": held.until - self._clock(), "session": held.session}
+
+    def take(self, name: bytes, seconds: float, session: dict[str, Any]) -> None:
+        """One that another server has made, good for so long from now."""
+        self._held[name] = _Held(self._clock() + seconds, session)
+
     def session(self, value: str) -> dict[str, Any] | None:
         """The settings a secret was made with; None where it is unknown or has expired."""
         held = self._held.get(_name(value))

@@ -20,8 +20,9 @@ from chinwag.realtime.configuration import Kind
 from chinwag.realtime.connection import Connection, Outgoing
 from chinwag.tasks import Tasks
 from chinwag.web.host import Host
-from chinwag.web.keeping import opened_with
+from chinwag.web.keeping import ID, opened_with
 from chinwag.web.limits import BURST_S, Bucket, address_of
+from chinwag.web.peers import marked
 from chinwag.web.security import by_secret, opening
 from chinwag.web.switching import Switch, switch
 from chinwag.web.watching import Transport, Watched
@@ -129,7 +130,7 @@ class Talk:
         kind: Kind = "transcription" if request.query_params.get("intent") == "transcription" else "realtime"
         self.form, self.lasting = form, extended and host.config.server.resume_s > 0
         self.address = address_of(request)
-        self.token = f"resume_{secrets.token_hex(16)}"
+        self.token = marked(f"resume_{secrets.token_hex(16)}", host.peers)
         self.outbox, self.received = Outbox(), 0
         rate = host.config.server.messages_per_second
         self._pace = Bucket(rate, rate * BURST_S, asyncio.get_running_loop().time())
@@ -141,6 +142,8 @@ class Talk:
         """Its client was told the whole conversation again."""
         self.winding_down = False
         """It ends because the server does."""
+        self.restored = False
+        """It goes on in place of one that was lost with its server."""
         self._left_at = 0.0
         self.gone: asyncio.TimerHandle | None = None
         self._within_s = host.config.server.resume_s
@@ -199,7 +202,7 @@ class Talk:
         """
         if self.carrier:
             self.left()
-        self.carrier, self.overfull, self.anew = carrier, False, False
+        self.carrier, self.overfull, self.anew = carrier, False, self.restored and self._holding is None
         if self.gone:
             self.gone.cancel()
             self.gone = None
@@ -319,6 +322,21 @@ class Talks:
         if address and most and held >= most:
             message = f"There are {held} conversations from this address already."
             raise Refused("too_many_sessions", message, "End one of them, or raise server.max_sessions_per_address.")
+
+    async def restore(self, request: HTTPConnection, form: Form) -> Talk | None:
+        """In place of one that is not known here, which was lost with its server: what was kept of it goes on.
+
+        None where the client names no conversation that is kept, or may not open it.
+        """
+        wanted = request.query_params.get("conversation", "")
+        if not ID.fullmatch(wanted):
+            return None
+        try:
+            talk = await self.begin(request, form)
+        except Refused:
+            return None
+        talk.restored = True
+        return talk
 
     def find(self, token: str, form: Form) -> Talk | None:
         """The one that is still known, over or not."""

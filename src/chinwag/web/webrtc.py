@@ -128,9 +128,9 @@ class Call:
             return
         talk, comes_back = self._talk, self._talk.begun
         talk.carried_by(self, self._after)
-        if comes_back:
+        if comes_back or talk.restored:
             self._send(talk.resumed)
-        else:
+        if not comes_back:
             talk.begin()
         self._writing = asyncio.create_task(self._write())
         try:

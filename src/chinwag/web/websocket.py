@@ -44,6 +44,8 @@ async def converse(websocket: WebSocket, host: Host, talks: Talks) -> None:
     talk = None
     if token := websocket.query_params.get("resume"):
         talk = talks.find(token, form)
+        if talk is None and refusal(host, websocket) is None:
+            talk = await talks.restore(websocket, form)
         if talk is None or talk.over:
             host.watching.metrics.refused(gone(talk)["error"]["code"])
             return await _refuse(websocket, gone(talk), TRY_AGAIN)
@@ -140,9 +142,9 @@ class _Client:
         talk = self._talk
         comes_back = talk.begun
         talk.carried_by(self, after)
-        if comes_back:
+        if comes_back or talk.restored:
             await self._send(talk.resumed)
-        else:
+        if not comes_back:
             talk.begin()
         self._writing = asyncio.create_task(self._write())
         tasks: list[asyncio.Task[Any]] = [

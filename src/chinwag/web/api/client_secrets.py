@@ -42,6 +42,7 @@ def router(host: Host, secrets: ClientSecrets) -> APIRouter:
         update = inbound.check("session.update", event).session.model_dump(exclude_unset=True)
         session, _ = Configuration(new_id("sess"), host.defaults()).updated(update)
         value, expires_at = secrets.make(update, (asked.expires_after or ExpiresAfter()).seconds)
+        await host.peers.tell("secret", **secrets.share(value))
         # the id is the session's own, which it gets as it opens
         return {"value": value, "expires_at": expires_at, "session": session.wire}
 

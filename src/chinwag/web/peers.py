@@ -1,0 +1,31 @@
+"""The other servers of the same application, where there are any: what one learns and all have to know."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+News = Literal["taken_over", "renamed", "forgotten", "secret"]
+
+
+class Peers(Protocol):
+    """place: this server's own mark, which what it hands out ends with, so that a request finds its way back to it."""
+
+    place: str
+
+    async def tell(self, what: News, **facts: Any) -> None:
+        """Have all others know, and have done what it asks of them. One that cannot be reached is passed over."""
+        ...
+
+
+class Alone:
+    """There are none."""
+
+    place = ""
+
+    async def tell(self, what: News, **facts: Any) -> None:
+        """Nobody hears it."""
+
+
+def marked(name: str, peers: Peers) -> str:
+    """A name that a request for it finds its way back by: "resume_0f…" of the server at "k3" is "resume_0f….k3"."""
+    return f"{name}.{peers.place}" if peers.place else name
