@@ -7,6 +7,7 @@ does less of what can wait (live words, drafts, later clauses) before anybody is
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
@@ -181,4 +182,7 @@ def _cores_busy() -> float:
 
 
 def _loop_time() -> float:
-    return asyncio.get_running_loop().time()
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:  # on the thread that makes the metrics; it is the loop's own clock
+        return time.monotonic()
