@@ -46,7 +46,7 @@ def answers(service: str) -> bool:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as file:
         file.write(HOLED + "\n")
     try:
-        return any(one.get("vulns") for one in asked(Path(file.name), service, within_s=40.0))
+        return any(one.get("vulns") for one in asked(Path(file.name), service, within_s=20.0))
     finally:
         Path(file.name).unlink()
 

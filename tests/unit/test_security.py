@@ -31,7 +31,7 @@ from chinwag.web import limits
 from chinwag.web.api.decode import DecodeError, decoded
 from chinwag.web.app import create_app
 from chinwag.web.limits import FREE_TRIES, Bucket, Tries, address_of
-from chinwag.web.security import HEADERS, PAGE, PAGE_PATHS, SUBPROTOCOL_KEY
+from chinwag.web.security import HEADERS, PAGE, PAGE_PATHS, PROBES, SUBPROTOCOL_KEY
 
 pytestmark = pytest.mark.unit
 
@@ -39,7 +39,7 @@ KEY = "a-key-of-the-server"
 RIGHT, WRONG = {"Authorization": f"Bearer {KEY}"}, {"Authorization": "Bearer no-key-of-this-server"}
 FOREIGN = {"Origin": "https://evil.example"}
 REBOUND = {"Host": "evil.example:8000"}
-NEEDS_NO_KEY = {"/healthz", "/api/status"}
+NEEDS_NO_KEY = {*PROBES, "/api/status"}
 """Beside the page's files: what docs/api.md names."""
 ELSEWHERE = "203.0.113.9"
 
@@ -71,15 +71,15 @@ def routes(app: FastAPI) -> Iterator[tuple[str, str]]:
 async def answered(app: FastAPI, method: str, path: str, headers: dict[str, str]) -> int:
     if method == "WEBSOCKET":
         given = {"host": "localhost:8000", **{name.lower(): value for name, value in headers.items()}}
-        return int((await dialled(app, path=path, **given))["status"])
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        return int((await dialled(app, path=path, address=ELSEWHERE, **given))["status"])
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(ELSEWHERE, 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
         body: dict[str, Any] | None = None if method in ("GET", "HEAD") else {}
         return (await client.request(method, path, headers=headers, json=body)).status_code
 
 
 async def test_every_route_gives_nothing_without_a_key_nor_to_another_site() -> None:
-    app = create_app(host_of(api_keys=[KEY]))
+    app = create_app(host_of(api_keys=[KEY], requests_per_minute=0))
     every = sorted(set(routes(app)))
     assert {("WEBSOCKET", "/v1/realtime"), ("POST", "/v1/realtime/calls"), ("GET", "/openapi.json")} <= set(every)
     assert len({path for _, path in every if path.startswith(("/v1", "/api"))}) >= 15
@@ -89,7 +89,7 @@ async def test_every_route_gives_nothing_without_a_key_nor_to_another_site() -> 
         for keys in ({}, WRONG):
             assert await answered(app, method, path, keys) == (200 if page or free else 401), where
         cross = await answered(app, method, path, {**RIGHT, **FOREIGN})
-        assert cross == (200 if page or path == "/healthz" else 403), where
+        assert cross == (200 if page or path in PROBES else 403), where
         assert await answered(app, method, path, {**RIGHT, **REBOUND}) == 403, where
         assert await answered(app, method, path, RIGHT) not in (401, 403), where
 

@@ -211,7 +211,7 @@ class Connection:
         loop = asyncio.get_running_loop()
         left_s = silent_s
         self._active_at = loop.time()
-        while left_s > 0:  # noqa: ASYNC110: it looks when it may be time, and not at each word
+        while left_s > 0:
             await asyncio.sleep(left_s)
             left_s = self._active_at + silent_s - loop.time()
         message = f"Nobody has said anything for {silent_s / 60:g} minutes."

@@ -243,7 +243,7 @@ class Host:
             "load": self.load.as_dict(),
             "key_required": self.config.server.wants_key,
             "version": __version__,
-            "process": {**usage(), "startup_s": self.startup_s},
+            "process": {**usage(), "tasks": len(asyncio.all_tasks()), "startup_s": self.startup_s},
         }
 
     def progress_alone(self) -> dict[str, Any]:

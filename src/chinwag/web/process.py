@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import psutil
 
 
 def usage() -> dict[str, float]:
-    """Memory and processor time of the server and of the engines that run as its children, and what it is at."""
+    """Memory and processor time of the server and of the engines that run as its children."""
     memory, seconds = 0, 0.0
     own = psutil.Process()
     for process in (own, *own.children(recursive=True)):
@@ -19,4 +17,4 @@ def usage() -> dict[str, float]:
                 seconds += times.user + times.system
         except psutil.NoSuchProcess:
             continue
-    return {"rss_mb": round(memory / 1e6, 1), "cpu_seconds": round(seconds, 2), "tasks": len(asyncio.all_tasks())}
+    return {"rss_mb": round(memory / 1e6, 1), "cpu_seconds": round(seconds, 2)}

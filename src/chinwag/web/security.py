@@ -34,9 +34,13 @@ HEADERS = {
 PAGE = Path(__file__).parent.parent / "client"
 PAGE_PATHS = frozenset({"/", *(f"/{file.relative_to(PAGE).as_posix()}" for file in PAGE.rglob("*") if file.is_file())})
 PROBES = frozenset({"/healthz", "/readyz"})
+METRICS = "/metrics"
 STATUS = "/api/status"
 """What needs no key: the page's files, which hold nothing of anybody's; whether the server lives; and how far it is,
-which tells less without one. All else is closed, what no route has as well, so that no route can be forgotten."""
+which tells less without one. METRICS asks for a key itself (`web/operating.py`).
+All else is closed, what no route has as well, so that no route can be forgotten."""
+
+OPEN = PAGE_PATHS | PROBES | {METRICS}
 
 SUBPROTOCOL_KEY = "openai-insecure-api-key."
 """OpenAI's JavaScript client names its key in a subprotocol, as a browser's WebSocket takes no headers."""
@@ -137,7 +141,7 @@ class Keys:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass it on, or turn it away."""
-        if scope["type"] in ("http", "websocket") and scope["path"] not in PAGE_PATHS | PROBES:
+        if scope["type"] in ("http", "websocket") and scope["path"] not in OPEN:
             connection = HTTPConnection(scope)
             key, address = _key_of(connection), address_of(connection)
             wait_s = self._tries.wait_s(address) if key else 0.0
