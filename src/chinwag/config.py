@@ -79,8 +79,10 @@ class ServerSettings(Section):
     api_keys: Annotated[list[str], NoDecode] = Field(
         default_factory=list, repr=False, description="any of them opens /v1; in the environment, parted by commas"
     )
-    auth: Literal["auto", "off"] = Field(
-        "auto", description="auto: keys where there are any, and no other address than loopback without; off: no keys"
+    auth: Literal["auto", "code", "off"] = Field(
+        "auto",
+        description="auto: keys where there are any, and no other address than loopback without;"
+        " code: where there are none, a login code is made, kept, and told when the server is ready; off: no keys",
     )
     https: Literal["auto", "off"] = Field(
         "auto", description="auto: with keys, no other address than loopback over plain HTTP; off: also over plain HTTP"
@@ -156,7 +158,7 @@ class ServerSettings(Section):
     @property
     def wants_key(self) -> bool:
         """Whether a client must bring one of `api_keys`."""
-        return bool(self.api_keys) and self.auth != "off"
+        return self.auth == "code" or (bool(self.api_keys) and self.auth != "off")
 
 
 class IceServer(Section):

@@ -45,6 +45,20 @@ def test_a_typo_in_the_settings_names_the_nearest_key(tmp_path: Path) -> None:
     assert "Did you mean server.port?" in ends(cwd=tmp_path)
 
 
+def test_a_login_code_is_made_and_told_in_a_link_that_logs_in(tmp_path: Path) -> None:
+    environment = {"CHINWAG_SERVER__AUTH": "code", "XDG_DATA_HOME": str(tmp_path)}
+    with serving("--llm", "embedded", env=environment) as server:
+        server.wait("ready")
+        models, until = server.url.replace("localhost", "127.0.0.1") + "/v1/models", time.monotonic() + 10
+        while not (told := [line for line in server.lines if "#key=" in line]):
+            assert time.monotonic() < until, server.lines
+            time.sleep(0.05)
+        code = told[0].partition("#key=")[2].partition(",")[0]
+        assert (tmp_path / "chinwag" / "lan" / "code").read_text() == code
+        assert httpx.get(models).status_code == 401
+        assert httpx.get(models, headers={"Authorization": f"Bearer {code}"}).status_code == 200
+
+
 @pytest.mark.parametrize("flag", ["--stt", "--llm", "--tts"])
 def test_an_engine_that_is_not_there(flag: str, tmp_path: Path) -> None:
     with serving(flag, "mooonshine") as server:

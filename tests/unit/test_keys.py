@@ -207,6 +207,11 @@ def test_listening_elsewhere_needs_a_key_or_a_word(host: str) -> None:
     assert "CHINWAG_SERVER__API_KEYS" in raised.value.fix
     assert "CHINWAG_SERVER__AUTH=off" in raised.value.fix
     check_reach(ServerSettings(host=host, auth="off"))
+    check_reach(ServerSettings(host=host, auth="code", https="off"))
+
+
+def test_until_a_login_code_is_made_nobody_gets_in() -> None:
+    assert ServerSettings(auth="code").wants_key
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", ""])

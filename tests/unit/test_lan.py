@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "lan").write_text("a file")
     with pytest.raises(ConfigError, match=r"certificate for --lan cannot be written.*XDG_DATA_HOME"):
         lan.certificate(tmp_path / "lan", HERE)
-    with pytest.raises(ConfigError, match=r"login code for --lan cannot be kept.*server.api_keys"):
+    with pytest.raises(ConfigError, match=r"login code cannot be kept.*server.api_keys"):
         lan.code(tmp_path / "lan")
 
 

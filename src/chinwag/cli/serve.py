@@ -79,15 +79,16 @@ def serve(
     }
     given = {section: {k: v for k, v in keys.items() if v is not None} for section, keys in flags.items()}
     settings = configuration.load(config, {section: keys for section, keys in given.items() if keys}, preset)
+    made = _login_code(settings.server) if lan or settings.server.auth == "code" else ""
+    if made:
+        settings.server.api_keys = [made]
     near = _near(settings) if lan else None
-    if near and near.code and not settings.server.api_keys:
-        settings.server.api_keys = [near.code]
     check_reach(settings.server, encrypted=near is not None)
     logs.set_up(settings)
     if settings.preset:
         _teller(settings)(f"Preset {settings.preset} on {Machine.here()}: {_engines(settings)}.")
     sys.setswitchinterval(SWITCH_S)
-    asyncio.run(_serve(settings, near))
+    asyncio.run(_serve(settings, near, made))
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,19 @@ class Near:
 def _near(settings: configuration.Config) -> Near:
     from chinwag.web import lan
 
-    folder, server, found = user_data_path("chinwag") / "lan", settings.server, lan.addresses()
-    own = server.api_keys[0] if server.api_keys else ""
-    code = "" if server.auth == "off" else own or lan.code(folder)
-    return Near(found, lan.certificate(folder, found), code)
+    found, server = lan.addresses(), settings.server
+    return Near(found, lan.certificate(_lan_folder(), found), server.api_keys[0] if server.wants_key else "")
+
+
+def _login_code(server: configuration.ServerSettings) -> str:
+    """The code that stands in for a key, made at its first use; empty where there is a key, or none is wanted."""
+    from chinwag.web import lan
+
+    return "" if server.api_keys or server.auth == "off" else lan.code(_lan_folder())
+
+
+def _lan_folder() -> Path:
+    return user_data_path("chinwag") / "lan"
 
 
 def _engines(settings: configuration.Config) -> str:
@@ -133,7 +143,7 @@ async def _pull_told(store: Store, names: Sequence[str], progress: Progress) -> 
     fetching.info("models are here", extra={"fields": {"models": list(names)}})
 
 
-async def _serve(settings: configuration.Config, near: Near | None = None) -> None:
+async def _serve(settings: configuration.Config, near: Near | None = None, code: str = "") -> None:
     # imported late: the protocol's types take a second, which no other command should wait for
     from chinwag.web.app import create_app
     from chinwag.web.host import Host
@@ -171,7 +181,7 @@ async def _serve(settings: configuration.Config, near: Near | None = None) -> No
     tell(f"Chinwag's page is up: {address}")
     if near:
         _tell_how_to_come(near, port)
-    telling = asyncio.create_task(_tell_when_ready(host, address, tell))
+    telling = asyncio.create_task(_tell_when_ready(host, address, tell, code))
     try:
         await server.serve(sockets=[listening])
     finally:
@@ -222,7 +232,8 @@ def _address(host: str, port: int, scheme: str = "http") -> str:
     return f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
-async def _tell_when_ready(host: Host, address: str, tell: Callable[[str], None]) -> None:
+async def _tell_when_ready(host: Host, address: str, tell: Callable[[str], None], code: str = "") -> None:
+    """code: one that was made here, told in a link that logs in; the page takes it out of the address."""
     await host.settled.wait()
     if isinstance(host.error, ChinwagError):
         tell(f"Not ready: {host.error.message}")
@@ -230,4 +241,7 @@ async def _tell_when_ready(host: Host, address: str, tell: Callable[[str], None]
         return
     engines = ", ".join(f"{task} {state.name}" for task, state in host.states.items())
     tell(f"Ready after {host.startup_s} s with {engines}.")
-    tell(f"Open {address}, press Start and speak. Ctrl-C ends it.")
+    link = f"{address}/#key={code}" if code and host.config.server.log_format == "text" else address
+    tell(f"Open {link}, press Start and speak. Ctrl-C ends it.")
+    if code and link == address:  # what is gathered from many machines holds no keys
+        tell(f"The login code is in {_lan_folder() / 'code'}.")

@@ -96,7 +96,7 @@ def code(folder: Path) -> str:
         made = "-".join("".join(secrets.choice(LETTERS) for _ in range(4)) for _ in range(4))
         _write(file, made.encode())
     except (OSError, UnicodeDecodeError) as error:
-        message = f"The login code for --lan cannot be kept in {folder}: {error}."
+        message = f"The login code cannot be kept in {folder}: {error}."
         raise ConfigError(message, "Set a key of your own: server.api_keys in chinwag.toml.") from error
     return made
 
