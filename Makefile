@@ -18,7 +18,7 @@ FIND_PYTHON = for python in $(PYTHON) $(BIN)/python python3.13 python3.12 python
 TEST_WEIGHTS := silero-vad smart-turn moonshine-tiny-en qwen2.5-coder-0.5b kokoro kokoro-voices
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev serve test test-extras check bench soak audit constraints clean
+.PHONY: help setup setup-dev serve test test-extras check check-docker bench soak audit constraints clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -45,6 +45,10 @@ check: setup-dev  ## lint, format, types, import rule
 	@$(BIN)/ruff format --check --no-cache
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+check-docker: setup-dev  ## build and start the images without Docker, as root (ARGS="--keep cpu" for one)
+	@$(BIN)/chinwag models pull $(TEST_WEIGHTS)
+	@$(BIN)/python scripts/check_docker.py $(ARGS)
 
 bench: setup  ## measure latency at the client's ear (ARGS="--turns 5")
 	@mkdir -p bench-out

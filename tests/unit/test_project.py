@@ -15,7 +15,9 @@ from packaging.utils import canonicalize_name
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[2]
-PINS = ("constraints.txt", "constraints-dev.txt")
+PINS = ("constraints.txt", "constraints-dev.txt", "constraints-full.txt", "constraints-cuda.txt")
+ALONE = ("constraints-cuda.txt",)
+"""Of one extra's packages, to be installed on top of another's."""
 # written apart, so that this file does not hold what it looks for
 HOSTS = [name + ".org" for name in ("py" + "pi", "files.python" + "hosted", "registry.npm" + "js")]
 PLACES = re.compile(r"(?<![\w.])/(?:root|home/\w|Users/\w|opt/(?:wheels|pypi)|work/main|tmp/w\b)")
@@ -46,7 +48,7 @@ def pins(name: str) -> dict[str, list[tuple[Requirement, int]]]:
 @pytest.mark.parametrize("name", PINS)
 def test_every_pin_is_exact_and_hashed_and_has_no_address(name: str) -> None:
     found = pins(name)
-    assert len(found) > 40
+    assert len(found) > 40 or name in ALONE
     for requirements in found.values():
         for requirement, hashes in requirements:
             assert re.fullmatch(r"==[\w.]+", str(requirement.specifier)), requirement
@@ -56,7 +58,19 @@ def test_every_pin_is_exact_and_hashed_and_has_no_address(name: str) -> None:
     assert not re.search(r"://|--find-links|index-url|^-|file:|^\s*/", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize(("name", "extra"), [(PINS[0], None), (PINS[1], None), (PINS[1], "dev")])
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("constraints.txt", None),
+        ("constraints-dev.txt", None),
+        ("constraints-dev.txt", "dev"),
+        ("constraints-full.txt", None),
+        ("constraints-full.txt", "whisper"),
+        ("constraints-full.txt", "kokoro"),
+        ("constraints-full.txt", "postgres"),
+        ("constraints-cuda.txt", "cuda"),
+    ],
+)
 def test_the_pins_keep_to_the_ranges_of_the_project(name: str, extra: str | None) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     found = pins(name)
@@ -67,10 +81,11 @@ def test_the_pins_keep_to_the_ranges_of_the_project(name: str, extra: str | None
             assert wanted.specifier.contains(str(requirement.specifier)[2:]), f"{wanted}: run make constraints"
 
 
-def test_both_files_pin_the_same_versions() -> None:
-    run, dev = pins(PINS[0]), pins(PINS[1])
-    for name, requirements in run.items():
-        assert [str(one) for one, _ in dev[name]] == [str(one) for one, _ in requirements]
+@pytest.mark.parametrize("other", ["constraints-dev.txt", "constraints-full.txt"])
+def test_the_files_pin_the_same_versions(other: str) -> None:
+    beside = pins(other)
+    for name, requirements in pins("constraints.txt").items():
+        assert [str(one) for one, _ in beside[name]] == [str(one) for one, _ in requirements]
 
 
 def test_no_registry_and_no_place_of_a_machine_is_written_down() -> None:
