@@ -48,13 +48,15 @@ RUN apt-get update \
 # a named volume takes owner and rights from the image's folder
 RUN useradd --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin chinwag \
     && install --directory --owner=chinwag --group=chinwag --mode=0700 /data /cache
-# conversations and the login code go to /data, weights to /cache; other machines come in through the published port, with a key
+# conversations and the login code go to /data, weights to /cache. Clients come through the published port: with a key, all from
+# one address as Docker passes them on, and over plain HTTP unless a proxy is in front
 ENV XDG_DATA_HOME=/data \
     XDG_CACHE_HOME=/cache \
     CHINWAG_SERVER__HOST=0.0.0.0 \
     CHINWAG_SERVER__PORT=8000 \
     CHINWAG_SERVER__AUTH=code \
-    CHINWAG_SERVER__HTTPS=off
+    CHINWAG_SERVER__HTTPS=off \
+    CHINWAG_SERVER__MAX_SESSIONS_PER_ADDRESS=0
 # chinwag.toml is read from here, where there is one
 WORKDIR /data
 VOLUME ["/data", "/cache"]

@@ -4,7 +4,7 @@ For each tests/extras/test_EXTRA.py an environment is made anew in .venv-extras/
 and pytest, under the pins of constraints-dev.txt. `pip check` runs in it, then that file with what must be true of the
 default whatever else is installed, then the contract of the engines that the extra brings. The file's constants say
 what it needs: WEIGHTS, names of the catalog that are pulled first; TORCH = True, which keeps it back unless it is named
-or --torch is given; NEEDS, packages that the tests alone use; CONTRACT, the engines that are to keep the contract in
+or --torch is given; NAMED = True, which keeps it back unless it is named; NEEDS, packages that the tests alone use; CONTRACT, the engines that are to keep the contract in
 place of all of the extra's, as "tts:piper"; FREE, packages whose pins are left out, as the extra wants others.
 """
 
@@ -49,6 +49,7 @@ class Extra:
     needs: tuple[str, ...] = ()
     contract: tuple[str, ...] | None = None
     free: tuple[str, ...] = ()
+    named: bool = False
 
 
 class Failed(Exception):
@@ -93,7 +94,7 @@ def discover(folder: Path) -> dict[str, Extra]:
             for node in ast.parse(path.read_text("utf-8")).body
             if isinstance(node, ast.Assign)
             for target in node.targets
-            if isinstance(target, ast.Name) and target.id in {"WEIGHTS", "TORCH", "NEEDS", "CONTRACT", "FREE"}
+            if isinstance(target, ast.Name) and target.id in {"WEIGHTS", "TORCH", "NEEDS", "CONTRACT", "FREE", "NAMED"}
         }
         name = path.stem.removeprefix("test_")
         found[name] = Extra(
@@ -104,18 +105,21 @@ def discover(folder: Path) -> dict[str, Extra]:
             constants.get("NEEDS", ()),
             constants.get("CONTRACT"),
             constants.get("FREE", ()),
+            constants.get("NAMED", False),
         )
     return found
 
 
 def chosen(found: dict[str, Extra], wanted: list[str], *, torch: bool) -> list[Extra]:
     """Those that are named; without names all, those that need torch only where that is asked for."""
-    return [found[name] for name in wanted] or [extra for extra in found.values() if torch or not extra.torch]
+    usual = [extra for extra in found.values() if not extra.named and (torch or not extra.torch)]
+    return [found[name] for name in wanted] or usual
 
 
 def closing(found: dict[str, Extra], told: dict[str, str]) -> str:
     """What became of each, in one line."""
     left = {extra.name: "not run, needs torch (TORCH=1)" for extra in found.values() if extra.torch}
+    left |= {extra.name: f"not run unless named (ARGS={extra.name})" for extra in found.values() if extra.named}
     return "Extras: " + "; ".join(f"{name} {verdict}" for name, verdict in {**left, **told}.items()) + "."
 
 

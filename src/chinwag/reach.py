@@ -21,7 +21,7 @@ def check_reach(server: ServerSettings, *, encrypted: bool = False) -> None:
         raise ConfigError(
             f"Other machines could use this server: it would listen on {where} without a key.",
             "Set a key: CHINWAG_SERVER__API_KEYS=KEY, or server.api_keys in chinwag.toml (openssl rand -hex 24 makes"
-            " one). Or have one made: CHINWAG_SERVER__AUTH=code. Or say that it needs none: CHINWAG_SERVER__AUTH=off.",
+            " one), or have one made: CHINWAG_SERVER__AUTH=code. Or say that it needs none: CHINWAG_SERVER__AUTH=off.",
         )
     if not (encrypted or server.tls_cert or server.trusted_proxies or server.https == "off"):
         raise ConfigError(

@@ -241,5 +241,7 @@ async def _tell_when_ready(host: Host, address: str, tell: Callable[[str], None]
         return
     engines = ", ".join(f"{task} {state.name}" for task, state in host.states.items())
     tell(f"Ready after {host.startup_s} s with {engines}.")
-    told = code and host.config.server.log_format == "text"  # what gathers logs is to hold no key
-    tell(f"Open {address}{f'/#key={code}' if told else ''}, press Start and speak. Ctrl-C ends it.")
+    link = f"{address}/#key={code}" if code and host.config.server.log_format == "text" else address
+    tell(f"Open {link}, press Start and speak. Ctrl-C ends it.")
+    if code and link == address:  # what is gathered from many machines holds no keys
+        tell(f"The login code is in {_lan_folder() / 'code'}.")
