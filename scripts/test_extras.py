@@ -4,8 +4,9 @@ For each tests/extras/test_EXTRA.py an environment is made anew in .venv-extras/
 and pytest, under the pins of constraints-dev.txt. `pip check` runs in it, then that file with what must be true of the
 default whatever else is installed, then the contract of the engines that the extra brings. The file's constants say
 what it needs: WEIGHTS, names of the catalog that are pulled first; TORCH = True, which keeps it back unless it is named
-or --torch is given; NAMED = True, which keeps it back unless it is named; NEEDS, packages that the tests alone use; CONTRACT, the engines that are to keep the contract in
-place of all of the extra's, as "tts:piper"; FREE, packages whose pins are left out, as the extra wants others.
+or --torch is given; NAMED = True, which keeps it back unless it is named; NEEDS, packages that the tests alone use;
+CONTRACT, the engines that are to keep the contract in place of all of the extra's, as "tts:piper"; FREE, packages
+whose pins are left out, as the extra wants others.
 """
 
 from __future__ import annotations
