@@ -81,4 +81,4 @@ def test_an_engine_that_is_not_installed_says_the_command_when_it_is_chosen(monk
 
 def test_whisper_needs_weights_of_the_catalog_for_its_usual_model_alone() -> None:
     assert Whisper.needs(SttSettings()) == ("whisper-base",)
-    assert Whisper.needs(SttSettings(model="large-v3-turbo")) == ()
+    assert Whisper.needs(SttSettings(model="small")) == ()

@@ -101,7 +101,7 @@ async def test_without_a_key_the_status_tells_how_far_the_server_is_and_nothing_
         assert all(one["detail"] == "" for one in told["engines"].values())
         assert set((await client.get("/api/status", headers=RIGHT)).json()) > {"process", "sessions"}
     host = host_of(api_keys=[KEY])
-    host.stage, host.error = "failed", ConfigError("http://10.0.0.8:1234 refuses.", "Look at /home/me/models.")
+    host.stage, host.error = "failed", ConfigError("http://10.0.0.8:1234 refuses.", "Look at /srv/models.")
     assert "10.0.0.8" not in json.dumps(host.progress_alone())
     assert "10.0.0.8" in json.dumps(host.status())
 

@@ -98,7 +98,7 @@ class Made(Talk):
     def __init__(self, *, lasting: bool = True, begun: bool = True) -> None:
         self.token, self.form, self.lasting = f"resume_{id(self)}", "binary", lasting
         self.carrier = self.gone = None
-        self.overfull = self.anew = self.ended = False
+        self.overfull = self.anew = self.ended = self.restored = False
         self.outbox, self.received = Outbox(), 0
         self._begun = begun
         self._holding = asyncio.get_running_loop().create_future() if begun else None  # type: ignore[assignment]
