@@ -33,8 +33,10 @@ class Server:
     def realtime(self) -> str:
         return self.url.replace("http", "ws").replace("localhost", "127.0.0.1") + "/v1/realtime"
 
-    def status(self) -> dict[str, Any]:
-        answer: dict[str, Any] = httpx.get(self.url.replace("localhost", "127.0.0.1") + "/api/status").json()
+    def status(self, key: str = "") -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        address = self.url.replace("localhost", "127.0.0.1") + "/api/status"
+        answer: dict[str, Any] = httpx.get(address, headers=headers).json()
         return answer
 
     def wait(self, *stages: str) -> dict[str, Any]:

@@ -29,7 +29,8 @@ SENTENCE = "The train to the city leaves at seven in the morning."
 @pytest.fixture(scope="module")
 def keyed() -> Iterator[Server]:
     """A server that listens to the whole network, so it wants a key."""
-    with serving("--llm", "embedded", "--host", "0.0.0.0", env={"CHINWAG_SERVER__API_KEYS": KEY}) as running:
+    env = {"CHINWAG_SERVER__API_KEYS": KEY, "CHINWAG_SERVER__HTTPS": "off"}
+    with serving("--llm", "embedded", "--host", "0.0.0.0", env=env) as running:
         running.wait("ready")
         yield running
 
@@ -54,7 +55,7 @@ def words(text: str) -> list[str]:
 async def test_models_and_a_wrong_key(keyed: Server) -> None:
     async with client_of(keyed) as client:
         names = [model.id async for model in await client.models.list()]
-        assert names[0] == keyed.status()["engines"]["llm"]["detail"]
+        assert names[0] == keyed.status(KEY)["engines"]["llm"]["detail"]
         assert (await client.models.retrieve(names[0])).id == names[0]
     async with client_of(keyed, "a-key-of-somebody-else") as client:
         with pytest.raises(AuthenticationError, match="The key is wrong"):
@@ -130,7 +131,7 @@ async def test_chat_streamed_and_not(keyed: Server) -> None:
 async def test_one_chinwag_is_the_model_of_another(keyed: Server) -> None:
     base = keyed.realtime.removesuffix("/realtime").replace("ws", "http", 1)
     with serving("--llm", "openai", "--llm-base-url", base, env={"CHINWAG_LLM__API_KEY": KEY}) as second:
-        assert second.wait("ready")["engines"]["llm"]["detail"] == keyed.status()["engines"]["llm"]["detail"]
+        assert second.wait("ready")["engines"]["llm"]["detail"] == keyed.status(KEY)["engines"]["llm"]["detail"]
         async with client_of(second) as client:
             answer = await client.chat.completions.create(
                 model="chinwag", messages=[{"role": "user", "content": "What is the capital of Italy? One word."}]

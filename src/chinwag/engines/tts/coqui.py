@@ -259,10 +259,11 @@ def _opened(model: str, cuda: bool, agreed: bool) -> Any:
 
     place = Path(model).expanduser()
     if place.exists():
-        folder, checkpoint = (place, _checkpoint(place)) if place.is_dir() else (place.parent, place)
-        where = {"tts_checkpoint": checkpoint, "tts_config_path": folder / "config.json"}
-        if not where["tts_config_path"].is_file():
+        folder = place if place.is_dir() else place.parent
+        if not (folder / "config.json").is_file():
             raise EngineError(f"{folder} holds no model of Coqui: there is no config.json.", "Name its whole folder.")
+        checkpoint = _checkpoint(place) if place.is_dir() else place
+        where = {"tts_checkpoint": checkpoint, "tts_config_path": folder / "config.json"}
     else:
         where = _fetched(model, agreed)
     try:
