@@ -78,15 +78,16 @@ async def comes_true(page: Page, expression: str) -> None:
 
 
 @asynccontextmanager
-async def opened(browser: Browser, url: str, *, init: str = "", **context: Any) -> AsyncIterator[Page]:
+async def opened(browser: Browser, url: str, *, init: str = "", bears: str = "", **context: Any) -> AsyncIterator[Page]:
     """The page at `url`; any script error or breach of the content security policy fails the test.
 
-    init: a script that runs before the page's own. context: what Browser.new_context takes.
+    init: a script that runs before the page's own. bears: part of an error that the browser tells of anyway.
+    context: what Browser.new_context takes.
     """
     faults: list[str] = []
 
     def read(message: ConsoleMessage) -> None:
-        expected = ("Failed to load resource", "WebSocket connection")  # a server that is away
+        expected = ["Failed to load resource", "WebSocket connection", *filter(None, [bears])]  # a server that is away
         if message.type == "error" and not any(words in message.text for words in expected):
             faults.append(message.text)
 
