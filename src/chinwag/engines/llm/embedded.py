@@ -282,7 +282,7 @@ class EmbeddedChat:
             silent_s = math.inf
         if silent_s >= self._settings.timeout_s:
             log.warning("The embedded language model hangs; it is ended.")
-            self._server.kill()
+            await asyncio.to_thread(self._server.kill)
 
     async def _revive(self) -> None:
         """Start the server again where its process has died."""

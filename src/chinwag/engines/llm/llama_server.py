@@ -89,8 +89,9 @@ class LlamaServer:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """End the child at once, whatever it is at; `close` still waits for it."""
+        """End the child at once, whatever it is at, and wait until it has: who asks then is to see that it is gone."""
         self._process.kill()
+        self._process.wait()
 
     def close(self) -> None:
         """End the child and wait for it; may be called twice."""
