@@ -62,7 +62,7 @@ async def test_each_setting_is_sent_at_once_and_again_in_the_next_session(screen
         await expect(page.locator("#patience-words")).to_have_text("Patient")
         await page.get_by_role("radio", name="Any speech").check()
         assert await settled(page, wire, 3) == {"interruption": "speech"}
-        await page.get_by_label("Who").select_option("Interviewer")
+        await page.locator("#setting-assistant").select_option("Interviewer")
         assert await settled(page, wire, 4) == {"assistant": "interviewer"}
         await expect(page.locator("#assistant-summary")).to_have_text("Practises interviews with you.")
         await page.get_by_label("Language").select_option("French")
@@ -134,7 +134,7 @@ async def test_who_answers_is_chosen_on_the_welcome_and_in_the_panel_alike(scree
             lambda: {"assistant": "interviewer"} in [one["session"] for one in wire.of("chinwag.session.update")]
         )
         await page.get_by_role("button", name="Settings").click()
-        await page.get_by_label("Who").select_option("As the server has it")
+        await page.locator("#setting-assistant").select_option("As the server has it")
         await page.get_by_role("button", name="Close").click()
         await expect(page.get_by_role("radio", name="Companion")).to_be_checked()
         await wire.begin_answer()
@@ -163,7 +163,7 @@ async def test_another_assistant_answers_for_real() -> None:
             await page.get_by_role("button", name="Start", exact=True).click()
             await expect(page.locator("#state-words")).to_have_text("Listening")
             await page.get_by_role("button", name="Settings").click()
-            await page.get_by_label("Who").select_option("Interviewer")
+            await page.locator("#setting-assistant").select_option("Interviewer")
             await page.get_by_role("button", name="Close").click()
             said = page.locator(".turn.assistant .words")
             await expect(said).to_contain_text("What is this interview for?", timeout=20_000)
