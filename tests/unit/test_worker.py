@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from chinwag.engines.worker import MOST_HUNG, Priority, Worker
+from chinwag.engines.worker import MOST_HUNG, Priority, Step, Worker, observers
 from chinwag.errors import EngineError, WeightsError
 
 pytestmark = pytest.mark.unit
@@ -156,3 +156,17 @@ async def test_an_engine_that_hangs_again_and_again_is_given_up() -> None:
     with pytest.raises(EngineError, match="is closed"):
         await worker.run(lambda: 1)
     release.set()
+
+
+async def test_a_watcher_that_fails_keeps_nobody_waiting() -> None:
+    def fails(_: Step) -> None:
+        raise RuntimeError("no more room for figures")
+
+    worker = Worker("parrot")
+    observers.add(fails)
+    try:
+        assert await worker.run(lambda: 1) == 1
+        assert await worker.run(lambda: 2) == 2
+    finally:
+        observers.discard(fails)
+        worker.close()

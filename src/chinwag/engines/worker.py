@@ -124,8 +124,11 @@ class Worker:
             except Exception as raised:
                 error = raised
             ran = Step(self.name, priority, began - asked, time.perf_counter() - began)
-            for observer in tuple(observers):
-                observer(ran)
+            try:
+                for observer in tuple(observers):
+                    observer(ran)
+            except Exception:
+                log.exception("who watches the engine %s failed", self.name)
             tell(result, error)
 
         with self._ready:
