@@ -47,6 +47,7 @@ export class Captions {
   #latency;
   #answer = null;
   #heard = null; // {ms, at}: so much had been played at that performance.now()
+  #furthest = 0; // ms of it that were shown as heard: a report later than the clock never takes a word back
   #timer = null;
 
   /** onPlace(id, {said, until}) where the ear is; onPlace(id, null) behind the last word. latency(): seconds from player to ear. */
@@ -59,6 +60,7 @@ export class Captions {
   follow(answer) {
     this.stop();
     this.#answer = answer;
+    this.#furthest = 0;
     this.#timer = setInterval(() => this.#look(), LOOK_MS);
   }
 
@@ -98,6 +100,7 @@ export class Captions {
 
   #look() {
     const { id, marks, samples } = this.#answer;
-    this.#onPlace(id, this.#heard ? wordAt(marks, samples, this.#ms) : { said: 0, until: 0 });
+    if (this.#heard) this.#furthest = Math.max(this.#furthest, this.#ms);
+    this.#onPlace(id, this.#heard ? wordAt(marks, samples, this.#furthest) : { said: 0, until: 0 });
   }
 }
