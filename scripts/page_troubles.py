@@ -113,6 +113,29 @@ async def server_full(stage: Stage) -> None:
     await told(stage, "Everybody is talking")
 
 
+def _queued(server: FakeServer) -> None:
+    _full(server)
+    assert server.refuse
+    server.refuse.update(place=3, ticket="wait_1", retry_after_s=30)
+
+
+@state("All places are taken: a place in the queue", before=_queued)
+async def in_the_queue(stage: Stage) -> None:
+    await stage.press("Start")
+    await told(stage, "Everybody is talking")
+    await expect(stage.page.get_by_role("alert")).to_contain_text("2 are before you")
+
+
+@state("The server restarts, and has finished its sentence first")
+async def server_restarting(stage: Stage) -> None:
+    wire = await stage.whole_turn()
+    await wire.send("chinwag.session.resumable", resume="token", within_ms=60_000)
+    await wire.send("chinwag.restarting", within_ms=30_000)
+    stage.server.silent = True
+    await wire.close(1012)
+    await told(stage, "The server is restarting")
+
+
 def _not_ready(server: FakeServer) -> None:
     server.refuse = {"code": "not_ready", "message": "The engines are still loading. Wait a few seconds."}
 

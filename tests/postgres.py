@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,20 @@ from fetch_postgres import environment
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fetch_postgres.py"
 
 
+@dataclass(frozen=True)
+class Postgres:
+    """A running server. url: of a database, as store.url takes it. stop, start: at once, and again."""
+
+    address: str
+    stop: Callable[[], None]
+    start: Callable[[], None]
+
+    def url(self, database: str = "postgres") -> str:
+        return self.address.format(database)
+
+
 @contextmanager
-def postgres() -> Iterator[str]:
-    """Its address, as store.url takes it, without the database's name: put that between the two halves by format."""
+def postgres() -> Iterator[Postgres]:
     found = subprocess.run([sys.executable, str(SCRIPT)], stdout=subprocess.PIPE, text=True, check=False)
     assert found.returncode == 0, "there is no PostgreSQL to test with: see above for how to get one"
     programs = Path(found.stdout.strip())
@@ -40,10 +53,12 @@ def postgres() -> Iterator[str]:
     try:
         run("initdb", "-U", "chinwag", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         options = f"-k {place} -c listen_addresses='' -c fsync=off -c max_connections=20"
-        run("pg_ctl", "-o", options, "-l", str(place / "log"), "-w", "start")
+        start = partial(run, "pg_ctl", "-o", options, "-l", str(place / "log"), "-w", "start")
+        stop = partial(run, "pg_ctl", "-m", "immediate", "-w", "stop")
+        start()
         try:
-            yield f"postgresql://chinwag@/{{}}?host={place}"
+            yield Postgres(f"postgresql://chinwag@/{{}}?host={place}", stop, start)
         finally:
-            run("pg_ctl", "-m", "immediate", "-w", "stop")
+            stop()
     finally:
         shutil.rmtree(place, ignore_errors=True)

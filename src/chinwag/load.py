@@ -25,6 +25,8 @@ WORDS_S = 0.4
 """The same for the final words, from the silence on that they are asked for in."""
 
 BUSY_FROM, STRAINED_FROM = 0.7, 1.0
+AT_WORK_S = 1.0
+"""So long after its last step a conversation still takes from the others."""
 WINDOW_S = 20.0
 LOOK_EVERY_S = 0.25
 SMOOTHED_S = 6.0
@@ -85,6 +87,7 @@ class Load:
         self.sessions = 0
         self.cores = 0.0
         self.late, self.words, self.answer = Recent(self._clock), Recent(self._clock), Recent(self._clock)
+        self._at_work: dict[str, float] = {}
         self._waiting = 0
         self._free = asyncio.Event()
         self._free.set()
@@ -109,11 +112,26 @@ class Load:
 
     @property
     def level(self) -> Level:
-        """What is to be left out now; nothing while one talks alone."""
-        if self.sessions < 2:
+        """What is to be left out now; nothing while one talks alone, whoever else is connected and silent."""
+        if self._others_at_work < 1:
             return Level.CALM
         pressure = self.pressure
         return Level.STRAINED if pressure >= STRAINED_FROM else Level.BUSY if pressure >= BUSY_FROM else Level.CALM
+
+    def at_work(self, conversation: str) -> None:
+        """Somebody speaks in it, or its answer is being written, just now."""
+        now = self._clock()
+        if conversation not in self._at_work:
+            self._at_work = {name: at for name, at in self._at_work.items() if at >= now - AT_WORK_S}
+        self._at_work[conversation] = now
+
+    @property
+    def _others_at_work(self) -> int:
+        """Conversations at work besides one."""
+        if len(self._at_work) < 2:
+            return 0
+        since = self._clock() - AT_WORK_S
+        return sum(at >= since for at in list(self._at_work.values())) - 1
 
     def as_dict(self) -> dict[str, Any]:
         """For /api/status; times in ms."""

@@ -342,6 +342,7 @@ class Reply:
             piece, gives_way = 0, False
             async with aclosing(self._deltas(most)) as deltas:
                 async for delta in deltas:
+                    self._load.at_work(request.cache_key)
                     count, piece = count + 1, piece + 1
                     if drafted and count > draft and not self._gate.is_set():
                         self.spent = True

@@ -440,6 +440,7 @@ class Session:
 
     def speech_goes_on(self, speech: Speech) -> None:
         """Another frame of it."""
+        self._engines.load.at_work(self.id)
         self._floor.heard(speech, self.settings.interruption, echoes=self._listener.echo.lag is not None)
 
     def words_so_far(self, speech: Speech) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -12,7 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from engines.contract import loaded, watched
+from engines.contract import loaded, options, watched
 
 from chinwag.bench.metrics import words
 from chinwag.config import LlmSettings
@@ -151,6 +153,24 @@ async def test_a_server_that_hangs_fails_one_reply_and_is_started_again() -> Non
         assert "Paris" in text
         assert chat._server.pid != hung.pid
         assert not hung.is_running()
+
+
+async def test_weights_damaged_while_it_runs_fail_replies_until_they_are_whole_again(tmp_path: Path) -> None:
+    settings = LlmSettings(temperature=0, slots=1)
+    sound = embedded._model_path(await options(EmbeddedChat, settings))
+    damaged = Path(shutil.copy(sound, tmp_path / "model.gguf"))
+    async with loaded(EmbeddedChat, settings.model_copy(update={"model": str(damaged)})) as chat:
+        async with aclosing(chat.chat(STORY, cache_key="a", max_tokens=400)) as deltas:
+            await anext(deltas)
+            os.truncate(damaged, 1_000_000)  # under its feet: the file is mapped into the child's memory
+            with pytest.raises(EngineError, match="broke off"):
+                await _rest(deltas)
+        for _ in range(2):
+            with pytest.raises(EngineError, match=r"cannot be loaded.*models verify"):
+                await answer(chat, PARIS, "a")
+        shutil.copy(sound, damaged)
+        text, _ = await answer(chat, PARIS, "a")
+        assert "Paris" in text
 
 
 async def test_only_this_program_may_ask_and_too_long_a_prompt_is_told() -> None:

@@ -17,12 +17,12 @@ ID = "conv_" + "0" * 20
 
 def test_what_was_said_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
     assert psycopg.pq.version() > 0
-    with postgres() as address:
-        store = ConversationStore(tmp_path, address.format("postgres"))
+    with postgres() as running:
+        store = ConversationStore(tmp_path, running.url())
         store.keep(Conversation(ID, "Hello", created=1.0, updated=1.0))
         store.keep_item(ID, Item("a", 1, "message", "user", "Hello, big world."))
         store.close()
-        store = ConversationStore(tmp_path, address.format("postgres"))
+        store = ConversationStore(tmp_path, running.url())
         assert [item.words for item in store.items(ID)] == ["Hello, big world."]
         assert [one.id for one in store.newest(5, query="WORL")] == [ID]
         store.close()

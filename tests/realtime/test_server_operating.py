@@ -190,6 +190,27 @@ def test_the_sentence_is_heard_to_its_end_and_the_client_told_to_come_back(told:
     assert told.code == 1012
 
 
+def test_a_second_signal_ends_it_in_the_middle_of_the_sentence() -> None:
+    kept = Told()
+
+    async def signalled_twice(server: Server) -> None:
+        async with connect(f"{server.realtime}?chinwag=events", max_size=None) as talk:
+            await ask(talk, STORY)
+            await heard(talk, kept, "response.output_audio.delta")
+            server.process.send_signal(signal.SIGTERM)
+            await heard(talk, kept, "chinwag.restarting")
+            server.process.send_signal(signal.SIGTERM)
+            with pytest.raises(ConnectionClosed):
+                await heard(talk, kept, "nothing")
+
+    with serving("--llm", "embedded", env={"CHINWAG_SERVER__DRAIN_S": "60"}) as server:
+        server.wait("ready")
+        asyncio.run(signalled_twice(server))
+        server.process.wait(30)
+    assert of(kept.told, "response.output_audio_transcript.delta"), "the answer had begun"
+    assert not of(kept.told, "response.done"), "and nobody waited for the end of its sentence"
+
+
 def test_a_call_ends_behind_its_sentence_too(told: Told) -> None:
     said = "".join(event["delta"] for event in of(told.call, "response.output_audio_transcript.delta"))
     assert re.search(r"[.!?]['\"”]?$", said), said

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from asking import dialled, host_of
+from postgres import postgres
 from talker import Talker, talking
 
 from chinwag.audio import silence
@@ -200,6 +201,26 @@ def test_a_database_that_goes_away_gets_what_it_missed_when_it_is_back(
     assert sum("not being kept" in one for one in told) == 1
     assert sum("being kept again" in one for one in told) == 1
     store.close()
+
+
+def test_a_postgresql_that_is_stopped_gets_what_it_missed_when_it_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.02)
+    with postgres() as running:
+        store = ConversationStore(tmp_path, running.url())
+        store.keep(Conversation(ID, created=1.0, updated=1.0))
+        store.keep_item(ID, Item("item_1", 1.0, "message", "user", words="Before."))
+        assert [item.words for item in store.items(ID)] == ["Before."]
+        running.stop()
+        store.keep_item(ID, Item("item_2", 2.0, "message", "assistant", words="Meanwhile."))
+        wait_for(lambda: store.trouble)
+        with pytest.raises(StoreError):
+            store.newest(10)
+        running.start()
+        wait_for(lambda: not store.trouble)
+        assert [item.words for item in store.items(ID)] == ["Before.", "Meanwhile."]
+        store.close()
 
 
 def wait_for(happened: Callable[[], object]) -> None:

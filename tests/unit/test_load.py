@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from itertools import count, pairwise
 
 import pytest
@@ -21,6 +22,8 @@ def loaded(level: Level, **fakes: object) -> Fakes:
     """Engines of a server where others talk as well."""
     made = Fakes(**fakes)  # type: ignore[arg-type]
     made.load.sessions = 2
+    for name in ("another", "a third"):
+        made.load._at_work[name] = math.inf
     made.load.cores = {Level.CALM: 0.1, Level.BUSY: 0.75, Level.STRAINED: 1.0}[level]
     assert made.load.level is level
     return made
@@ -58,17 +61,33 @@ async def test_it_measures_the_cores_and_how_late_the_loop_is() -> None:
 
 async def test_who_talks_alone_is_never_shed() -> None:
     load = Load()
-    load.sessions, load.cores = 1, 1.0
+    load.sessions, load.cores = 2, 1.0
+    load.at_work("one")
+    load.at_work("one")
     assert (load.level, load.pressure > 1.0) == (Level.CALM, True)
-    load.sessions = 2
+    await asyncio.sleep(0.5)
+    load.at_work("another")
     assert load.level is Level.STRAINED
     assert load.as_dict()["level"] == "strained"
+    await asyncio.sleep(0.6)
+    assert load.as_dict()["level"] == "calm", "the first is silent by now"
+    load.at_work("one")
+    assert load.as_dict()["level"] == "strained"
+
+
+async def test_who_talks_alone_among_silent_conversations_loses_nothing() -> None:
+    fakes = Fakes(llm=FakeChat(sense=lambda words: 0.0))
+    fakes.load.sessions, fakes.load.cores = 4, 1.0
+    async with talking(fakes) as talker:
+        assert await words_apart(talker) == pytest.approx(0.16, abs=0.1)
 
 
 @pytest.mark.parametrize("stage", ["late", "words", "answer"])
 async def test_each_thing_that_people_wait_for_counts(stage: str) -> None:
     load = Load()
     load.sessions = 2
+    for name in ("one", "another"):
+        load.at_work(name)
     for _ in range(10):
         getattr(load, stage).add(2.0)
     assert load.level is Level.STRAINED

@@ -154,6 +154,26 @@ async def test_who_names_no_conversation_that_is_kept_begins_anew(tmp_path: Path
         assert here.host.sessions == there.host.sessions == 0
 
 
+async def test_who_comes_back_while_the_server_still_loads_is_told_so_and_may_ask_again(tmp_path: Path) -> None:
+    async with two(tmp_path) as (_, there):
+        engines, there.host.engines, there.host.stage = there.host.engines, None, "loading"
+        again = f"&resume=resume_{'0' * 32}.a1&conversation=conv_{'0' * 20}"
+        early = Socket(there, again)
+        assert (await early.until("error"))["error"]["code"] == "not_ready"
+        await early.running
+        there.host.engines, there.host.stage = engines, "ready"
+        late = Socket(there, again)
+        assert (await late.until("error"))["error"]["code"] == "session_not_found"
+        await late.running
+
+
+def test_the_applications_arguments_come_as_they_were_written() -> None:
+    assert Options.read({}) == Options.read(Options()) == Options()
+    assert Options.read({"silent_s": "3"}).silent_s == 3.0
+    with pytest.raises(ConfigError, match=r"silent cannot be used: Extra inputs.*There are: config.*silent_s"):
+        Options.read({"silent": 3})
+
+
 async def test_a_client_secret_is_good_at_every_server_and_opens_nobody_elses_conversation(tmp_path: Path) -> None:
     async with two(tmp_path) as (here, there):
         first = Socket(here)

@@ -40,7 +40,7 @@ NUMBERS = itertools.count()
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     with postgres() as running:
-        yield running
+        yield running.address
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

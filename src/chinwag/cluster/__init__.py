@@ -11,6 +11,7 @@ of it to edit. What Chinwag is told is chinwag.toml, read where the application 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from chinwag.cluster.options import Options, served
@@ -33,14 +34,18 @@ USUAL_SESSIONS = 8
 BACK = {"request_router_class": "chinwag.cluster.routing:BackToItsReplica"}
 
 
-def app(options: Options) -> Application:
-    """The application. Raises ConfigError where the settings cannot be used."""
+def app(options: Options | Mapping[str, Any]) -> Application:
+    """The application. Serve gives the arguments of `serve run` and of its config file as they were written.
+
+    Raises ConfigError where they, or the settings, cannot be used.
+    """
     try:
         from ray import serve
 
         from chinwag.cluster import ingress, serving
     except ImportError as error:
         raise ConfigError(f"Ray Serve is not installed: {error}.", "pip install 'chinwag[cluster]'") from error
+    options = Options.read(options)
     settings = options.settings()
     plans = deployments(settings)
     engines: dict[str, Any] = {}

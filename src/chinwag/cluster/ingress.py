@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from contextlib import suppress
 from typing import Any
 
 from ray import serve
@@ -31,6 +32,9 @@ SWITCH_S = 0.001
 
 TOLD_WITHIN_S = 8.0
 """The other replicas have so long to take in news, and to end a conversation that goes on here."""
+
+LOADED_WITHIN_S = 20.0
+"""A replica that takes longer, as where weights are fetched, is shown as it loads. Serve gives a check 30 s."""
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +64,12 @@ class Talking:
         if not self._settings.server.wants_key and self._settings.server.auth != "off":
             app.add_middleware(OnlyHere)
         return app
+
+    async def check_health(self) -> None:
+        """Serve's name for it, asked before a new replica is given its first conversation: that one is not to be told
+        that the engines are still loading, while another replica has them. Where they fail, its page says why."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._host.settled.wait(), LOADED_WITHIN_S)
 
     async def report(self) -> dict[str, Any]:
         """How this replica is, for `chinwag cluster status`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chinwag import config as configuration
 from chinwag.config import Config
@@ -26,6 +28,19 @@ class Options(BaseModel):
 
     config: str = Field("", description="settings file; empty: ./chinwag.toml where there is one")
     silent_s: float = Field(8.0, gt=0, description="a replica that says nothing for so long is given up for another")
+
+    @classmethod
+    def read(cls, given: Self | Mapping[str, Any]) -> Self:
+        """The options that were written so. Raises ConfigError with what is wrong, and what there is."""
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            known = "; ".join(f"{key} ({field.description})" for key, field in cls.model_fields.items())
+            raise ConfigError(
+                f"The cluster's argument {name} cannot be used: {first['msg']}.", f"There are: {known}."
+            ) from None
 
     def settings(self) -> Config:
         """The settings as every node is given them. Raises ConfigError for what a cluster cannot do."""

@@ -95,23 +95,22 @@ class Calls:
 
     async def _talk(self, request: Request) -> Talk:
         """The conversation that the client comes back to, or a new one. Raises ApiError, or Refused."""
-        if token := request.query_params.get("resume"):
-            talk = self._talks.find(token, "track")
-            if talk is None and refusal(self._host, request) is None:
-                talk = await self._talks.restore(request, "track")
-            if talk is None or talk.over:
-                why = gone(talk)["error"]
-                raise ApiError(404, why["message"], why["code"])
-            self._host.sessions += 1
-            return talk
-        if no := refusal(self._host, request):
+        token = request.query_params.get("resume")
+        talk = self._talks.find(token, "track") if token else None
+        if talk is None and (no := refusal(self._host, request)):
             self._host.watching.metrics.refused(no.code)
             if no.full is None:
                 raise ApiError(503, no.message, no.code)
             raise ApiError(503, no.message, no.code, retry_after_s=no.full.retry_after_s, more=no.full.as_dict())
         self._host.sessions += 1  # before anything is waited for, so that nobody else takes the place
         try:
-            return await self._talks.begin(request, "track")
+            if token:
+                talk = talk or await self._talks.restore(request, "track")
+                if talk is None or talk.over:
+                    why = gone(talk)["error"]
+                    self._host.watching.metrics.refused(why["code"])
+                    raise ApiError(404, why["message"], why["code"])
+            return talk or await self._talks.begin(request, "track")
         except BaseException:
             self._host.sessions -= 1
             raise

@@ -333,7 +333,8 @@ class Talks:
             return None
         try:
             talk = await self.begin(request, form)
-        except Refused:
+        except Refused as refused:
+            log.warning("a conversation that was kept does not go on: %s", refused)
             return None
         talk.restored = True
         return talk

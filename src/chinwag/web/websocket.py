@@ -44,17 +44,17 @@ async def converse(websocket: WebSocket, host: Host, talks: Talks) -> None:
     talk = None
     if token := websocket.query_params.get("resume"):
         talk = talks.find(token, form)
-        if talk is None and refusal(host, websocket) is None:
-            talk = await talks.restore(websocket, form)
-        if talk is None or talk.over:
-            host.watching.metrics.refused(gone(talk)["error"]["code"])
-            return await _refuse(websocket, gone(talk), TRY_AGAIN)
-    elif no := refusal(host, websocket):
+    if talk is None and (no := refusal(host, websocket)):
         host.watching.metrics.refused(no.code)
         return await _refuse(websocket, no.event, TRY_AGAIN)
-    host.sessions += 1
+    host.sessions += 1  # before anything is waited for, so that nobody else takes the place
     client = None
     try:
+        if token:
+            talk = talk or await talks.restore(websocket, form)
+            if talk is None or talk.over:
+                host.watching.metrics.refused(gone(talk)["error"]["code"])
+                return await _refuse(websocket, gone(talk), TRY_AGAIN)
         talk = talk or await talks.begin(websocket, form)
         client = _Client(websocket, talk)
         await client.run(after(websocket))
