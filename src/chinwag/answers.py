@@ -10,7 +10,8 @@ from typing import Any
 
 from chinwag.audio import LISTEN_RATE
 from chinwag.engines.protocols import Ending, Engine, Engines, Message
-from chinwag.events import CallStarted, Event, ReplyAudio, TurnTraced
+from chinwag.errors import PromptTooLong
+from chinwag.events import CallStarted, Event, ReplyAudio, ReplyEnded, TurnTraced
 from chinwag.ids import new_id
 from chinwag.listen.form import bare_words, word_key
 from chinwag.listen.turn import Turn
@@ -334,6 +335,8 @@ class Answers:
         return act(said, interrupted=interrupted, spoken=last is not None and bool(last.words))
 
     def _told(self, event: Event) -> None:
+        if isinstance(event, ReplyEnded) and self.last and isinstance(self.last.failure, PromptTooLong):
+            self._history.shrink()  # so that the next one finds room
         if isinstance(event, CallStarted) and self.last:
             self._keep(self.last, event.item_id)
         if isinstance(event, ReplyAudio) and self._trace and self._trace[2].reply_id == event.reply_id:

@@ -43,7 +43,7 @@ from chinwag.listen.turn import Hearing, Judgement, Speech, Turn
 from chinwag.reply import DUCKED, LEAD_S, Reply
 from chinwag.respond.calls import Aside, Call, Result
 from chinwag.respond.fillers import filler
-from chinwag.respond.history import Entry, History, Said
+from chinwag.respond.history import Entry, History, Said, room
 from chinwag.respond.instructions import COMPANION, STILL_THERE, told
 from chinwag.speak.voicing import SPEAKS_OTHERS, Style, cannot_speak, speaks
 from chinwag.tasks import Tasks
@@ -108,7 +108,7 @@ class Session:
 
     def __init__(self, engines: Engines, settings: Settings, emit: Callable[[Event], None]) -> None:
         self.id = new_id("sess")
-        self.history = History(settings.context_tokens - (settings.max_tokens or 0), settings.kept)
+        self.history = History(room(settings.context_tokens, settings.max_tokens), settings.kept)
         self.settings = settings
         self._engines, self._emit = engines, emit
         self._listener = Listener(engines.vad, engines.turn, engines.stt, settings.hearing, self, engines.load)
@@ -617,7 +617,8 @@ class Session:
         if context is None and not aside:
             self._answers.give(manner)
             return
-        history = self.history if context is None else History(self.settings.context_tokens - (manner.max_tokens or 0))
+        tokens = room(self.settings.context_tokens, manner.max_tokens)
+        history = self.history if context is None else History(tokens)
         for entry in context or ():
             history.add(entry)
         messages = history.prompt(manner.instructions, besides=manner.besides)

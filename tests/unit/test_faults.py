@@ -19,8 +19,9 @@ from talker import Talker, talking
 from chinwag.audio import silence
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeVoice
 from chinwag.engines.faults import explained
-from chinwag.errors import EngineError, StoreError
+from chinwag.errors import EngineError, PromptTooLong, StoreError
 from chinwag.events import Fault, ReplyStarted, TranscriptionFailed
+from chinwag.respond.history import Said
 from chinwag.store import Conversation, ConversationStore, Item, writer
 from chinwag.web import secrets
 from chinwag.web.app import create_app
@@ -77,6 +78,20 @@ async def test_a_model_cut_in_the_middle_of_its_answer_says_what_it_had_and_the_
         assert (ended.status, ended.error) == ("failed", str(broken))
         assert "number 1" in talker.told()
         await answers(fakes, talker)
+
+
+async def test_a_prompt_that_the_model_cannot_take_fails_once_and_the_conversation_goes_on_with_less() -> None:
+    fakes = Fakes(llm=FakeChat())
+    async with talking(fakes) as talker:
+        for number in range(29):
+            talker.session.history.add(Said(f"old_{number}", "user", "1 2 3 " * 60))
+        fakes.llm.failure = PromptTooLong("The conversation is too long for the model.", "Ask again.")
+        await talker.say(0.6)
+        ended = await talker.hear_out()
+        assert (ended.status, ended.error) == ("failed", "The conversation is too long for the model. Ask again.")
+        too_much = sum(len(message["content"]) for message in fakes.llm.asked[-1])
+        await answers(fakes, talker)
+        assert sum(len(message["content"]) for message in fakes.llm.asked[-1]) < 0.8 * too_much
 
 
 @pytest.mark.parametrize("jump_s", [86_400.0, -86_400.0])

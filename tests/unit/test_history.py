@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chinwag.respond.history import History, Said
+from chinwag.respond.history import History, Said, room
 
 pytestmark = pytest.mark.unit
 
@@ -37,6 +37,35 @@ def test_instructions_longer_than_the_budget_still_leave_the_question() -> None:
     history = History(tokens=5)
     history.add(Said("a", "user", "Hello there, my good friend"))
     assert contents(history, "Are you well?") == ["Be brief.", "Are you well?"]
+
+
+def test_what_the_template_writes_around_short_turns_counts_too() -> None:
+    history = History(tokens=300)
+    for number in range(200):
+        history.add(Said(f"i{number}", "user" if number % 2 == 0 else "assistant", "Yes."))
+        messages = history.prompt("", "Yes.")
+        assert len(messages) * 5 + sum(len(message["content"]) / 4 for message in messages) <= 300
+
+
+def test_a_model_that_cannot_take_so_much_is_asked_less_but_never_nothing() -> None:
+    history = History(tokens=300)
+    for number in range(12):
+        history.add(Said(f"i{number}", "user" if number % 2 == 0 else "assistant", "x" * 56))
+    before = len(contents(history, "And now?"))
+    history.shrink()
+    assert 2 < len(contents(history, "And now?")) < before
+    for _ in range(20):
+        history.shrink()
+    history.add(Said("last", "user", "Hello."))
+    assert contents(history)[-1].endswith("Hello.")
+    assert len(contents(history)) > 1
+
+
+@pytest.mark.parametrize(
+    ("context", "most", "left"), [(2048, None, 1748), (2048, 40, 2008), (2048, 4096, 1536), (512, None, 384)]
+)
+def test_an_answer_finds_room_behind_the_prompt(context: int, most: int | None, left: int) -> None:
+    assert room(context, most) == left
 
 
 def test_places() -> None:

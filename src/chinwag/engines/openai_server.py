@@ -89,7 +89,8 @@ def explain(error: Exception, task: Task, engine: str, who: str, model: str, tim
     elif isinstance(error, openai.APIStatusError):
         if _too_long(error):
             message = f"The conversation is too long for the model {model}."
-            return PromptTooLong(message, f"Begin a new one, or raise {task}.context_tokens.", engine)
+            fix = f"Ask again: what was said first is left out then. Or raise {task}.context_tokens."
+            return PromptTooLong(message, fix, engine)
         message, fix = _explain_status(error, task, who, model)
     elif isinstance(error, openai.APIConnectionError):
         cause = error.__cause__

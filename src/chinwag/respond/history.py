@@ -62,6 +62,20 @@ class Said:
 BYTES_PER_TOKEN = 3
 """UTF-8 bytes; about 4 of English and 3 of Chinese make a token of today's models, so 3 seldom asks too much."""
 
+TURN_BYTES = 5 * BYTES_PER_TOKEN
+"""What a chat template puts around each message: ChatML, of Qwen and many others, five tokens."""
+
+ANSWER_TOKENS = 300
+"""Kept free for an answer that has no limit of its own: a minute and a half of speech."""
+
+
+def room(context_tokens: int, most: int | None) -> int:
+    """Tokens that a prompt may have so that its answer fits behind it. most: those of the answer, where it has a limit.
+
+    The answer is never given more than a quarter.
+    """
+    return context_tokens - min(most or ANSWER_TOKENS, context_tokens // 4)
+
 
 class History:
     """Entries in the order of the conversation. A reply stands in it from its start and speaks for itself.
@@ -72,6 +86,7 @@ class History:
 
     def __init__(self, tokens: int = 4096, kept: float = 0.5) -> None:
         self.kept = kept
+        self._least = tokens * BYTES_PER_TOKEN // 4
         self._entries: list[Entry] = []
         self._budget = tokens * BYTES_PER_TOKEN
         self._forgotten: set[str] = set()
@@ -114,6 +129,10 @@ class History:
         before = len(self._entries)
         self._entries = [entry for entry in self._entries if entry.item_id != item_id]
         return len(self._entries) < before
+
+    def shrink(self) -> None:
+        """The model could not take so much, as where digits or a rare script make a token of each byte: ask less."""
+        self._budget = max(self._least, self._budget * 3 // 4)
 
     def call(self, call_id: str) -> Call | None:
         """The call of that id, or None."""
@@ -163,12 +182,12 @@ class History:
         turns = [(item_id, turn) for item_id, turn in turns if turn.words or turn.calls]
         asked = [number for number, (_, turn) in enumerate(turns) if turn.role == "user"]
         kept = 0 if more or not asked else len(turns) - asked[-1]
-        size = besides + sum(turn.size for _, turn in turns)
+        size = besides + sum(turn.size + TURN_BYTES for _, turn in turns)
         if size > self._budget:
             while len(turns) > kept and size > self._budget * self.kept:
                 item_id, turn = turns.pop(0)
                 self._forgotten.add(item_id)
-                size -= turn.size
+                size -= turn.size + TURN_BYTES
         return [turn for _, turn in turns]
 
     def _turn(self, entry: Entry) -> Turn:
