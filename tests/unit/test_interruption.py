@@ -53,6 +53,13 @@ def test_words_that_want_something_interrupt_while_they_are_said(words: str) -> 
     assert at(words, 0.5, SETTLED_S) == "interrupts"
 
 
+@pytest.mark.parametrize("words", ["Wait, stop.", "Weight stop.", "No, wait.", "Please stop."])
+def test_a_call_among_several_words_interrupts_though_the_transcriber_is_unsure(words: str) -> None:
+    assert at(words, 0.7, confidence=0.58) == "undecided"
+    assert at(words, 0.7, SETTLED_S, confidence=0.58) == "interrupts"
+    assert at(words, 0.7, SETTLED_S, confidence=0.46) == "passing"
+
+
 @pytest.mark.parametrize(
     ("words", "confidence"),
     [  # what Moonshine tiny wrote at 0.2 to 0.4 s of "mm-hmm", "uh-huh", "great", "oh", "really", "cool"
