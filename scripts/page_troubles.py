@@ -124,6 +124,7 @@ async def in_the_queue(stage: Stage) -> None:
     await stage.press("Start")
     await told(stage, "Everybody is talking")
     await expect(stage.page.get_by_role("alert")).to_contain_text("2 are before you")
+    await stage.says("Waiting for a place")
 
 
 @state("The server restarts, and has finished its sentence first")

@@ -259,6 +259,7 @@ async def test_a_full_server_has_a_queue_and_the_page_comes_in_by_itself() -> No
         server.refuse = {**full, "place": 3}
         await press_start(page)
         await expect(page.get_by_role("alert")).to_contain_text("2 are before you.")
+        await expect(page.locator("#state-words")).to_have_text("Waiting for a place")
         server.refuse = {**full, "place": 1}
         await expect(page.get_by_role("alert")).to_contain_text("You are next.")
         assert server.tickets[-1] == "wait_1", "the place is kept"

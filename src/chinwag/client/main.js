@@ -361,7 +361,7 @@ function stateOf(stage) {
     if (!talk.handsFree) return talk.idle;
     return microphone.muted ? "muted" : "listening";
   }
-  if (running() || starting) return "connecting";
+  if (running() || starting) return ticket ? "queued" : "connecting";
   if (!stage) return "unreachable";
   if (keyCard.wanted) return "keyless";
   return stage === "ready" ? "idle" : stage === "failed" ? "failed" : "preparing";

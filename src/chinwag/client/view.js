@@ -6,6 +6,7 @@ import { picture } from "./stages.js";
 
 const STATES = {
   connecting: "Connecting",
+  queued: "Waiting for a place",
   away: "Reconnecting",
   unreachable: "No server",
   preparing: "Getting ready",
@@ -29,7 +30,7 @@ export class View {
   #troubles = new Map();
   #countdowns = new Map();
   #engines = null; // names of what this conversation has, where they are not the server's own
-  #home = new Set(["idle", "connecting"]);
+  #home = new Set(["idle", "connecting", "queued"]);
   #run;
 
   /** actions: {start, stop, mute, send(text), useKey(value), and what the troubles name}. */
