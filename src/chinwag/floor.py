@@ -61,7 +61,10 @@ class Floor:
             self._decide("interrupts" if speech.text or not speech.settled else "passing")
             return
         words = _around(doubt.reply) if echoes else ""
-        verdict = judge(Overlap(speech.text, speech.spoken_s, speech.silence_s, speech.confidence, words), mode)
+        overlap = Overlap(
+            speech.text, speech.spoken_s, speech.silence_s, speech.confidence, words, final=speech.settled
+        )
+        verdict = judge(overlap, mode)
         if verdict != "undecided":
             self._decide(verdict)
 

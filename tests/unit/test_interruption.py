@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chinwag.listen.interruption import ENDLESS_S, SETTLED_S, Overlap, Verdict, judge, words_of
+from chinwag.listen.interruption import ENDLESS_S, SETTLED_S, WORDLESS_S, Overlap, Verdict, judge, words_of
 
 pytestmark = pytest.mark.unit
 
@@ -53,11 +53,24 @@ def test_words_that_want_something_interrupt_while_they_are_said(words: str) -> 
     assert at(words, 0.5, SETTLED_S) == "interrupts"
 
 
+@pytest.mark.parametrize(("words", "confidence"), [("Waitstop,", 0.46), ("Yeah.", 0.8)])
+def test_nothing_passes_by_words_that_are_not_final_as_long_as_those_may_still_come(
+    words: str, confidence: float
+) -> None:
+    for silence, verdict in ((SETTLED_S, "undecided"), (WORDLESS_S, "passing")):
+        assert judge(Overlap(words, 0.8, silence, confidence, REPLY, final=False)) == verdict
+
+
 @pytest.mark.parametrize("words", ["Wait, stop.", "Weight stop.", "No, wait.", "Please stop."])
 def test_a_call_among_several_words_interrupts_though_the_transcriber_is_unsure(words: str) -> None:
     assert at(words, 0.7, confidence=0.58) == "undecided"
     assert at(words, 0.7, SETTLED_S, confidence=0.58) == "interrupts"
-    assert at(words, 0.7, SETTLED_S, confidence=0.46) == "passing"
+    assert at(words, 0.7, SETTLED_S, confidence=0.34) == "passing"
+
+
+@pytest.mark.parametrize(("words", "verdict"), [("Wait, stop.", "interrupts"), ("Weight stop.", "passing")])
+def test_nothing_but_calls_is_never_invented(words: str, verdict: Verdict) -> None:
+    assert at(words, 0.7, SETTLED_S, confidence=0.46) == verdict
 
 
 @pytest.mark.parametrize(

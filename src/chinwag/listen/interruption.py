@@ -33,9 +33,10 @@ LONG_S = 1.2
 ENDLESS_S = 2.5
 """Voice: nothing but a person goes on so long, even where the transcriber finds no words or has failed."""
 
-SURE, LIKELY, CALLED, GUESS = 0.75, 0.6, 0.5, 0.45
+SURE, LIKELY, CALLED, GUESS, ONLY_CALLS = 0.75, 0.6, 0.5, 0.45, 0.35
 """Confidence: of a clause, as real ones reach at 0.5 s; of a short word that was really said; of several words with a
-call at their beginning or end, as "Wait, stop." and "Weight stop." had 0.58; below it, invention."""
+call at their beginning or end ("Weight stop." had 0.58); below it, invention; of nothing but calls, two at least, which
+is never invented ("Wait, stop." had 0.44 to 0.60)."""
 
 OWN_SHARE = 0.7
 """Of the words, in order, that also stand in the reply: a transcript of its echo has a word in four wrong."""
@@ -115,6 +116,7 @@ class Overlap:
     spoken_s: from its onset to its last voiced sample. silence_s: since then.
     reply_words: the reply's text around the place that is being heard, about a dozen words to either side; "" where no
     echo is to be feared, as with headphones, for then the reply's words are repeated by a person.
+    final: the words hold all that sounded; live ones of half a word are often invention ("Waitstop," at 0.46).
     """
 
     words: str
@@ -122,6 +124,7 @@ class Overlap:
     silence_s: float
     confidence: float = 1.0
     reply_words: str = ""
+    final: bool = True
 
 
 def judge(overlap: Overlap, mode: InterruptionMode = "words") -> Verdict:
@@ -133,11 +136,13 @@ def judge(overlap: Overlap, mode: InterruptionMode = "words") -> Verdict:
         return "interrupts" if mode == "speech" else "passing"
     said = words_of(overlap.words)
     spoken, confidence = overlap.spoken_s, overlap.confidence
-    settled = overlap.silence_s >= SETTLED_S
+    settled = overlap.silence_s >= (SETTLED_S if overlap.final else WORDLESS_S)
+    if settled and spoken >= 0.3 and confidence >= ONLY_CALLS and _only_calls(said):
+        return "interrupts"
     if not said or (confidence < GUESS and spoken < LONG_S):
         if spoken >= ENDLESS_S:
             return "interrupts"
-        return "passing" if overlap.silence_s >= (SETTLED_S if said else WORDLESS_S) else "undecided"
+        return "passing" if (settled if said else overlap.silence_s >= WORDLESS_S) else "undecided"
     rest = _without_opening(said)
     if not rest or _own(said, words_of(overlap.reply_words), confidence):
         return "passing" if settled else "undecided"
@@ -198,6 +203,14 @@ def _without_opening(said: Sequence[str]) -> list[str]:
 def _begins(said: Sequence[str], phrases: dict[tuple[str, ...], None]) -> int:
     """How many words the longest of the phrases takes at the beginning."""
     return next((n for n in range(min(LONGEST_PHRASE, len(said)), 0, -1) if tuple(said[:n]) in phrases), 0)
+
+
+def _only_calls(said: Sequence[str]) -> bool:
+    """Two words or more, all of them calls."""
+    rest = list(said)
+    while rest and (length := _begins(rest, CALLS)):
+        del rest[:length]
+    return len(said) > 1 and not rest
 
 
 def _own(said: Sequence[str], reply: Sequence[str], confidence: float) -> bool:
