@@ -207,7 +207,7 @@ async def test_how_much_is_kept_once_all_does_not_fit() -> None:
             ratio = {"type": "retention_ratio", "retention_ratio": kept}
             client.send("session.update", session={"instructions": "", "truncation": ratio})
             for number in range(6):
-                client.send("conversation.item.create", item=user(f"{number}" * 110, id=f"item{number}"))
+                client.send("conversation.item.create", item=user(f"{number}" * 95, id=f"item{number}"))
             prompt = history.prompt("")
             assert len(prompt[0]["content"].split()) == words
 
