@@ -73,6 +73,12 @@ def test_nothing_but_calls_is_never_invented(words: str, verdict: Verdict) -> No
     assert at(words, 0.7, SETTLED_S, confidence=0.46) == verdict
 
 
+@pytest.mark.parametrize("confidence", [0.36, 0.46, 0.58, 0.8])
+def test_calls_that_the_reply_itself_says_are_its_echo(confidence: float) -> None:
+    reply = "The sign says wait, stop, and look."
+    assert at("Wait, stop.", 0.7, SETTLED_S, confidence, reply) == "passing"
+
+
 @pytest.mark.parametrize(
     ("words", "confidence"),
     [  # what Moonshine tiny wrote at 0.2 to 0.4 s of "mm-hmm", "uh-huh", "great", "oh", "really", "cool"

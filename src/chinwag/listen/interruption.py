@@ -36,7 +36,7 @@ ENDLESS_S = 2.5
 SURE, LIKELY, CALLED, GUESS, ONLY_CALLS = 0.75, 0.6, 0.5, 0.45, 0.35
 """Confidence: of a clause, as real ones reach at 0.5 s; of a short word that was really said; of several words with a
 call at their beginning or end ("Weight stop." had 0.58); below it, invention; of nothing but calls, two at least, which
-is never invented ("Wait, stop." had 0.44 to 0.60)."""
+is never invented ("Wait, stop." had 0.45 to 0.60)."""
 
 OWN_SHARE = 0.7
 """Of the words, in order, that also stand in the reply: a transcript of its echo has a word in four wrong."""
@@ -136,13 +136,11 @@ def judge(overlap: Overlap, mode: InterruptionMode = "words") -> Verdict:
         return "interrupts" if mode == "speech" else "passing"
     said = words_of(overlap.words)
     spoken, confidence = overlap.spoken_s, overlap.confidence
-    settled = overlap.silence_s >= (SETTLED_S if overlap.final else WORDLESS_S)
-    if settled and spoken >= 0.3 and confidence >= ONLY_CALLS and _only_calls(said):
-        return "interrupts"
-    if not said or (confidence < GUESS and spoken < LONG_S):
+    settled = overlap.silence_s >= (SETTLED_S if said and overlap.final else WORDLESS_S)
+    if not said or (confidence < (ONLY_CALLS if _only_calls(said) else GUESS) and spoken < LONG_S):
         if spoken >= ENDLESS_S:
             return "interrupts"
-        return "passing" if (settled if said else overlap.silence_s >= WORDLESS_S) else "undecided"
+        return "passing" if settled else "undecided"
     rest = _without_opening(said)
     if not rest or _own(said, words_of(overlap.reply_words), confidence):
         return "passing" if settled else "undecided"
@@ -164,7 +162,7 @@ def _interrupts(said: Sequence[str], rest: Sequence[str], overlap: Overlap, *, s
     if _begins(rest, CALLS) and confidence >= LIKELY and spoken >= 0.3:
         return True
     called = len(rest) > 1 and (_begins(rest, CALLS) or tuple(rest[-1:]) in CALLS)
-    if called and settled and confidence >= CALLED and spoken >= 0.3:
+    if called and settled and confidence >= (ONLY_CALLS if _only_calls(said) else CALLED) and spoken >= 0.3:
         return True
     if tuple(rest) in MISHEARD:
         return False
@@ -191,11 +189,18 @@ def words_of(text: str) -> list[str]:
 
 def _without_opening(said: Sequence[str]) -> list[str]:
     """What is left behind all backchannels and fillers at its beginning."""
+    return _without(said, BACKCHANNELS, FILLERS)
+
+
+def _only_calls(said: Sequence[str]) -> bool:
+    """Two words or more, all of them calls."""
+    return len(said) > 1 and not _without(said, CALLS)
+
+
+def _without(said: Sequence[str], *kinds: dict[tuple[str, ...], None]) -> list[str]:
+    """What is left behind all such phrases at its beginning."""
     rest = list(said)
-    while rest:
-        length = _begins(rest, BACKCHANNELS) or _begins(rest, FILLERS)
-        if not length:
-            break
+    while length := next(filter(None, (_begins(rest, phrases) for phrases in kinds)), 0):
         del rest[:length]
     return rest
 
@@ -203,14 +208,6 @@ def _without_opening(said: Sequence[str]) -> list[str]:
 def _begins(said: Sequence[str], phrases: dict[tuple[str, ...], None]) -> int:
     """How many words the longest of the phrases takes at the beginning."""
     return next((n for n in range(min(LONGEST_PHRASE, len(said)), 0, -1) if tuple(said[:n]) in phrases), 0)
-
-
-def _only_calls(said: Sequence[str]) -> bool:
-    """Two words or more, all of them calls."""
-    rest = list(said)
-    while rest and (length := _begins(rest, CALLS)):
-        del rest[:length]
-    return len(said) > 1 and not rest
 
 
 def _own(said: Sequence[str], reply: Sequence[str], confidence: float) -> bool:
