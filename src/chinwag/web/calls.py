@@ -15,11 +15,11 @@ from starlette.responses import JSONResponse, Response
 from chinwag.errors import ChinwagError, Refused
 from chinwag.ids import new_id
 from chinwag.web.api.errors import ApiError
+from chinwag.web.entry import TurnedAway, enter
 from chinwag.web.host import Host
 from chinwag.web.peers import marked
 from chinwag.web.security import ICE_SERVERS
-from chinwag.web.talks import Talk, Talks, after, gone
-from chinwag.web.websocket import refusal
+from chinwag.web.talks import Talks, after
 
 if TYPE_CHECKING:
     from chinwag.web.webrtc import Call
@@ -68,7 +68,9 @@ class Calls:
         # imported late, on a thread: aiortc takes half a second, which no other conversation should notice
         webrtc = await asyncio.to_thread(importlib.import_module, "chinwag.web.webrtc")
         try:
-            talk = await self._talk(request)
+            talk = await enter(self._host, self._talks, request, "track")
+        except TurnedAway as away:
+            raise _turned_away(away) from away
         except Refused as refused:
             raise _refused(refused) from refused
         host = self._host
@@ -93,28 +95,6 @@ class Calls:
         headers = {"Location": f"/v1/realtime/calls/{call_id}"}
         return Response(answer, 201, headers, "application/sdp")
 
-    async def _talk(self, request: Request) -> Talk:
-        """The conversation that the client comes back to, or a new one. Raises ApiError, or Refused."""
-        token = request.query_params.get("resume")
-        talk = self._talks.find(token, "track") if token else None
-        if talk is None and (no := refusal(self._host, request)):
-            self._host.watching.metrics.refused(no.code)
-            if no.full is None:
-                raise ApiError(503, no.message, no.code)
-            raise ApiError(503, no.message, no.code, retry_after_s=no.full.retry_after_s, more=no.full.as_dict())
-        self._host.sessions += 1  # before anything is waited for, so that nobody else takes the place
-        try:
-            if token:
-                talk = talk or await self._talks.restore(request, "track")
-                if talk is None or talk.over:
-                    why = gone(talk)["error"]
-                    self._host.watching.metrics.refused(why["code"])
-                    raise ApiError(404, why["message"], why["code"])
-            return talk or await self._talks.begin(request, "track")
-        except BaseException:
-            self._host.sessions -= 1
-            raise
-
 
 def _explained(error: BaseException) -> ApiError | None:
     """What the client is told, where it can do something about it."""
@@ -126,6 +106,13 @@ def _explained(error: BaseException) -> ApiError | None:
         case ValueError():
             return ApiError(400, f"The SDP offer cannot be used: {error}.", "invalid_offer", "sdp")
     return None
+
+
+def _turned_away(away: TurnedAway) -> ApiError:
+    told, full = away.event["error"], away.full
+    if full:
+        return ApiError(503, told["message"], told["code"], retry_after_s=full.retry_after_s, more=full.as_dict())
+    return ApiError(404 if away.over else 503, told["message"], told["code"])
 
 
 def _refused(error: Refused) -> ApiError:

@@ -14,9 +14,9 @@ from starlette.requests import HTTPConnection
 from chinwag.config import ServerSettings
 from chinwag.reach import is_loopback
 from chinwag.web.api.errors import RETRY_AFTER_S, ApiError
+from chinwag.web.entry import unready
 from chinwag.web.host import Host
 from chinwag.web.metrics import CONTENT_TYPE
-from chinwag.web.websocket import unready
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 """A proxy sets one of these: who asks is then not on this machine, though the proxy may be."""

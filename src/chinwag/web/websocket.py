@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from dataclasses import dataclass
 from typing import Any
 
-from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from chinwag.errors import Refused
 from chinwag.realtime import outbound
-from chinwag.web.admission import Full
 from chinwag.web.api.errors import RETRY_AFTER_S
+from chinwag.web.entry import TurnedAway, enter
 from chinwag.web.host import Host
-from chinwag.web.talks import Form, Talk, Talks, after, gone
+from chinwag.web.talks import Form, Talk, Talks, after
 
 BINARY = "chinwag.pcm"
 """Subprotocol: sound as raw PCM16 frames both ways, a third smaller than base64; `chinwag.*` events come with it."""
@@ -41,67 +39,19 @@ async def converse(websocket: WebSocket, host: Host, talks: Talks) -> None:
     chosen = next((name for name in (BINARY, "realtime") if name in offered), None)
     await websocket.accept(chosen)
     form: Form = "binary" if chosen == BINARY else "text"
-    talk = None
-    if token := websocket.query_params.get("resume"):
-        talk = talks.find(token, form)
-    if talk is None and (no := refusal(host, websocket)):
-        host.watching.metrics.refused(no.code)
-        return await _refuse(websocket, no.event, TRY_AGAIN)
-    host.sessions += 1  # before anything is waited for, so that nobody else takes the place
-    client = None
     try:
-        if token:
-            talk = talk or await talks.restore(websocket, form)
-            if talk is None or talk.over:
-                host.watching.metrics.refused(gone(talk)["error"]["code"])
-                return await _refuse(websocket, gone(talk), TRY_AGAIN)
-        talk = talk or await talks.begin(websocket, form)
+        talk = await enter(host, talks, websocket, form)
         client = _Client(websocket, talk)
-        await client.run(after(websocket))
+        try:
+            await client.run(after(websocket))
+        finally:
+            host.sessions -= 1
+            if ending := talks.leave(talk, client, for_good=client.said_goodbye):
+                await asyncio.wait({ending})
+    except TurnedAway as away:
+        await _refuse(websocket, away.event, TRY_AGAIN)
     except Refused as refused:
         await _refuse(websocket, outbound.error(refused, None), DONE)
-    finally:
-        host.sessions -= 1
-        if talk and client and (ending := talks.leave(talk, client, for_good=client.said_goodbye)):
-            await asyncio.wait({ending})
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why no conversation can begin now. full: a place in the queue, where that is why."""
-
-    code: str
-    message: str
-    full: Full | None = None
-
-    @property
-    def event(self) -> dict[str, Any]:
-        """The error event that tells it."""
-        event = outbound.fault(self.code, self.message)
-        if self.full:
-            event["error"].update(self.full.as_dict())
-        return event
-
-
-def unready(host: Host) -> Refusal | None:
-    """Why no conversation can begin, however many are held; None where one can."""
-    if host.draining:
-        return Refusal("draining", "The server is about to stop or restart. Connect again in a few seconds.")
-    if host.stage == "failed":
-        return Refusal("not_ready", f"The server cannot talk: {host.error}")
-    if host.engines is None:
-        message = f"The server is still {host.doing}. Try again in a moment; /api/status tells how far it is."
-        return Refusal("not_ready", message)
-    return None
-
-
-def refusal(host: Host, request: HTTPConnection) -> Refusal | None:
-    """Why no conversation can begin now; None where one can, which is then to begin."""
-    if no := unready(host):
-        return no
-    if full := host.admission.ask(request.query_params.get("ticket")):
-        return Refusal("server_full", full.message, full)
-    return None
 
 
 async def _refuse(websocket: WebSocket, told: dict[str, Any], code: int) -> None:
