@@ -60,7 +60,6 @@ export class Captions {
   follow(answer) {
     this.stop();
     this.#answer = answer;
-    this.#furthest = 0;
     this.#timer = setInterval(() => this.#look(), LOOK_MS);
   }
 
@@ -90,6 +89,7 @@ export class Captions {
   stop() {
     clearInterval(this.#timer);
     this.#answer = this.#heard = null;
+    this.#furthest = 0;
   }
 
   get #ms() {
@@ -101,6 +101,6 @@ export class Captions {
   #look() {
     const { id, marks, samples } = this.#answer;
     if (this.#heard) this.#furthest = Math.max(this.#furthest, this.#ms);
-    this.#onPlace(id, this.#heard ? wordAt(marks, samples, this.#furthest) : { said: 0, until: 0 });
+    this.#onPlace(id, wordAt(marks, samples, this.#furthest));
   }
 }

@@ -12,8 +12,8 @@ from chinwag.engines.protocols import Message
 NO_RESULT_YET = "There is no result yet."
 """Stands for a result that has not come: chat servers refuse a call without one."""
 
-CALL_BYTES = 40
-"""About what a template puts around a call and its result."""
+TURN_BYTES, CALL_BYTES = 15, 40
+"""About what a template puts around a message (ChatML, of Qwen and many others: five tokens); a call and its result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +118,11 @@ class Turn:
 
     @property
     def size(self) -> int:
-        """Bytes."""
-        return len(self.words.encode()) + sum(
-            CALL_BYTES + len("".join((call.name, call.arguments, call.result)).encode()) for call in self.calls
+        """Bytes, with what a template puts around them."""
+        return (
+            TURN_BYTES
+            + len(self.words.encode())
+            + sum(CALL_BYTES + len("".join((call.name, call.arguments, call.result)).encode()) for call in self.calls)
         )
 
 

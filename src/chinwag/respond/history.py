@@ -62,9 +62,6 @@ class Said:
 BYTES_PER_TOKEN = 3
 """UTF-8 bytes; about 4 of English and 3 of Chinese make a token of today's models, so 3 seldom asks too much."""
 
-TURN_BYTES = 5 * BYTES_PER_TOKEN
-"""What a chat template puts around each message: ChatML, of Qwen and many others, five tokens."""
-
 ANSWER_TOKENS = 300
 """Kept free for an answer that has no limit of its own: a minute and a half of speech."""
 
@@ -182,12 +179,12 @@ class History:
         turns = [(item_id, turn) for item_id, turn in turns if turn.words or turn.calls]
         asked = [number for number, (_, turn) in enumerate(turns) if turn.role == "user"]
         kept = 0 if more or not asked else len(turns) - asked[-1]
-        size = besides + sum(turn.size + TURN_BYTES for _, turn in turns)
+        size = besides + sum(turn.size for _, turn in turns)
         if size > self._budget:
             while len(turns) > kept and size > self._budget * self.kept:
                 item_id, turn = turns.pop(0)
                 self._forgotten.add(item_id)
-                size -= turn.size + TURN_BYTES
+                size -= turn.size
         return [turn for _, turn in turns]
 
     def _turn(self, entry: Entry) -> Turn:
