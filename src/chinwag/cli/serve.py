@@ -193,7 +193,11 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises ConfigError where the port is taken or the address is not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=128)
+        listening = socket.create_server((host, port), family=family, backlog=128)
+        # What it accepts inherits this; asyncio sees to it for sockets of its own making only. Else each small message
+        # may wait for up to 40 ms, until the client has acknowledged the one before (RFC 1122, 4.2.3.2 and 4.2.3.4).
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ConfigError(
