@@ -1,12 +1,16 @@
-"""RealtimeSTT: its faster-whisper with real weights, and what cannot be loaded."""
+"""RealtimeSTT: its faster-whisper with real weights, a turn between it and RealtimeTTS, what cannot be loaded."""
 
 from __future__ import annotations
 
 import psutil
 import pytest
 from engines.contract import loaded, speech, watched, words
+from serving import serving
 
-from chinwag.audio import LISTEN_RATE, Audio, join, silence
+from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, join, silence
+from chinwag.bench.corpus import Recording, Truth
+from chinwag.bench.latency import measure
+from chinwag.bench.talker import talking
 from chinwag.config import SttSettings
 from chinwag.engines.protocols import EngineOptions
 from chinwag.engines.stt.realtimestt import TRANSCRIBERS, RealtimeStt
@@ -15,8 +19,10 @@ from chinwag.errors import EngineError
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
 TORCH = True
-WEIGHTS = ("whisper-base", "moonshine-tiny-en")
+WEIGHTS = ("whisper-base", "moonshine-tiny-en", "silero-vad", "smart-turn", "qwen2.5-coder-0.5b", "piper-joe")
 FREE = ("websockets",)
+NEEDS = ("RealtimeTTS>=0.8.10,<0.9", "pyttsx3>=2.99", "piper-tts")
+BOTH = {"CHINWAG_STT__ENGINE": "realtimestt", "CHINWAG_TTS__ENGINE": "realtimetts", "CHINWAG_TTS__MODEL": "piper"}
 SENTENCES = ("What is the capital of France?", "Please turn off the lights in the kitchen.")
 
 
@@ -44,6 +50,25 @@ async def test_its_faster_whisper_hears_live_and_tells_the_language() -> None:
             stt.open("xx")
         with pytest.raises(EngineError, match="16000"):
             stt.open().push(Audio(silence(0.1, 24_000).pcm, 24_000))
+
+
+async def test_a_turn_is_spoken_between_it_and_realtimetts() -> None:
+    question = speech(SENTENCES[0]).resampled(WIRE_RATE)
+    truth = Truth(text=SENTENCES[0], speech_end_ms=question.seconds * 1000)
+    with serving("--llm", "embedded", env=BOTH) as server:
+        engines = server.wait("ready")["engines"]
+        assert {engines[task]["name"] for task in ("stt", "tts")} == {"realtimestt", "realtimetts"}
+        async with talking(server.realtime) as talker:
+            log = await talker.turn(Recording(name="question", audio=question, truth=truth))
+            measured = measure(log)
+            began = min(log.onsets.values())
+            reply = talker.ear.heard(began, round((talker.now() - began) * WIRE_RATE))
+    print(measured)
+    assert (measured["error"], measured["word_errors"]) == (None, 0)
+    async with loaded(RealtimeStt, settings()) as stt:
+        utterance = stt.open("en")
+        utterance.push(Audio(reply, WIRE_RATE).resampled(LISTEN_RATE))
+        assert len(words((await utterance.finish()).text)) >= 2, "the answer can be understood"
 
 
 def test_what_cannot_be_loaded_is_told_and_nothing_runs_on() -> None:
