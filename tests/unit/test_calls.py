@@ -83,7 +83,7 @@ async def test_not_ready_and_full() -> None:
     loading = Host(Config())
     assert error(await post(loading, content=VIDEO, headers=SDP), 503)["code"] == "not_ready"
     host = ready(server={"max_sessions": 1})
-    host.sessions = 1
+    host.load.sessions = 1
     answer = await post(host, f"{CALLS}?ticket=new", content=VIDEO, headers=SDP)
     told = error(answer, 503)
     assert (told["code"], told["type"], told["place"]) == ("server_full", "server_error", 1)
@@ -92,7 +92,7 @@ async def test_not_ready_and_full() -> None:
     assert (again["place"], again["ticket"]) == (1, told["ticket"])
     assert error(await post(host, content=VIDEO, headers=SDP), 503)["place"] == 2
     assert host.sessions == 1
-    host.sessions = 0
+    host.load.sessions = 0
     error(await post(host, content=VIDEO, headers=SDP), 503)  # whoever waits goes first
     invalid = error(await post(host, f"{CALLS}?ticket={told['ticket']}", content=VIDEO, headers=SDP), 400)
     assert invalid["code"] == "invalid_offer", "it came in"

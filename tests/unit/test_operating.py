@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -71,10 +74,49 @@ async def test_a_full_server_is_ready_but_has_no_room() -> None:
     host = host_of(max_sessions=1)
     async with asking(host) as client:
         assert (await client.get("/readyz", params={"room": True})).status_code == 200
-        host.sessions = 1
+        host.load.sessions = 1
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()["full"]) == (200, True)
         assert (await client.get("/readyz", params={"room": True})).status_code == 503
+
+
+async def test_memory_is_given_back_when_the_last_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    host = host_of()
+    monkeypatch.setattr("chinwag.web.host.RESTS_AFTER_S", 0.01)
+    monkeypatch.setattr("chinwag.web.host.give_back", lambda: given.append(host.sessions))
+    for _ in range(3):
+        host.entered()
+    host.left()
+    host.left()
+    await asyncio.sleep(0.05)
+    assert given == []
+    host.left()
+    host.entered()  # the next comes before the rest
+    await asyncio.sleep(0.05)
+    assert given == []
+    host.left()
+    await asyncio.sleep(0.05)
+    assert given == [0]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps it")
+def test_what_lies_free_between_pieces_in_use_goes_back_to_the_system() -> None:
+    code = """
+import psutil
+from chinwag.web.process import give_back
+pieces = [bytes([n % 255 + 1]) * 60_000 for n in range(3_000)]
+last = pieces[-1]
+held = psutil.Process().memory_info().rss
+del pieces
+between = psutil.Process().memory_info().rss
+give_back()
+print(held, between, psutil.Process().memory_info().rss, len(last))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    held, between, after, _ = map(int, told.split())
+    assert held - between < 40e6, "glibc gives it back by itself: this is not needed any more"
+    assert between - after > 100e6
 
 
 async def test_a_server_that_drains_is_not_ready_and_begins_nothing() -> None:

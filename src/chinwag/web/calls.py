@@ -77,7 +77,7 @@ class Calls:
         call_id = marked(new_id("rtc"), host.peers)
 
         def over() -> None:
-            host.sessions -= 1
+            host.left()
             self._calls.pop(call_id, None)
             self._talks.leave(talk, call, for_good=call.said_goodbye)
 

@@ -73,7 +73,7 @@ async def enter(host: Host, talks: Talks, request: HTTPConnection, form: Form) -
     if talk is None and (no := refusal(host, request)):
         host.watching.metrics.refused(no.code)
         raise TurnedAway(no.event, full=no.full)
-    host.sessions += 1  # before anything is waited for, so that nobody else takes the place
+    host.entered()  # before anything is waited for, so that nobody else takes the place
     try:
         if token:
             talk = talk or await talks.restore(request, form)
@@ -83,5 +83,5 @@ async def enter(host: Host, talks: Talks, request: HTTPConnection, form: Form) -
                 raise TurnedAway(why, over=True)
         return talk or await talks.begin(request, form)
     except BaseException:
-        host.sessions -= 1
+        host.left()
         raise

@@ -32,7 +32,7 @@ from chinwag.web.assistants import Assistants
 from chinwag.web.keeping import Keeping
 from chinwag.web.peers import Alone, Peers
 from chinwag.web.pool import Finder, Pool, Puller, registered
-from chinwag.web.process import usage
+from chinwag.web.process import give_back, usage
 from chinwag.web.watching import Watching
 from chinwag.weights.progress import Progress
 from chinwag.weights.store import Store
@@ -45,6 +45,9 @@ IN_PLACE: dict[Task, tuple[str, str]] = {
     "tts": ("hibari", "Speak with hibari instead"),
 }
 """What needs no server and no account, to be offered where another engine fails; never taken unasked."""
+
+RESTS_AFTER_S = 2.0
+"""With no conversation for so long, memory that is free is given back: a new one would stand still meanwhile."""
 
 log = logging.getLogger(__name__)
 
@@ -150,9 +153,19 @@ class Host:
         """Conversations that are held."""
         return self.load.sessions
 
-    @sessions.setter
-    def sessions(self, count: int) -> None:
-        self.load.sessions = count
+    def entered(self) -> None:
+        """One more is held."""
+        self.load.sessions += 1
+
+    def left(self) -> None:
+        """One of them is over, or waits for its client."""
+        self.load.sessions -= 1
+        if not self.sessions:
+            asyncio.get_running_loop().call_later(RESTS_AFTER_S, self._rest)
+
+    def _rest(self) -> None:
+        if not self.sessions:
+            give_back()
 
     def settings_for(self, task: Task, engine: str, model: str = "") -> Any:
         """The section of the settings for that engine. What is set of addresses, keys and options is another's."""

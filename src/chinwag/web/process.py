@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
+
 import psutil
 
 
@@ -18,3 +21,9 @@ def usage() -> dict[str, float]:
         except psutil.NoSuchProcess:
             continue
     return {"rss_mb": round(memory / 1e6, 1), "cpu_seconds": round(seconds, 2)}
+
+
+def give_back() -> None:
+    """Return to the system what glibc holds of freed memory between pieces in use; elsewhere nothing. Takes some ms."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -45,7 +45,7 @@ async def converse(websocket: WebSocket, host: Host, talks: Talks) -> None:
         try:
             await client.run(after(websocket))
         finally:
-            host.sessions -= 1
+            host.left()
             if ending := talks.leave(talk, client, for_good=client.said_goodbye):
                 await asyncio.wait({ending})
     except TurnedAway as away:
