@@ -88,6 +88,7 @@ class Answers:
         self._trace: tuple[str, Turn, Reply] | None = None
         self._to_read: tuple[str, Manner, bool] | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._being_read = ""
         self._read: str | None = None
         self._tasks = Tasks()
         self._winding_down = False
@@ -139,6 +140,9 @@ class Answers:
         self._to_read = said, manner, awaited
         if self._draft and word_key(self._draft.said) != word_key(said):
             self.drop()
+        if awaited and self._reading and word_key(self._being_read) != word_key(said):
+            self._reading.cancel()
+            self._reading = None
         if self._reading is None or self._reading.done():
             self._reading = self._tasks.start(self._read_on())
 
@@ -147,6 +151,7 @@ class Answers:
             if not self._to_read[2]:
                 await self._engines.load.give_way(GIVES_WAY_S)
             (said, manner, awaited), self._to_read = self._to_read, None
+            self._being_read = said
             if self._read is not None and word_key(said) == word_key(self._read):
                 continue
             if self._working and not self._working.done() and not self.active:

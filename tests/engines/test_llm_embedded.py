@@ -19,7 +19,7 @@ from engines.contract import loaded, options, watched
 from chinwag.bench.metrics import words
 from chinwag.config import LlmSettings
 from chinwag.engines.llm import embedded
-from chinwag.engines.llm.embedded import EmbeddedChat
+from chinwag.engines.llm.embedded import ASKED, EmbeddedChat
 from chinwag.engines.protocols import Delta, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
 
@@ -80,6 +80,14 @@ async def test_it_answers_and_finds_its_prompt_again() -> None:
         await chat.prefill([SYSTEM, asks("Where is the tall")], cache_key="two")
         _, ready = await answer(chat, [SYSTEM, asks("Where is the tall tower of Paris?")], "two")
         assert ready.cached_tokens >= ready.input_tokens - 14
+        question = await chat.prefill([SYSTEM, asks("What is the capital of France")], cache_key="two")
+        told = await chat.prefill([SYSTEM, asks("I just moved to Berlin")], cache_key="two")
+        assert question
+        assert question.sentence > 0.5
+        assert question.turn == ASKED, "who asks wants an answer: it is not asked"
+        assert told
+        assert told.turn is not None
+        assert told.turn < 0.5
         await chat.close()
         assert not child.is_running()
 

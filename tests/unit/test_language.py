@@ -58,6 +58,11 @@ def test_words_are_found_in_any_script(text: str, found: list[str]) -> None:
     assert word_key(text) == " ".join(found)
 
 
+def test_words_that_are_joined_are_other_words() -> None:
+    assert word_key("Why is the sky blue?") != word_key("Why is the sky-blue?")
+    assert word_key("It is hot to-day.") == word_key("it is hot, today")
+
+
 def test_sentences_are_put_together_as_their_script_does() -> None:
     assert joined(["Yes.", "", "I see."]) == "Yes. I see."
     assert joined(["はい。", "そうです。", "OK."]) == "はい。そうです。OK."

@@ -144,6 +144,46 @@ async def test_an_answer_is_begun_while_they_still_speak() -> None:
         assert fakes.llm.asked[0][-1]["content"] == "word0 word1 word2 word3"
 
 
+async def test_live_words_are_answered_ahead_only_where_the_model_expects_an_end() -> None:
+    """Half of live words are misheard: their form alone makes them likely, and the draft stands in the way."""
+    fakes = Fakes(llm=FakeChat(sense=lambda words: 0.4 if words.endswith(("word2", "word3")) else 0.0))
+    async with talking(fakes) as talker:
+        await talker.say(1.05)
+        fakes.stt.words = fakes.stt.words[:4]
+        assert not fakes.llm.asked
+        await talker.hear_out()
+        assert 0 < talker.all(TurnTraced)[0].stages["draft_started"] < 0.3
+        assert len(fakes.llm.asked) == 1
+
+
+async def test_a_draft_does_not_take_the_place_of_a_sense_that_is_on_its_way() -> None:
+    fakes = Fakes(llm=FakeChat(sense=at_the_end("word2")))
+    async with talking(fakes) as talker:
+        await talker.say(0.5)
+        fakes.llm.prefill_s = 0.23
+        await talker.say(0.1)
+        await talker.hear_out()
+        assert talker.all(SilenceJudged)[-1].looks["sense"] == 0.97
+        assert 0.31 < talker.all(TurnTraced)[0].stages["draft_started"] < 0.35, "not at 0.25 s, where it is due"
+        assert len(fakes.llm.asked) == 1
+
+
+async def test_the_last_words_do_not_wait_until_others_are_read() -> None:
+    """What is being read when the last words are known is left, as nothing hangs on it any more."""
+    fakes = Fakes(llm=FakeChat(sense=at_the_end("word3")))
+    async with talking(fakes) as talker:
+        await talker.say(0.6)
+        fakes.llm.prefill_s = 0.5  # of the third word
+        await talker.say(0.2)
+        fakes.llm.prefill_s = 0.1  # of the last
+        await talker.hear_out()
+        read = [messages[-1]["content"] for messages in fakes.llm.prefilled if messages[-1]["role"] == "user"]
+        assert read[-2:] == ["word0 word1 word2", "word0 word1 word2 word3"]
+        judged = talker.all(SilenceJudged)[-1]
+        assert judged.looks["sense"] == 0.97
+        assert judged.silence_s < 0.25, "the third word alone would have been read until 0.35 s"
+
+
 async def test_who_goes_on_is_not_answered_and_the_draft_leaves_no_trace() -> None:
     fakes = Fakes(llm=FakeChat(sense=at_the_end("word7")))
     async with talking(fakes) as talker:
@@ -151,7 +191,7 @@ async def test_who_goes_on_is_not_answered_and_the_draft_leaves_no_trace() -> No
         await talker.pause(0.25)
         assert not fakes.llm.asked, "the words say that more is to come"
         await talker.pause(0.35)
-        assert len(fakes.llm.asked) == 1, "after 0.3 s of silence a draft is begun whatever they say"
+        assert len(fakes.llm.asked) == 1, "after 0.25 s of silence a draft is begun whatever they say"
         await talker.say(0.8)
         await talker.hear_out()
         assert len(talker.all(ReplyStarted)) == 1

@@ -85,14 +85,17 @@ def form(text: str, language: str | None = "en") -> Form:
     )
 
 
+_HYPHEN = re.compile(r"(?<=\w)[-‐‑](?=\w)")
+
+
 def bare_words(text: str) -> str:
     """Without the mark that the transcriber closed with."""
     return text.strip().rstrip(" .?!…,;:-–—\"'”’。？！，、；：」』।॥")
 
 
 def word_key(text: str) -> str:
-    """Equal for texts of the same words: without punctuation and capitals."""
-    return " ".join(words_of(text))
+    """Equal for texts of the same words: without punctuation and capitals. "sky-blue" is one word, "sky blue" two."""
+    return " ".join(words_of(_HYPHEN.sub("", text)))
 
 
 def _ends_with(words: list[str], phrases: frozenset[tuple[str, ...]]) -> tuple[str, ...]:

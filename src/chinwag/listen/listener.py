@@ -31,12 +31,16 @@ SETTLED_S = 0.035
 """Silence at which the final words are asked for: a stop consonant's closure is seldom longer."""
 
 LIKELY = 0.3
-"""P(finished) from which an answer is begun ahead, even while the last word still sounds."""
+"""P(finished) from which an answer is begun ahead."""
+
+EXPECTED = 0.5
+"""P(the sentence ends) from which that is done even while the last word still sounds. Live words are often misheard,
+and so little trusted that their form alone makes them likely; drafts of such words stood in the way of better ones."""
 
 DRAFTING_EVERY_S = 0.35
 """Live words are asked for so seldom while an answer to those there are is being begun: both want the cores."""
 
-DRAFTED_S = 0.3
+DRAFTED_S = 0.25
 """Silence at which an answer is begun ahead whatever the looks say: they may know less than they think."""
 
 SENSED_WITHIN_S = 0.35
@@ -321,8 +325,11 @@ class Listener:
         sensed, chance = so_far.sensed, finished(looks)
         silent = pause.words is not None
         if words.text and not pause.drafted and (silent or self._load.early_drafts):
-            sure = chance is not None and chance >= LIKELY and sensed and (silent or looks.sense is not None)
-            if sure or (silent and self._silence >= DRAFTED_S):
+            likely = chance is not None and chance >= LIKELY and sensed
+            sure = likely and (silent or (looks.sense or 0.0) >= EXPECTED)
+            # before the sense is there, a draft would take its place in the model
+            due = self._silence >= (DRAFTED_S if sensed else SENSED_WITHIN_S)
+            if sure or (silent and due):
                 pause.drafted, so_far.drafted = silent, so_far.key
                 self._hearer.likely_end(words.text)
         if not silent:

@@ -49,6 +49,10 @@ HEALTHY_WITHIN_S = 5.0
 WORTH_ASKING = 0.1
 """P(the sentence ends) from which it is asked whether another follows: a further token, 25 ms of two cores."""
 
+QUESTIONS, ASKED = "?？", 0.9
+"""Marks behind which it is not asked, and what is taken for its answer: behind 44 of the questions in
+scripts/turns/texts.txt it gave 0.91 in the mean, behind 97 other ends 0.25."""
+
 PLACE = "\x1a"
 """Stands for words that are still to come when a prompt is rendered."""
 
@@ -257,7 +261,8 @@ class EmbeddedChat:
         """Read the prompt up to the last word of the last message; a newer one, or a chat, takes its place.
 
         Returns what the model gives to a full stop, a question or an exclamation mark or the end of the turn as the
-        next token, and then to the end of the turn behind the likeliest mark. None where something took its place.
+        next token, and then to the end of the turn behind the likeliest mark, but for a question: who asks wants an
+        answer. None where something took its place.
         """
         if not cache_key or not messages or cache_key in self._chats:
             return None
@@ -312,6 +317,8 @@ class EmbeddedChat:
             sentence, mark = sentence_end(await self._next(prompt, slot))
             if sentence < WORTH_ASKING:
                 return Ending(sentence)
+            if mark and mark in QUESTIONS:
+                return Ending(sentence, ASKED)
             return Ending(sentence, turn_end(await self._next(prompt + mark, slot)) if mark else 1.0)
         return None
 

@@ -25,14 +25,15 @@ class Prefills:
             return None if task.cancelled() else task.result()
         finally:
             task.cancel()
-            if self._tasks.get(key) is task:
+            if task.done() and self._tasks.get(key) is task:  # else the next has to wait until it has let the model go
                 del self._tasks[key]
 
     async def stop(self, key: str) -> None:
         """Stop the conversation's prefill, and wait until it has let the model go."""
         task = self._tasks.pop(key, None)
         if task is not None:
-            task.cancel()
+            if not task.cancelling():  # twice would break off how it lets go
+                task.cancel()
             await asyncio.wait({task})
 
     async def close(self) -> None:
