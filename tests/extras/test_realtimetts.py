@@ -87,7 +87,10 @@ async def test_the_systems_voices_speak_their_languages() -> None:
     try:
         ctypes.CDLL("libespeak-ng.so.1")
     except OSError:
-        pytest.skip("no espeak-ng here: apt-get install espeak-ng ffmpeg")
+        with pytest.raises(EngineError) as failure:
+            RealtimeTtsVoice.load(EngineOptions(settings("system")))
+        assert failure.value.fix == "Install it: apt-get install espeak-ng ffmpeg."
+        return
     if shutil.which("ffprobe") is None:
         pytest.skip("no ffprobe here: apt-get install ffmpeg")
     async with loaded(RealtimeTtsVoice, settings("system")) as voice:

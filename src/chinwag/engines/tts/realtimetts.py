@@ -237,6 +237,8 @@ class Speaker:
         except Exception as error:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
             fix = f"Look at tts.api_key, tts.base_url and tts.options; it needs: pip install {_packages(which)}."
+            if "espeak" in said.lower():  # pyttsx3's own, which pip does not bring
+                fix = "Install it: apt-get install espeak-ng ffmpeg."
             raise EngineError(f"RealtimeTTS's engine {which} cannot be loaded: {said[:300]}.", fix) from error
 
 
