@@ -8,9 +8,8 @@ from engines.contract import loaded, speech, watched, words
 from serving import serving
 
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, join, silence
+from chinwag.bench import languages
 from chinwag.bench.corpus import Recording, Truth
-from chinwag.bench.latency import measure
-from chinwag.bench.talker import talking
 from chinwag.config import SttSettings
 from chinwag.engines.protocols import EngineOptions
 from chinwag.engines.stt.realtimestt import TRANSCRIBERS, RealtimeStt
@@ -55,20 +54,15 @@ async def test_its_faster_whisper_hears_live_and_tells_the_language() -> None:
 async def test_a_turn_is_spoken_between_it_and_realtimetts() -> None:
     question = speech(SENTENCES[0]).resampled(WIRE_RATE)
     truth = Truth(text=SENTENCES[0], speech_end_ms=question.seconds * 1000)
+    recording = Recording(name="question", audio=question, truth=truth)
     with serving("--llm", "embedded", env=BOTH) as server:
         engines = server.wait("ready")["engines"]
         assert {engines[task]["name"] for task in ("stt", "tts")} == {"realtimestt", "realtimetts"}
-        async with talking(server.realtime) as talker:
-            log = await talker.turn(Recording(name="question", audio=question, truth=truth))
-            measured = measure(log)
-            began = min(log.onsets.values())
-            reply = talker.ear.heard(began, round((talker.now() - began) * WIRE_RATE))
-    print(measured)
-    assert (measured["error"], measured["word_errors"]) == (None, 0)
-    async with loaded(RealtimeStt, settings()) as stt:
-        utterance = stt.open("en")
-        utterance.push(Audio(reply, WIRE_RATE).resampled(LISTEN_RATE))
-        assert len(words((await utterance.finish()).text)) >= 2, "the answer can be understood"
+        async with loaded(RealtimeStt, settings()) as ear:
+            held = await languages.run(server.realtime, [recording], 1, ear, on_turn=print)
+    (turn,) = held["languages"]["en"]["per_turn"]
+    assert (turn["error"], turn["word_errors"]) == (None, 0)
+    assert len(words(turn["reply_heard"])) >= 2, "the answer can be understood"
 
 
 def test_what_cannot_be_loaded_is_told_and_nothing_runs_on() -> None:

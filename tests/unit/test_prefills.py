@@ -30,4 +30,8 @@ async def test_the_next_begins_when_the_one_that_nobody_waits_for_any_more_has_l
     await asyncio.gather(first, return_exceptions=True)
     assert await prefills.run("talk", read("second")) == Ending(0.5)
     assert told == ["first begins", "first ends", "second begins", "second ends"]
-    await prefills.close()
+    last = asyncio.create_task(prefills.run("talk", read("last")))
+    await asyncio.sleep(0.01)
+    last.cancel()
+    await asyncio.sleep(0.05)
+    assert not prefills._tasks, "of a conversation that is over nothing is kept"

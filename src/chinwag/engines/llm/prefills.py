@@ -20,17 +20,16 @@ class Prefills:
         await self.stop(key)
         task = asyncio.create_task(work, name=f"prefill {key}")
         self._tasks[key] = task
+        task.add_done_callback(lambda _: self._forget(key, task))  # not before it has let the model go
         try:
             await asyncio.wait({task})
             return None if task.cancelled() else task.result()
         finally:
             task.cancel()
-            if task.done() and self._tasks.get(key) is task:  # else the next has to wait until it has let the model go
-                del self._tasks[key]
 
     async def stop(self, key: str) -> None:
         """Stop the conversation's prefill, and wait until it has let the model go."""
-        task = self._tasks.pop(key, None)
+        task = self._tasks.get(key)
         if task is not None:
             if not task.cancelling():  # twice would break off how it lets go
                 task.cancel()
@@ -40,3 +39,7 @@ class Prefills:
         """Stop them all."""
         for key in list(self._tasks):
             await self.stop(key)
+
+    def _forget(self, key: str, task: asyncio.Task[Ending | None]) -> None:
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
