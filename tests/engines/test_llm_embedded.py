@@ -19,7 +19,8 @@ from engines.contract import loaded, options, watched
 from chinwag.bench.metrics import words
 from chinwag.config import LlmSettings
 from chinwag.engines.llm import embedded
-from chinwag.engines.llm.embedded import ASKED, EmbeddedChat
+from chinwag.engines.llm.embedded import EmbeddedChat
+from chinwag.engines.llm.endings import ASKED
 from chinwag.engines.protocols import Delta, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chinwag.engines.llm.embedded import Slots
+from chinwag.engines.llm.slots import Slots
 
 pytestmark = pytest.mark.unit
 

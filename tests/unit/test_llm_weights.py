@@ -15,7 +15,7 @@ from gguf import GGUFReader, GGUFWriter
 from gguf.quants import dequantize, quantize
 
 from chinwag.engines.llm import requantize
-from chinwag.engines.llm.embedded import sentence_end, turn_end
+from chinwag.engines.llm.endings import sentence_end, turn_end
 from chinwag.engines.llm.requantize import SUFFIX, fast_file
 
 pytestmark = pytest.mark.unit

@@ -10,18 +10,20 @@ import logging
 import math
 import secrets
 import time
-from collections import Counter, OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from chinwag.engines.llm.bare_calls import BareCall, named, one_of, plainly
+from chinwag.engines.llm.endings import ASKED, LIKELIEST, QUESTIONS, WORTH_ASKING, sentence_end, turn_end
 from chinwag.engines.llm.llama_server import LlamaServer
 from chinwag.engines.llm.openai_compatible import OpenAIChat
 from chinwag.engines.llm.prefills import Prefills
 from chinwag.engines.llm.requantize import SUFFIX, fast_file
+from chinwag.engines.llm.slots import Slots
 from chinwag.engines.onnx import weights_folder
 from chinwag.engines.openai_server import connect
 from chinwag.engines.protocols import About, CallDelta, Delta, Ending, EngineOptions, Message
@@ -37,21 +39,8 @@ TOLD_PLAINLY = "qwen2.5-coder"
 CALL_BEGINS = '<tool_call>\n{"name": "'
 """How a call begins where one is asked for; the grammar sees to the rest."""
 
-LIKELIEST = 40
-"""Tokens whose probabilities are looked at for the end of a sentence; all others together have next to none."""
-
-MARKS = frozenset(".?!。？！।")
-"""First characters of what ends a sentence."""
-
 HEALTHY_WITHIN_S = 5.0
 """A server that is only busy tells so much sooner that it lives: another of its threads does."""
-
-WORTH_ASKING = 0.1
-"""P(the sentence ends) from which it is asked whether another follows: a further token, 25 ms of two cores."""
-
-QUESTIONS, ASKED = frozenset("?？"), 0.9
-"""Marks behind which it is not asked, and what is taken for its answer: behind 44 of the questions in
-scripts/turns/texts.txt it gave 0.91 in the mean, behind 97 other ends 0.25."""
 
 PLACE = "\x1a"
 """Stands for words that are still to come when a prompt is rendered."""
@@ -354,22 +343,6 @@ def _timed_out(error: EngineError) -> bool:
     return isinstance(error.__cause__, TimeoutError | APITimeoutError)
 
 
-def sentence_end(likeliest: Sequence[Mapping[str, Any]]) -> tuple[float, str]:
-    """P(the sentence or the turn ends), by what its tokens are given together, and the mark that ends it likeliest."""
-    marks = [token for token in likeliest if token["token"].lstrip()[:1] in MARKS]
-    mark = max(marks, key=lambda token: float(token["logprob"]))["token"].lstrip()[0] if marks else ""
-    return min(1.0, _together(marks) + turn_end(likeliest)), mark
-
-
-def turn_end(likeliest: Sequence[Mapping[str, Any]]) -> float:
-    """P(the turn ends), by what the tokens without text are given together."""
-    return min(1.0, _together(token for token in likeliest if not token["token"].strip()))
-
-
-def _together(tokens: Iterable[Mapping[str, Any]]) -> float:
-    return sum(math.exp(token["logprob"]) for token in tokens)
-
-
 async def _warm_up(base_url: str, key: str, settings: Any) -> None:
     """A word through the very client of every answer: what that loads at its first use would delay the first one."""
     chat = OpenAIChat(connect(base_url, key, settings.timeout_s), _model_name(settings), settings, EmbeddedChat.name)
@@ -378,43 +351,6 @@ async def _warm_up(base_url: str, key: str, settings: Any) -> None:
         async for _ in deltas:
             continue
     await chat.close()
-
-
-class Slots:
-    """Which conversation's prompt is in which of the server's slots; the longest unused one gives way."""
-
-    def __init__(self, count: int) -> None:
-        self._owners: OrderedDict[str, int] = OrderedDict()
-        self._free = list(range(count))
-        self._busy: set[int] = set()
-
-    @contextmanager
-    def use(self, key: str) -> Iterator[int]:
-        """The slot for this conversation; -1 (any that is idle) where its own or all are busy, or it has no name."""
-        slot = self._choose(key)
-        if slot >= 0:
-            self._busy.add(slot)
-        try:
-            yield slot
-        finally:
-            self._busy.discard(slot)
-
-    def _choose(self, key: str) -> int:
-        if not key:
-            return -1
-        if key in self._owners:
-            self._owners.move_to_end(key)
-            slot = self._owners[key]
-            return -1 if slot in self._busy else slot
-        if self._free:
-            slot = self._free.pop(0)
-        else:
-            idle = next((owner for owner, slot in self._owners.items() if slot not in self._busy), None)
-            if idle is None:
-                return -1
-            slot = self._owners.pop(idle)
-        self._owners[key] = slot
-        return slot
 
 
 def _model_path(options: EngineOptions) -> Path:
