@@ -15,9 +15,10 @@ import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Audio
 from chinwag.engines.protocols import Ending, Engine, Transcriber, Transcript, TurnJudge, Utterance, Vad, VadStream
+from chinwag.listen import enough
 from chinwag.listen.asking import Asking
 from chinwag.listen.echo import EchoGate
-from chinwag.listen.finished import Looks, finished
+from chinwag.listen.finished import finished
 from chinwag.listen.form import word_key
 from chinwag.listen.level import Level
 from chinwag.listen.rhythm import Rhythm
@@ -30,24 +31,8 @@ from chinwag.tasks import Tasks
 SETTLED_S = 0.035
 """Silence at which the final words are asked for: a stop consonant's closure is seldom longer."""
 
-LIKELY = 0.3
-"""P(finished) from which an answer is begun ahead."""
-
-EXPECTED = 0.5
-"""P(the sentence ends) from which that is done even while the last word still sounds. Live words are often misheard,
-and so little trusted that their form alone makes them likely; drafts of such words stood in the way of better ones."""
-
 DRAFTING_EVERY_S = 0.35
 """Live words are asked for so seldom while an answer to those there are is being begun: both want the cores."""
-
-DRAFTED_S = 0.25
-"""Silence at which an answer is begun ahead whatever the looks say: they may know less than they think."""
-
-SENSED_WITHIN_S = 0.35
-"""Silence at which the sense is waited for no longer."""
-
-FADED_S = 0.16
-"""Silence that ends a turn although the VAD still hears speech: its tail is some 100 ms long."""
 
 JUDGED_AT_S = (0.2, 0.48, 0.96)
 """Silences at which the turn judge is asked. Smart Turn is made for about 200 ms of it, and again as there is more; and
@@ -55,10 +40,6 @@ a judge that thinks at the same time as the draft takes its core from it: on two
 
 JUDGED_S = 8
 """Smart Turn hears the last 8 seconds (its model card)."""
-
-EAR_ALONE = 0.5, 0.2, 3.0
-"""P(finished) from which the ear alone ends a turn, after which silence, and after which otherwise: as Pipecat's
-LocalSmartTurnAnalyzerV3 has them (stop_secs = 3, the VAD's 0.2)."""
 
 GOES_ON_S, AFTER_S = 1.5, 0.5
 """Speech so soon after a turn's last sound, or after it was taken for finished, may still belong to it."""
@@ -322,35 +303,21 @@ class Listener:
         if not hearing.automatic or words is None or not so_far.speech.speaking or so_far.closed:
             return
         looks = so_far.looks(self.language)
-        sensed, chance = so_far.sensed, finished(looks)
-        silent = pause.words is not None
-        if words.text and not pause.drafted and (silent or self._load.early_drafts):
-            likely = chance is not None and chance >= LIKELY and sensed
-            sure = likely and (silent or (looks.sense or 0.0) >= EXPECTED)
-            # before the sense is there, a draft would take its place in the model
-            due = self._silence >= (DRAFTED_S if sensed else SENSED_WITHIN_S)
-            if sure or (silent and due):
-                pause.drafted, so_far.drafted = silent, so_far.key
-                self._hearer.likely_end(words.text)
-        if not silent:
+        chance, silence_s = finished(looks), self._silence
+        if enough.to_draft(so_far, looks, chance, silence_s, early=self._load.early_drafts):
+            pause.drafted, so_far.drafted = pause.words is not None, so_far.key
+            self._hearer.likely_end(words.text)
+        if pause.words is None:
             return
-        wait_s = self._wait(chance, looks)
+        by_ear, waits = hearing.detector == "ear", hearing.endpointer
+        wait_s = enough.ear_alone(looks.ear) if by_ear else waits.wait(chance, self.rhythm)
         if wait_s != pause.wait_s:
             pause.wait_s = wait_s
             known = {"sense": looks.sense, "whole": looks.whole, "ear": looks.ear, "sure": looks.sure}
             shown = {name: value for name, value in known.items() if value is not None}
-            end = so_far.speech.voice_end
-            self._hearer.judged(Judgement(end, self._silence, chance, wait_s, shown))
-        if not (sensed or self._silence >= SENSED_WITHIN_S or hearing.endpointer.fixed_s is not None or not words.text):
-            return
-        if self._silence >= wait_s and (so_far.speech.fading or self._silence >= FADED_S):
-            self._finish(pause.words or words)
-
-    def _wait(self, chance: float | None, looks: Looks) -> float:
-        if self._hearing.detector == "ear":
-            threshold, sure_s, otherwise_s = EAR_ALONE
-            return sure_s if looks.ear is not None and looks.ear > threshold else otherwise_s
-        return self._hearing.endpointer.wait(chance, self.rhythm)
+            self._hearer.judged(Judgement(so_far.speech.voice_end, silence_s, chance, wait_s, shown))
+        if enough.to_end(so_far, looks, silence_s, fixed=waits.fixed_s is not None):
+            self._finish(pause.words)
 
     # --- engines ---------------------------------------------------------------------------------------------
 
