@@ -40,7 +40,8 @@ from chinwag.events import Event
 from chinwag.listen.endpoint import LONGEST_S, Endpointer
 from chinwag.listen.turn import Hearing
 from chinwag.realtime.configuration import Defaults
-from chinwag.realtime.connection import Connection, Outgoing
+from chinwag.realtime.connection import Connection
+from chinwag.realtime.outbound import Outgoing
 from chinwag.reply import Reply
 from chinwag.respond.history import Said
 from chinwag.session import Settings

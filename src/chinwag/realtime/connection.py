@@ -6,24 +6,25 @@ import asyncio
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias
+from dataclasses import replace
+from typing import Any, Protocol
 
 from openai.types.realtime import ConversationItemCreateEvent, ResponseCreateEvent
 
 from chinwag import events
-from chinwag.audio import LISTEN_RATE, Audio
+from chinwag.audio import Audio
 from chinwag.engines.protocols import Engines, Task
 from chinwag.errors import ChinwagError, EngineError, Refused
 from chinwag.ids import new_id
-from chinwag.realtime import inbound, live, loudspeaker, outbound
+from chinwag.realtime import inbound, items, live, loudspeaker, outbound
 from chinwag.realtime.calls import CallsTold, Ran, Written
 from chinwag.realtime.configuration import Configuration, Defaults, Kind, only_hears
 from chinwag.realtime.loudspeaker import Loudspeaker
-from chinwag.realtime.sound import Format, FromClient, ToClient
+from chinwag.realtime.responses import Asked, ResponsesTold
+from chinwag.realtime.sound import FromClient
 from chinwag.reply import LEAD_S, Reply
-from chinwag.respond.calls import Aside, Call, Result
-from chinwag.respond.history import Entry, Said
+from chinwag.respond.calls import Aside
+from chinwag.respond.history import Entry
 from chinwag.session import Session
 
 STOCK_LEAD_S = 0.12
@@ -31,41 +32,6 @@ STOCK_LEAD_S = 0.12
 
 BY_ITSELF = frozenset({"input_audio_buffer.append", "chinwag.playback", "chinwag.playout", "chinwag.ping"})
 """What a client sends while nobody does anything."""
-
-Outgoing: TypeAlias = dict[str, Any] | bytes
-"""A server event, or the bytes of sound where the client asked for binary frames."""
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What response.create asked of the wire: what to send back, in what form, and whether outside the conversation."""
-
-    metadata: Any
-    form: Format
-    aside: bool = False
-
-
-@dataclass
-class _Response:
-    """How far a response has been told."""
-
-    reply: Reply
-    asked: _Asked
-    sound: ToClient
-    text: list[str] = field(default_factory=list)
-    order: list[str] = field(default_factory=list)
-    """Ids of its items, as they were begun."""
-
-    @property
-    def begun(self) -> bool:
-        """Its message was."""
-        return self.reply.item_id in self.order
-
-    def index(self, item_id: str) -> int:
-        """The item's output_index; it is begun where it was not yet."""
-        if item_id not in self.order:
-            self.order.append(item_id)
-        return self.order.index(item_id)
 
 
 class Choice(Protocol):
@@ -121,7 +87,7 @@ class Connection:
         self,
         engines: Engines,
         defaults: Defaults,
-        send: Callable[[Outgoing], None],
+        send: Callable[[outbound.Outgoing], None],
         *,
         extended: bool = False,
         binary: bool = False,
@@ -136,7 +102,7 @@ class Connection:
     ) -> None:
         self._acknowledged, self._observer = acknowledged, observer
         self._greeted = False
-        self._send, self._extended, self._binary = send, extended or binary, binary
+        self._send, self._extended = send, extended or binary
         self._longest = longest_message
         # a client that was not asked for its own volume is sent little ahead, so that what is lowered is soon heard
         lead_s = loudspeaker.LEAD_S if by_track else LEAD_S if self._extended else STOCK_LEAD_S
@@ -160,12 +126,21 @@ class Connection:
         self._conversation = keeper.id if keeper else new_id("conv")
         for entry in keeper.entries if keeper else ():
             self.session.history.add(entry)
-        self._responses: dict[str, _Response] = {}
-        self._calls = CallsTold(self.session, self._tell)
         self._incoming = FromClient(self._configuration.heard)
         self._buffer_full = False
         self.loudspeaker = (
             Loudspeaker(self._tell, asyncio.get_running_loop().time, mutes=extended) if by_track else None
+        )
+        self._calls = CallsTold(self.session, self._tell)
+        self._responses = ResponsesTold(
+            self.session,
+            self._tell,
+            send,
+            binary=binary,
+            conversation=self._conversation,
+            calls=self._calls,
+            loudspeaker=self.loudspeaker,
+            offer=self._offer,
         )
 
     async def run(self) -> None:
@@ -372,41 +347,7 @@ class Connection:
             answer = Aside(item.id, item.model_dump(exclude={"id"}, exclude_none=True))
             self.session.approve(answer, checked.previous_item_id)
         else:
-            self.session.add(self._entry(item, "item"), checked.previous_item_id)
-
-    def _entry(self, item: Any, where: str) -> Said | Call | Result:
-        """A message, a call or a result as an entry of the history. where: its field's name, for what is wrong."""
-        match item.type:
-            case "function_call":
-                call_id = item.call_id or new_id("call")
-                made = Call(item.id or new_id("item"), call_id, item.name, item.arguments, shown=True)
-                made.status = "completed"
-                return made
-            case "function_call_output":
-                return Result(item.id or new_id("item"), item.call_id, item.output)
-            case "message":
-                return self._said(item, where)
-        kinds = "Send a message, a function_call, its output, or an item_reference."
-        raise Refused("unsupported_value", f"An item of type {item.type!r} cannot stand here.", kinds, f"{where}.type")
-
-    def _said(self, item: Any, where: str) -> Said:
-        said = Said(item.id or new_id("item"), item.role, "")
-        texts: list[str] = []
-        for index, part in enumerate(item.content):
-            if part.type == "input_image":
-                param = f"{where}.content.{index}.type"
-                raise Refused("unsupported_value", "Images are not supported.", "Describe it in words.", param)
-            texts.append(part.text or getattr(part, "transcript", None) or "")
-            if part.type == "input_audio":
-                said.spoken = True
-                if part.audio and not texts[-1]:
-                    param = f"{where}.content.{index}.audio"
-                    sound = self._incoming.form.samples(inbound.unbase64(part.audio, param), param)
-                    said.audio = sound.resampled(LISTEN_RATE)
-        said.words = " ".join(text for text in texts if text)
-        if not said.words and said.audio is None:
-            raise Refused("invalid_value", "The item has no content.", "Give it text or audio.", f"{where}.content")
-        return said
+            self.session.add(items.entry(item, "item", self._incoming.form), checked.previous_item_id)
 
     def _create_response(self, checked: ResponseCreateEvent) -> None:
         asked: Any = checked.response
@@ -414,20 +355,9 @@ class Connection:
         settings, form = self._configuration.for_response(known)
         context: list[Entry] | None = None
         if asked and asked.input is not None:
-            context = [
-                self._referred(item.id, f"response.input.{place}.id")
-                if isinstance(item, inbound.Reference)
-                else self._entry(item, f"response.input.{place}")
-                for place, item in enumerate(asked.input)
-            ]
-        tag = _Asked(asked.metadata if asked else None, form, bool(asked and asked.conversation == "none"))
+            context = items.context(asked.input, self.session.history, self._incoming.form)
+        tag = Asked(asked.metadata if asked else None, form, bool(asked and asked.conversation == "none"))
         self.session.respond(settings, tag, context=context, aside=tag.aside)
-
-    def _referred(self, item_id: str, param: str) -> Entry:
-        entry = self.session.history.find(item_id)
-        if entry is None:
-            raise Refused("item_not_found", f"There is no item {item_id} in this conversation.", param=param)
-        return entry
 
     def _cancel(self, response_id: str | None) -> None:
         if not self.session.cancel(reply_id=response_id):
@@ -535,10 +465,7 @@ class Connection:
                 self._send(own)
             return
         if isinstance(event, Written):
-            told = self._responses[event.reply_id]
-            if told.reply.began_in_words:
-                self._begin_message(told)
-            self._calls.written(event, told.index)
+            self._responses.written(event)
         elif isinstance(event, Ran):
             self._calls.ran(event)
         else:
@@ -575,18 +502,13 @@ class Connection:
                 kind = "conversation.item.input_audio_transcription.failed"
                 self._tell(kind, item_id=event.item_id, content_index=0, error=error)
             case events.ReplyStarted():
-                reply = self.session.given(event.reply_id)
-                if reply is not None:
-                    asked = reply.request.tag or _Asked(None, self._configuration.spoken)
-                    self._responses[event.reply_id] = _Response(reply, asked, ToClient(asked.form))
-                    response = outbound.response(reply, self._place(asked), [], None, asked.metadata, asked.form)
-                    self._tell("response.created", response=response)
+                self._responses.started(event, self._configuration.spoken)
             case events.ReplyText():
-                self._reply_text(event)
+                self._responses.text(event)
             case events.ReplyAudio():
-                self._reply_audio(event)
+                self._responses.audio(event)
             case events.ReplyEnded():
-                self._reply_ended(event)
+                self._responses.ended(event)
             case events.Fault():
                 self._send(outbound.fault(event.code, event.message, self._offer(event.engine, "stt")))
 
@@ -602,86 +524,3 @@ class Connection:
             self._tell(f"{kind}.delta", delta=event.text, **where)
         usage = {"type": "duration", "seconds": round(event.seconds, 3)}
         self._tell(f"{kind}.completed", transcript=event.text, usage=usage, **where)
-
-    def _reply_text(self, event: events.ReplyText) -> None:
-        told = self._responses[event.reply_id]
-        reply = told.reply
-        self._begin_message(told)
-        told.text.append(event.text)
-        kind = "output_audio_transcript" if reply.request.audio else "output_text"
-        self._part(f"response.{kind}.delta", reply, delta=event.text)
-
-    def _begin_message(self, told: _Response) -> None:
-        """Tell of the words' item, where that has not been done."""
-        if told.begun:
-            return
-        reply = told.reply
-        item = outbound.item(reply, status="in_progress", empty=True)
-        where = {"response_id": reply.reply_id, "output_index": told.index(reply.item_id)}
-        self._tell("response.output_item.added", **where, item=item)
-        if not told.asked.aside:
-            previous = self.session.history.before(reply.item_id)
-            self._tell("conversation.item.added", item=item, previous_item_id=previous)
-        part = {"type": "audio", "transcript": ""} if reply.request.audio else {"type": "text", "text": ""}
-        self._part("response.content_part.added", reply, part=part)
-
-    def _reply_audio(self, event: events.ReplyAudio) -> None:
-        told = self._responses[event.reply_id]
-        if self.loudspeaker:
-            self.loudspeaker.play(told.reply, event.audio)
-        else:
-            self._reply_sound(told, told.sound.push(event.audio))
-
-    def _reply_sound(self, told: _Response, data: bytes) -> None:
-        if not data:
-            return
-        if self._binary:
-            self._send(data)
-        else:
-            self._part("response.output_audio.delta", told.reply, delta=outbound.encode(data))
-
-    def _reply_ended(self, event: events.ReplyEnded) -> None:
-        told = self._responses[event.reply_id]
-        reply, text = told.reply, "".join(told.text)
-        items: dict[str, Any] = {call.item_id: outbound.item(call) for call in reply.calls if not call.asked_by}
-        items.update({str(call.asked_by): outbound.approval_request(call) for call in reply.calls if call.asked_by})
-        if event.error:
-            offer = self._offer(getattr(reply.failure, "engine", ""), "llm", "tts")
-            self._send(outbound.fault("response_failed", event.error, offer))
-        if told.begun:
-            if reply.request.audio:
-                if event.status != "cancelled":
-                    self._reply_sound(told, told.sound.flush())
-                self._part("response.output_audio.done", reply)
-                self._part("response.output_audio_transcript.done", reply, transcript=text)
-                self._part("response.content_part.done", reply, part={"type": "audio", "transcript": text})
-            else:
-                self._part("response.output_text.done", reply, text=text)
-                self._part("response.content_part.done", reply, part={"type": "text", "text": text})
-            item = outbound.item(reply, status="completed" if event.status == "completed" else "incomplete")
-            if not told.asked.aside:
-                previous = self.session.history.before(reply.item_id)
-                self._tell("conversation.item.done", item=item, previous_item_id=previous)
-            where = {"response_id": event.reply_id, "output_index": told.index(reply.item_id)}
-            self._tell("response.output_item.done", **where, item=item)
-            items[reply.item_id] = item
-        details: dict[str, Any] = {"type": event.status}
-        if event.reason:
-            details["reason"] = event.reason
-        if event.error:
-            details["error"] = {"type": "server_error", "code": "response_failed", "message": event.error}
-        output = [items[item_id] for item_id in told.order if item_id in items]
-        done = outbound.response(reply, self._place(told.asked), output, details, told.asked.metadata, told.asked.form)
-        del self._responses[event.reply_id]
-        self._tell("response.done", response=done)
-        if self.loudspeaker:
-            self.loudspeaker.ended(event.reply_id)
-
-    def _place(self, asked: _Asked) -> str | None:
-        return None if asked.aside else self._conversation
-
-    def _part(self, kind: str, reply: Reply, **fields: Any) -> None:
-        """An event about a response's one content part."""
-        index = self._responses[reply.reply_id].index(reply.item_id)
-        where = {"response_id": reply.reply_id, "item_id": reply.item_id, "output_index": index, "content_index": 0}
-        self._tell(kind, **where, **fields)

@@ -13,6 +13,9 @@ from chinwag.reply import Reply
 from chinwag.respond.calls import Aside, Call, Result
 from chinwag.respond.history import Entry, Said
 
+Outgoing: TypeAlias = dict[str, Any] | bytes
+"""A server event, or the bytes of sound where the client asked for binary frames."""
+
 
 def event(kind: str, **fields: Any) -> dict[str, Any]:
     """A server event with an id of its own."""

@@ -17,7 +17,8 @@ from chinwag.errors import Refused
 from chinwag.events import Event
 from chinwag.realtime import outbound
 from chinwag.realtime.configuration import Kind
-from chinwag.realtime.connection import Connection, Outgoing
+from chinwag.realtime.connection import Connection
+from chinwag.realtime.outbound import Outgoing
 from chinwag.tasks import Tasks
 from chinwag.web.host import Host
 from chinwag.web.keeping import ID, opened_with
