@@ -19,7 +19,7 @@ pytestmark = [
 WEIGHTS = ("silero-vad", "smart-turn", "whisper-base", "qwen2.5-coder-0.5b", "kokoro", "kokoro-voices")
 
 SPOKEN = ("en", "es", "fr", "it", "ja", "pt", "zh")
-"""Not Hindi: Whisper base takes it for English and translates it, told or not (docs/languages.md)."""
+"""Not Hindi: Whisper base cannot write it, and the weights that can are on the hub (docs/languages.md)."""
 
 
 def spoken(recordings: list[Recording]) -> list[Recording]:

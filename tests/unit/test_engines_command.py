@@ -81,4 +81,8 @@ def test_an_engine_that_is_not_installed_says_the_command_when_it_is_chosen(monk
 
 def test_whisper_needs_weights_of_the_catalog_for_its_usual_model_alone() -> None:
     assert Whisper.needs(SttSettings()) == ("whisper-base",)
-    assert Whisper.needs(SttSettings(model="small")) == ()
+    assert Whisper.needs(SttSettings(model="small")) == ("whisper-small",)
+    assert Whisper.needs(SttSettings(model="medium")) == ()
+    assert Whisper.needs(SttSettings(language="hi-IN")) == ("whisper-small",)  # base cannot write it
+    assert Whisper.needs(SttSettings(language="hi", model="base")) == ("whisper-base",)
+    assert Whisper.needs(SttSettings(language="auto")) == ("whisper-base",)

@@ -25,13 +25,17 @@ from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.stt.growing import PiecewiseUtterance, loop_begins
 from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
+from chinwag.language import base
 
 LONGEST_STEP_S = 300.0
 """A large model may read half a minute of sound for so long on a slow processor."""
 
 DEFAULT_MODEL = "base"
-WEIGHTS = {"base": "whisper-base", "large-v3-turbo": "whisper-large-v3-turbo"}
+WEIGHTS = {"base": "whisper-base", "small": "whisper-small", "large-v3-turbo": "whisper-large-v3-turbo"}
 """Models whose files are in the catalog; faster-whisper itself fetches the others from the Hugging Face hub."""
+
+BEYOND_BASE, FOR_THEM = frozenset({"hi"}), "small"
+"""Languages that base hears and cannot write (Hindi: docs/languages.md), and the model where one of them is set."""
 
 MODELS = (
     *("base", "tiny", "small", "medium", "large-v3", "large-v3-turbo", "distil-large-v3"),
@@ -106,7 +110,7 @@ class Whisper:
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
         """The catalog name, where the model is in the catalog."""
-        named = settings.model or DEFAULT_MODEL
+        named = _model(settings)
         return (WEIGHTS[named],) if named in WEIGHTS else ()
 
     @classmethod
@@ -119,7 +123,7 @@ class Whisper:
         expected = options.only(cls.name, languages=[])["languages"]
         if wrong := sorted(set(expected) - set(_LANGUAGE_CODES)):
             raise EngineError(f"Whisper knows no language {wrong[0]}.", "Correct stt.options.languages.", cls.name)
-        named = settings.model or DEFAULT_MODEL
+        named = _model(settings)
         where = str(weights_folder(options.weights, WEIGHTS[named], cls.name)) if named in WEIGHTS else named
         device = _device(settings.device)
         try:
@@ -236,6 +240,11 @@ def _log(scores: Samples, token: int) -> float:
     """The token's log-probability among the words."""
     top = scores.max()
     return float(scores[token] - top - np.log(np.exp(scores - top).sum()))
+
+
+def _model(settings: Any) -> str:
+    """As it is set, else by the language that is."""
+    return settings.model or (FOR_THEM if base(settings.language) in BEYOND_BASE else DEFAULT_MODEL)
 
 
 def _device(wanted: str) -> str:
