@@ -142,7 +142,7 @@ class Whisper:
 
     def open(self, language: str | None = None) -> WhisperUtterance:
         """Begin an utterance. Raises EngineError for a language it does not know."""
-        code = None if language is None else language.replace("_", "-").split("-")[0].lower()
+        code = None if language is None else base(language)
         if code is not None and code not in self.languages:
             known = ", ".join(self.languages[:12])
             raise EngineError(
