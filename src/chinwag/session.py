@@ -36,12 +36,13 @@ from chinwag.events import (
 )
 from chinwag.floor import Floor, Outcome
 from chinwag.ids import new_id
+from chinwag.items import Items
 from chinwag.language import name
 from chinwag.listen.interruption import InterruptionMode
 from chinwag.listen.listener import LONGEST_BUFFER_S, Listener
 from chinwag.listen.turn import Hearing, Judgement, Speech, Turn
 from chinwag.reply import DUCKED, LEAD_S, Reply
-from chinwag.respond.calls import Aside, Call, Result
+from chinwag.respond.calls import Aside
 from chinwag.respond.fillers import filler
 from chinwag.respond.history import Entry, History, Said, room
 from chinwag.respond.instructions import COMPANION, STILL_THERE, told
@@ -124,6 +125,8 @@ class Session:
         self._wording = Wording(engines.stt, self.history, emit)
         self._awaiting: asyncio.Task[None] | None = None
         self._toolwork = Toolwork(self.history, emit, self)
+        self.items = Items(self.history, self._toolwork, emit, self._find_words, self._answers.forget_reading)
+        """What has been said, for the client to add to and take from."""
         self._answered = settings
         self._results_due = False
         self._rounds = 0
@@ -238,71 +241,6 @@ class Session:
         self._answers.pass_over()
         self._listener.hear(self._to_listen_rate.flush())
         self._listener.clear()
-
-    def add(self, entry: Said | Call | Result, after: str | None = None) -> None:
-        """Put words into the history, or sound whose words are then found, or a call or its result.
-
-        Raises Refused for an unknown place, or a result whose call is not there.
-        """
-        if isinstance(entry, Result):
-            self._toolwork.take(entry)
-        elif isinstance(entry, Call) and self.history.call(entry.call_id):
-            message = f"There is a call {entry.call_id} already."
-            raise Refused("item_already_exists", message, param="item.call_id")
-        self._put(entry, after)
-        if isinstance(entry, Result):
-            self._toolwork.taken(entry)
-        if isinstance(entry, Said) and entry.audio is not None and not entry.words:
-            self._wording.expect(entry.item_id)
-            self._tasks.start(self._wording.find(entry, entry.audio, self.settings.hearing.language))
-
-    def approve(self, entry: Aside, after: str | None = None) -> None:
-        """The client's answer to being asked for leave. Raises Refused where it was not asked."""
-        answer = entry.fields
-        act = self._toolwork.approve(answer["approval_request_id"], answer["approve"], answer.get("reason"))
-        self._put(entry, after)
-        act()
-
-    def _put(self, entry: Entry, after: str | None) -> None:
-        if self.history.find(entry.item_id):
-            raise Refused("item_already_exists", f"There is an item {entry.item_id} already.", param="item.id")
-        try:
-            previous = self.history.add(entry, after)
-        except KeyError:
-            raise _no_item(str(after), "previous_item_id") from None
-        self._emit(ItemAdded(entry.item_id, previous))
-
-    def item(self, item_id: str) -> Entry:
-        """The item of that id. Raises Refused where there is none."""
-        entry = self.history.find(item_id)
-        if entry is None:
-            raise _no_item(item_id)
-        return entry
-
-    def delete(self, item_id: str) -> None:
-        """Take an item out of the conversation. Raises Refused where there is none."""
-        self._toolwork.forget(item_id)
-        if not self.history.remove(item_id):
-            raise _no_item(item_id)
-        self._answers.forget_reading()
-
-    def truncate(self, item_id: str, audio_end_ms: int) -> None:
-        """The listener heard this much of a reply, and no more. Raises Refused where that cannot be."""
-        reply = self.item(item_id)
-        if not isinstance(reply, Reply):
-            raise Refused("invalid_value", f"Item {item_id} is not an answer of mine.", param="item_id")
-        sent_ms = -(-reply.playout.sent * 1000 // WIRE_RATE)  # a telephone's last sample is three of ours, or one
-        if audio_end_ms > sent_ms:
-            message = f"Audio content of {sent_ms}ms is already shorter than {audio_end_ms}ms."
-            raise Refused("invalid_value", message, param="audio_end_ms")
-        reply.playout.stop()
-        reply.playout.report(audio_end_ms * WIRE_RATE // 1000)
-
-    def played(self, item_id: str, played_ms: int) -> None:
-        """The listener's player has come this far in a reply's sound."""
-        reply = self.history.find(item_id)
-        if isinstance(reply, Reply):
-            reply.playout.report(played_ms * WIRE_RATE // 1000)
 
     def respond(
         self,
@@ -514,6 +452,11 @@ class Session:
         self._emit(InputCommitted(said.item_id, previous))
         self._emit(ItemAdded(said.item_id, previous))
 
+    def _find_words(self, said: Said, audio: Audio) -> None:
+        """The client put sound into the conversation; the next reply waits for its words."""
+        self._wording.expect(said.item_id)
+        self._tasks.start(self._wording.find(said, audio, self.settings.hearing.language))
+
     # --- who has the floor -----------------------------------------------------------------------------------
 
     def _yield(self, stops: Stops = "") -> None:
@@ -682,7 +625,3 @@ class Session:
 
 def _ms(sample: int) -> int:
     return max(0, sample) * 1000 // LISTEN_RATE
-
-
-def _no_item(item_id: str, param: str = "item_id") -> Refused:
-    return Refused("item_not_found", f"There is no item {item_id} in this conversation.", param=param)

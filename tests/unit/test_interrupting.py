@@ -397,7 +397,7 @@ async def test_who_goes_on_before_a_word_was_heard_is_answered_once_and_as_a_who
             {"role": "user", "content": "I went there and it was well"},
             {"role": "assistant", "content": "Second."},
         ]
-        assert talker.session.item(second.item_id).words == "I went there and it was well"
+        assert talker.session.items.find(second.item_id).words == "I went there and it was well"
         assert talker.all(ReplyEnded)[0].reason == "turn_detected"
         assert fakes.llm.closed == len(fakes.llm.asked)
 

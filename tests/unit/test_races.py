@@ -322,19 +322,19 @@ class Races(RuleBasedStateMachine):
     def report(self, ms: int, how: str) -> None:
         if reply := self.session.last_reply:
             self.reported = True
-            self._do(lambda: getattr(self.session, how)(reply.item_id, ms))
+            self._do(lambda: getattr(self.session.items, how)(reply.item_id, ms))
 
     @rule(last=st.booleans())
     def delete(self, last: bool) -> None:
         items = [entry.item_id for entry in self.session.history]
         if items:
-            self._do(lambda: self.session.delete(items[-1 if last else 0]))
+            self._do(lambda: self.session.items.delete(items[-1 if last else 0]))
 
     @rule(sound=st.booleans())
     def add(self, sound: bool) -> None:
         audio = loud(0.4).resampled(LISTEN_RATE) if sound else None
         name = f"mine{len(self.told.log if self.told else [])}_{sum(1 for _ in self.session.history)}"
-        self._do(lambda: self.session.add(Said(name, "user", "" if sound else "And this.", audio, spoken=sound)))
+        self._do(lambda: self.session.items.add(Said(name, "user", "" if sound else "And this.", audio, spoken=sound)))
 
     @rule(
         change=st.sampled_from(

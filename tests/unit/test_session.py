@@ -313,15 +313,15 @@ async def test_a_clients_report_and_a_late_truncation_decide_what_was_heard() ->
         await talker.say(0.6)
         await talker.pause_until(lambda: len(talker.all(ReplyAudio)) > 80)
         item = talker.all(ReplyAudio)[0].item_id
-        talker.session.played(item, 1000)
+        talker.session.items.played(item, 1000)
         await talker.say(0.4)
         assert len(talker.session.history.prompt("")[1]["content"]) < 30, "a second, and what played until the cut"
-        talker.session.truncate(item, 500)
+        talker.session.items.truncate(item, 500)
         assert talker.session.history.prompt("")[1]["content"] == "This is"
-        talker.session.truncate(item, 0)
+        talker.session.items.truncate(item, 0)
         assert [message["role"] for message in talker.session.history.prompt("")] == ["user"]
         with pytest.raises(Refused, match="already shorter"):
-            talker.session.truncate(item, 600_000)
+            talker.session.items.truncate(item, 600_000)
         await talker.pause(3)
 
 
@@ -384,7 +384,7 @@ async def test_a_click_is_not_speech(seconds: float) -> None:
 async def test_text_is_answered_when_asked() -> None:
     fakes = Fakes()
     async with talking(fakes) as talker:
-        talker.session.add(Said("item_1", "user", "Hello there"))
+        talker.session.items.add(Said("item_1", "user", "Hello there"))
         talker.session.respond()
         await talker.hear_out()
         assert fakes.llm.asked[0][-1] == {"role": "user", "content": "Hello there"}
@@ -460,7 +460,7 @@ async def test_a_commit_in_the_middle_of_speech_ends_the_turn() -> None:
 
 async def test_one_reply_at_a_time() -> None:
     async with talking(Fakes(llm=FakeChat(answer=LONG))) as talker:
-        talker.session.add(Said("item_1", "user", "Hello"))
+        talker.session.items.add(Said("item_1", "user", "Hello"))
         talker.session.respond()
         with pytest.raises(Refused, match="active response"):
             talker.session.respond()
@@ -478,7 +478,7 @@ async def test_one_reply_at_a_time() -> None:
 async def test_sound_put_into_the_conversation_is_understood_before_it_is_answered() -> None:
     fakes = Fakes()
     async with talking(fakes) as talker:
-        talker.session.add(Said("item_1", "user", "", loud(1.0).resampled(16_000), spoken=True))
+        talker.session.items.add(Said("item_1", "user", "", loud(1.0).resampled(16_000), spoken=True))
         talker.session.respond()
         with pytest.raises(Refused, match="active response"):
             talker.session.respond()
@@ -489,25 +489,29 @@ async def test_sound_put_into_the_conversation_is_understood_before_it_is_answer
 async def test_items_have_their_places() -> None:
     async with talking() as talker:
         session = talker.session
-        session.add(Said("b", "user", "two"))
-        session.add(Said("a", "user", "one"), after="root")
-        session.add(Said("c", "assistant", "three"), after="b")
+        session.items.add(Said("b", "user", "two"))
+        session.items.add(Said("a", "user", "one"), after="root")
+        session.items.add(Said("c", "assistant", "three"), after="b")
         assert [(event.item_id, event.previous_id) for event in talker.all(ItemAdded)] == [
             ("b", None),
             ("a", None),
             ("c", "b"),
         ]
         assert [entry.item_id for entry in session.history] == ["a", "b", "c"]
-        session.delete("b")
-        for act in (lambda: session.delete("b"), lambda: session.item("b"), lambda: session.truncate("b", 0)):
+        session.items.delete("b")
+        for act in (
+            lambda: session.items.delete("b"),
+            lambda: session.items.find("b"),
+            lambda: session.items.truncate("b", 0),
+        ):
             with pytest.raises(Refused, match="no item b"):
                 act()
         with pytest.raises(Refused, match="no item nowhere"):
-            session.add(Said("d", "user", "four"), after="nowhere")
+            session.items.add(Said("d", "user", "four"), after="nowhere")
         with pytest.raises(Refused, match="item a already"):
-            session.add(Said("a", "user", "again"))
+            session.items.add(Said("a", "user", "again"))
         with pytest.raises(Refused, match="not an answer"):
-            session.truncate("a", 0)
+            session.items.truncate("a", 0)
 
 
 async def test_only_text_is_answered_in_text() -> None:

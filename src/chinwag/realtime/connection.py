@@ -305,13 +305,13 @@ class Connection:
             case "conversation.item.create":
                 self._create_item(checked)
             case "conversation.item.retrieve":
-                entry = session.item(checked.item_id)
+                entry = session.items.find(checked.item_id)
                 self._tell("conversation.item.retrieved", item=outbound.item(entry, sound=self._incoming.form))
             case "conversation.item.delete":
-                session.delete(checked.item_id)
+                session.items.delete(checked.item_id)
                 self._tell("conversation.item.deleted", item_id=checked.item_id)
             case "conversation.item.truncate":
-                session.truncate(checked.item_id, checked.audio_end_ms)
+                session.items.truncate(checked.item_id, checked.audio_end_ms)
                 fields = {
                     "item_id": checked.item_id,
                     "content_index": 0,
@@ -345,9 +345,9 @@ class Connection:
         item: Any = checked.item
         if item.type == "mcp_approval_response":
             answer = Aside(item.id, item.model_dump(exclude={"id"}, exclude_none=True))
-            self.session.approve(answer, checked.previous_item_id)
+            self.session.items.approve(answer, checked.previous_item_id)
         else:
-            self.session.add(items.entry(item, "item", self._incoming.form), checked.previous_item_id)
+            self.session.items.add(items.entry(item, "item", self._incoming.form), checked.previous_item_id)
 
     def _create_response(self, checked: ResponseCreateEvent) -> None:
         asked: Any = checked.response
@@ -367,7 +367,7 @@ class Connection:
         item_id, played = event.get("item_id"), event.get("played_ms")
         if not isinstance(item_id, str) or not isinstance(played, int | float) or not math.isfinite(played):
             raise Refused("invalid_type", "chinwag.playback has an item_id and a number of played_ms.")
-        self.session.played(item_id, int(played))
+        self.session.items.played(item_id, int(played))
 
     def _playout(self, event: dict[str, Any]) -> None:
         """How long a track's sound waits at the client's end before it is heard."""
@@ -486,7 +486,7 @@ class Connection:
             case events.InputCommitted():
                 self._tell("input_audio_buffer.committed", item_id=event.item_id, previous_item_id=event.previous_id)
             case events.ItemAdded():
-                item = outbound.item(self.session.item(event.item_id))
+                item = outbound.item(self.session.items.find(event.item_id))
                 self._tell("conversation.item.added", item=item, previous_item_id=event.previous_id)
                 if event.done:
                     self._tell("conversation.item.done", item=item, previous_item_id=event.previous_id)
