@@ -14,7 +14,7 @@ from chinwag.audio import WIRE_RATE, Audio
 from chinwag.bench import corpus, goals, load, plots, report
 from chinwag.bench.talker import TurnLog
 from chinwag.caller.call import ServerFull
-from chinwag.caller.ear import Piece
+from chinwag.caller.ear import Ear, Piece
 
 pytestmark = pytest.mark.unit
 
@@ -68,6 +68,43 @@ def test_the_figures_of_a_step() -> None:
     assert (step["cpu_seconds"], step["rss_mb"], step["cores_busy"]) == (15, 700, 1.5)
     assert step["speaking_share"] == pytest.approx(0.4)
     assert step["retry_after_s"] == [3]
+
+
+class Interrupting:
+    """A talker's side of a call, in which the second recording is said before the first one's answer has been heard."""
+
+    def __init__(self, crowd: load._Crowd) -> None:
+        self.ear, self.events, self._crowd, self.at = Ear(), list[Any](), crowd, 0.0
+
+    def now(self) -> float:
+        return self.at
+
+    def say(self, said: corpus.Recording) -> TurnLog:
+        return TurnLog(said, self.at, self.at + 2.0, round((self.at + 2) * WIRE_RATE))
+
+    async def listen(self, seconds: float) -> None:
+        ears, began = self.ear, self.at
+        self.at += seconds
+        if began:
+            ears.flush(began)  # what waits to be played is dropped, and with it the piece that was kept
+            ears.receive("second", tone(1.0), began + 2.5)
+            ears.receive("second", tone(1.0), began + 3.0)
+            self._crowd.seconds = 0.0
+        else:
+            ears.receive("first", tone(1.0), self.at - 0.5)
+            ears.receive("first", tone(1.0), self.at - 0.4)
+
+
+def tone(seconds: float) -> Audio:
+    return Audio(np.full(round(seconds * WIRE_RATE), 0.3, np.float32), WIRE_RATE)
+
+
+async def test_the_answer_to_what_was_said_into_another_one_is_heard() -> None:
+    crowd = load._Crowd([recording()], 1, float("inf"), began=0.0)
+    await load._converse(Interrupting(crowd), 0, crowd)  # type: ignore[arg-type]
+    assert [turn["answered"] for turn in crowd.turns] == [True, True]
+    assert crowd.turns[1]["voice_to_voice_ms"] == pytest.approx(500, abs=1)
+    assert crowd.dropped_s == 0.0
 
 
 def test_the_goals_and_how_they_are_shown(tmp_path: Path) -> None:

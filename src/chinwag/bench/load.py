@@ -21,7 +21,7 @@ from chinwag.bench.latency import STAGES, measure
 from chinwag.bench.metrics import percentile, share, spread
 from chinwag.bench.talker import Talker, TurnLog, talking
 from chinwag.caller.call import CallError, ServerFull
-from chinwag.caller.ear import Ear, Piece
+from chinwag.caller.ear import Piece
 from chinwag.caller.local_server import fetch_status
 from chinwag.errors import ChinwagError
 
@@ -161,23 +161,16 @@ async def _converse(talker: Talker, place: int, crowd: _Crowd) -> None:
     while not crowd.over:
         recording = recordings[at % len(recordings)]
         at += stride
-        began, first = talker.now(), len(talker.ear.pieces)
+        # by their names, not by their places: who is interrupted drops what was not played yet
+        began, earlier = talker.now(), {piece.item_id for piece in talker.ear.pieces}
         log = talker.say(recording)
         await talker.listen((recording.end - recording.start) / WIRE_RATE / SPEAKING)
-        pieces = talker.ear.pieces[first:]
         log.events = list(talker.events)
-        log.onsets = _onsets(pieces, {piece.item_id for piece in talker.ear.pieces[:first]})
+        log.onsets = {item: at for item, at in talker.ear.onsets().items() if item not in earlier}
         if crowd.began is not None and began >= crowd.began:
-            crowd.note(log, began, talker.now(), pieces)
+            crowd.note(log, began, talker.now(), talker.ear.pieces)
         del talker.ear.pieces[:-1]  # what was heard is measured, and a long list slows the talkers
         talker.events.clear()
-
-
-def _onsets(pieces: Sequence[Piece], earlier: set[str]) -> dict[str, float]:
-    """When each answer was first heard that had not begun before."""
-    ear = Ear()
-    ear.pieces = [piece for piece in pieces if piece.item_id not in earlier]
-    return ear.onsets()
 
 
 def _gaps(pieces: Sequence[Piece]) -> list[float]:
