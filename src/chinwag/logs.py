@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
@@ -119,6 +120,7 @@ def set_up(config: Config, to: TextIO | None = None) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # whatever set them up before
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+    sys.unraisablehook, threading.excepthook = _unraisable, _in_thread
     if not debug:
         warnings.showwarning = _warned
 
@@ -127,6 +129,17 @@ def on_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
     """In place of asyncio's own handler, which writes out whole tasks, and with them what they work on."""
     error = context.get("exception")
     log.error("%s", context.get("message", "a task failed"), exc_info=error)
+
+
+def _unraisable(told: sys.UnraisableHookArgs) -> None:
+    """In place of Python's own, for what fails while an object is let go: that writes out what the exception says."""
+    where = getattr(told.object, "__qualname__", type(told.object).__name__)
+    log.error("Exception ignored in %s", where, exc_info=told.exc_value)
+
+
+def _in_thread(told: threading.ExceptHookArgs) -> None:
+    """In place of threading's own, for the same reason."""
+    log.error("A thread broke off: %s", told.thread.name if told.thread else "unknown", exc_info=told.exc_value)
 
 
 def secrets_of(config: Config) -> set[str]:

@@ -6,6 +6,8 @@ import asyncio
 import io
 import json
 import logging
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -26,12 +28,12 @@ def _as_before() -> Iterator[None]:
     root = logging.getLogger()
     names = ("chinwag", "uvicorn", "uvicorn.error", "uvicorn.access")
     before = root.level, root.handlers[:], {name: logging.getLogger(name).level for name in names}
-    showing = warnings.showwarning
+    showing, hooks = warnings.showwarning, (sys.unraisablehook, threading.excepthook)
     yield
     root.level, root.handlers[:] = before[0], before[1]
     for name, level in before[2].items():
         logging.getLogger(name).setLevel(level)
-    warnings.showwarning = showing
+    warnings.showwarning, (sys.unraisablehook, threading.excepthook) = showing, hooks
 
 
 def logged(level: str = "info", form: str = "json") -> io.StringIO:
@@ -177,6 +179,25 @@ async def test_what_asyncio_and_warnings_tell_has_no_words() -> None:
     kinds = [one["message"] for one in records(out)]
     assert "Task exception was never retrieved" in kinds
     assert any(message.startswith("UserWarning at ") for message in kinds)
+    assert "Marmalade" not in out.getvalue()
+
+
+def test_what_fails_where_nobody_can_be_told_has_no_words_either() -> None:
+    out = logged()
+
+    class Leaves:
+        def __del__(self) -> None:
+            raise ValueError(SAID)
+
+    Leaves()
+    thread = threading.Thread(target=fail, name="chinwag-ear")
+    thread.start()
+    thread.join()
+    ignored, broken = records(out)
+    assert ignored["message"].endswith("Leaves.__del__")
+    assert ignored["exception"][0] == "builtins.ValueError"
+    assert broken["message"] == "A thread broke off: chinwag-ear"
+    assert broken["exception"][0] == "builtins.RuntimeError"
     assert "Marmalade" not in out.getvalue()
 
 
