@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -325,15 +326,20 @@ async def soaked(options: argparse.Namespace) -> int:
                 process.terminate()
                 await process.wait()
             log.seek(0)
-            lines = log.read().splitlines()
-            errors = [line for line in lines if line.startswith(("ERROR", "Traceback", "Fatal", "  File"))]
-    told = {**summed_up(soak), "errors_logged": errors[-40:]}
+            logged = log.read()
+    told = {**summed_up(soak), "errors_logged": errors(logged)}
     print(json.dumps(told, indent=2))
     if options.json:
         options.json.write_text(json.dumps({**told, "samples": [asdict(one) for one in soak.samples]}, indent=1))
     if options.csv:
         write(options.csv, soak.samples)
     return 0 if told["flat"] else 1
+
+
+def errors(logged: str) -> list[str]:
+    """What was logged as one, each with the lines that belong to it; the last few, where there are many."""
+    records = re.split(r"\n(?=\S)", logged)
+    return [record for record in records if record.startswith(("ERROR", "CRITICAL", "Traceback", "Fatal"))][-20:]
 
 
 def write(path: Path, samples: Sequence[Sample]) -> None:
