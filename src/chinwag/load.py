@@ -21,6 +21,8 @@ LATE_S = 0.08
 """So late, the event loop cannot send 40 ms frames in time."""
 ANSWER_S = 0.8
 """From a sure end of a turn to the first sound of its answer: who waits longer notices it."""
+BEARABLE_S = 1.5
+"""The same, from which on nobody else is to come in: people still take it for a pause to think."""
 WORDS_S = 0.4
 """The same for the final words, from the silence on that they are asked for in."""
 
@@ -96,8 +98,7 @@ class Load:
 
     async def watch(self, cores: Callable[[], float] | None = None) -> None:
         """Measure until cancelled. cores: share of them that was busy since it was asked last."""
-        cores = cores or _cores_busy
-        cores()
+        cores = cores or Cores()
         while True:
             began = self._clock()
             await asyncio.sleep(LOOK_EVERY_S)
@@ -108,7 +109,15 @@ class Load:
     @property
     def pressure(self) -> float:
         """How near people are to being kept waiting by one another: 0 at rest, 1 where they are."""
-        return max(self.cores / BUSY, self.late.high / LATE_S, self.words.high / WORDS_S, self.answer.high / ANSWER_S)
+        return self._against(ANSWER_S)
+
+    @property
+    def fullness(self) -> float:
+        """The same, against how long an answer may take before nobody else is to come in."""
+        return self._against(BEARABLE_S)
+
+    def _against(self, answer_s: float) -> float:
+        return max(self.cores / BUSY, self.late.high / LATE_S, self.words.high / WORDS_S, self.answer.high / answer_s)
 
     @property
     def level(self) -> Level:
@@ -138,6 +147,7 @@ class Load:
         return {
             "level": self.level.name.lower(),
             "pressure": round(self.pressure, 2),
+            "fullness": round(self.fullness, 2),
             "cores": round(self.cores, 2),
             **{f"{name}_ms": round(getattr(self, name).high * 1000) for name in ("late", "words", "answer")},
         }
@@ -191,11 +201,29 @@ class Load:
             self._free.set()
 
 
-def _cores_busy() -> float:
-    """Share of all cores that was busy since the last call; what runs at a lower priority than we gives way to us."""
-    times = psutil.cpu_times_percent()
+class Cores:
+    """How busy this machine's cores are; what runs at a lower priority than we gives way to us, and counts as free.
+
+    Worked out from psutil's times and not taken from its percentages, which take any span of less than a second of all
+    cores together for a whole one, and so tell twice as much of a quarter of a second of two cores.
+    """
+
+    def __init__(self) -> None:
+        self._total, self._free = _times()
+
+    def __call__(self) -> float:
+        """Share of all of them that was busy since the last call, 0 to 1; 0 where no time has passed."""
+        before, (self._total, self._free) = (self._total, self._free), _times()
+        passed, free = self._total - before[0], self._free - before[1]
+        return min(1.0, max(0.0, 1.0 - free / passed)) if passed > 0 else 0.0
+
+
+def _times() -> tuple[float, float]:
+    """Seconds of all cores since the machine's start: all of them, and those that were free for us."""
+    times = psutil.cpu_times()
     gives_way = getattr(times, "nice", 0.0) if psutil.POSIX and psutil.Process().nice() <= 0 else 0.0
-    return float(100.0 - times.idle - getattr(times, "iowait", 0.0) - gives_way) / 100
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # Linux counts them as user and nice too
+    return sum(times) - guests, times.idle + getattr(times, "iowait", 0.0) + gives_way
 
 
 def _loop_time() -> float:

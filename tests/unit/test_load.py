@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 from itertools import count, pairwise
+from typing import Any
 
+import psutil
 import pytest
 from talker import Talker, talking
 
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber
 from chinwag.events import PartialTranscript, TurnTraced
-from chinwag.load import WINDOW_S, Level, Load, Recent
+from chinwag.load import WINDOW_S, Cores, Level, Load, Recent
 
 pytestmark = pytest.mark.unit
 
@@ -57,6 +59,25 @@ async def test_it_measures_the_cores_and_how_late_the_loop_is() -> None:
     assert load.late.high < 0.01
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("spent", "busy"), [({"user": 0.1, "idle": 0.4}, 0.2), ({"idle": 0.4, "iowait": 0.1}, 0.0),
+    ({"system": 0.2, "nice": 0.1, "idle": 0.2}, 0.4), ({"user": 0.5, "guest": 0.5}, 1.0), ({}, 0.0)])  # fmt: skip
+def test_the_share_of_two_cores_in_a_quarter_of_a_second(
+    monkeypatch: pytest.MonkeyPatch, spent: dict[str, float], busy: float
+) -> None:
+    """psutil's own percentages would tell 0.6 for the first."""
+    fields = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
+    looked = iter([dict.fromkeys(fields, 100.0), {name: 100.0 + spent.get(name, 0.0) for name in fields}])
+
+    class Times(tuple[float, ...]):
+        def __getattr__(self, name: str) -> Any:
+            return self[fields.index(name)] if name in fields else super().__getattribute__(name)
+
+    monkeypatch.setattr(psutil, "cpu_times", lambda: Times(next(looked).values()))
+    monkeypatch.setattr(psutil, "Process", type("Usual", (), {"nice": lambda _: 0}))
+    cores = Cores()
+    assert cores() == pytest.approx(busy)
 
 
 async def test_who_talks_alone_is_never_shed() -> None:
