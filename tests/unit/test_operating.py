@@ -26,7 +26,7 @@ from chinwag.engines.fake import Fakes
 from chinwag.errors import ChinwagError, ConfigError
 from chinwag.web import server as servers
 from chinwag.web.app import create_app
-from chinwag.web.host import Host
+from chinwag.web.host import TIDIES_EVERY_S, Host
 from chinwag.web.metrics import Metrics
 from chinwag.web.server import Server
 from chinwag.web.tracing import SessionTraces, Span, tracer
@@ -80,24 +80,43 @@ async def test_a_full_server_is_ready_but_has_no_room() -> None:
         assert (await client.get("/readyz", params={"room": True})).status_code == 503
 
 
-async def test_memory_is_given_back_when_the_last_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_is_given_back_while_there_are_conversations_and_for_a_while_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given: list[int] = []
-    host = host_of()
-    monkeypatch.setattr("chinwag.web.host.RESTS_AFTER_S", 0.01)
+    host = host_of(resume_s=60)
     monkeypatch.setattr("chinwag.web.host.give_back", lambda: given.append(host.sessions))
-    for _ in range(3):
-        host.entered()
+    tidying = asyncio.create_task(host._tidy())
+    await asyncio.sleep(3 * TIDIES_EVERY_S)
+    assert given == [], "nobody was here yet"
+    host.entered()
+    host.entered()
+    await asyncio.sleep(2 * TIDIES_EVERY_S)
     host.left()
     host.left()
-    await asyncio.sleep(0.05)
-    assert given == []
-    host.left()
-    host.entered()  # the next comes before the rest
-    await asyncio.sleep(0.05)
-    assert given == []
-    host.left()
-    await asyncio.sleep(0.05)
-    assert given == [0]
+    await asyncio.sleep(600)
+    assert given[:2] == [2, 2]
+    assert 60 / TIDIES_EVERY_S <= len(given[2:]) <= 60 / TIDIES_EVERY_S + 2, "as long as one may be come back to"
+    tidying.cancel()
+    await asyncio.gather(tidying, return_exceptions=True)
+
+
+def test_what_is_there_when_the_server_is_ready_is_not_looked_at_again() -> None:
+    code = """
+import gc
+from chinwag.web.process import settle
+class Ring:
+    def __init__(self): self.itself = self
+    def __del__(self): print("gone")
+there = [[] for _ in range(100_000)]
+settle()
+print(gc.get_freeze_count() > 100_000, len(gc.get_objects()) < 10_000)
+Ring()
+gc.collect()
+print(len(there))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split("\n")
+    assert told[:3] == ["True True", "gone", "100000"]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps it")

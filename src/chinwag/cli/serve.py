@@ -238,11 +238,14 @@ def _address(host: str, port: int, scheme: str = "http") -> str:
 
 async def _tell_when_ready(host: Host, address: str, tell: Callable[[str], None], code: str = "") -> None:
     """code: one that was made here, told in a link that logs in; the page takes it out of the address."""
+    from chinwag.web.process import settle
+
     await host.settled.wait()
     if isinstance(host.error, ChinwagError):
         tell(f"Not ready: {host.error.message}")
         tell(f"  → {host.error.fix}")
         return
+    settle()
     engines = ", ".join(f"{task} {state.name}" for task, state in host.states.items())
     tell(f"Ready after {host.startup_s} s with {engines}.")
     link = f"{address}/#key={code}" if code and host.config.server.log_format == "text" else address

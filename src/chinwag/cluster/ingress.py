@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 from contextlib import suppress
@@ -25,6 +26,7 @@ from chinwag.web.api.errors import fault
 from chinwag.web.app import create_app
 from chinwag.web.host import Host
 from chinwag.web.peers import News
+from chinwag.web.process import settle
 from chinwag.web.secrets import ClientSecrets
 
 SWITCH_S = 0.001
@@ -70,6 +72,8 @@ class Talking:
         that the engines are still loading, while another replica has them. Where they fail, its page says why."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._host.settled.wait(), LOADED_WITHIN_S)
+            if not gc.get_freeze_count():
+                settle()
 
     async def report(self) -> dict[str, Any]:
         """How this replica is, for `chinwag cluster status`."""

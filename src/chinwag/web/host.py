@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import math
 import time
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
@@ -24,6 +26,7 @@ from chinwag.realtime.configuration import Defaults
 from chinwag.realtime.live import Part
 from chinwag.session import Settings
 from chinwag.speak.voicing import SPEAKS_OTHERS, Style, cannot_speak, speaks
+from chinwag.tasks import Tasks
 from chinwag.tools.offer import Offer
 from chinwag.tools.tool import Filler
 from chinwag.tools.toolbox import Toolbox
@@ -46,8 +49,8 @@ IN_PLACE: dict[Task, tuple[str, str]] = {
 }
 """What needs no server and no account, to be offered where another engine fails; never taken unasked."""
 
-RESTS_AFTER_S = 2.0
-"""With no conversation for so long, memory that is free is given back: a new one would stand still meanwhile."""
+TIDIES_EVERY_S = 20.0
+"""So often what conversations have left behind is let go: nobody tells when the last trace of one is gone."""
 
 log = logging.getLogger(__name__)
 
@@ -100,12 +103,14 @@ class Host:
         self.watching = Watching(config)
         self.watching.metrics.of(self)
         self._puller, self._find = puller, find or registered
-        self._measuring: asyncio.Task[None] | None = None
+        self._tasks = Tasks()
+        self._left_at = -math.inf
 
     async def start(self) -> None:
         """Get ready. A failure is kept for the page and the log; the server stays up to tell of it."""
         self.watching.open()
-        self._measuring = asyncio.create_task(self.load.watch(), name="the load")
+        self._tasks.start(self.load.watch())
+        self._tasks.start(self._tidy())
         try:
             classes = await self._choose()
             needed = [name for task in TASKS for name in classes[task].needs(getattr(self.config, task))]
@@ -139,9 +144,7 @@ class Host:
     async def close(self) -> None:
         """Let the engines go."""
         self.engines = None
-        if self._measuring:
-            self._measuring.cancel()
-            await asyncio.gather(self._measuring, return_exceptions=True)
+        await self._tasks.close()
         if self.toolbox:
             await self.toolbox.close()
         await self.pool.close()
@@ -160,12 +163,16 @@ class Host:
     def left(self) -> None:
         """One of them is over, or waits for its client."""
         self.load.sessions -= 1
-        if not self.sessions:
-            asyncio.get_running_loop().call_later(RESTS_AFTER_S, self._rest)
+        self._left_at = asyncio.get_running_loop().time()
 
-    def _rest(self) -> None:
-        if not self.sessions:
-            give_back()
+    async def _tidy(self) -> None:
+        """While conversations are held, and until the last one that waited for its client is over."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TIDIES_EVERY_S)
+            if self.sessions or loop.time() - self._left_at < self.config.server.resume_s + 2 * TIDIES_EVERY_S:
+                gc.collect()  # here and not on a thread, as most of what it finds is the event loop's
+                give_back()
 
     def settings_for(self, task: Task, engine: str, model: str = "") -> Any:
         """The section of the settings for that engine. What is set of addresses, keys and options is another's."""

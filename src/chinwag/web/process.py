@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from contextlib import suppress
 
 import psutil
@@ -23,7 +24,18 @@ def usage() -> dict[str, float]:
     return {"rss_mb": round(memory / 1e6, 1), "cpu_seconds": round(seconds, 2)}
 
 
+def settle() -> None:
+    """Have the garbage collector pass over all that is there by now: the engines, and their libraries. Takes 0.1 s.
+
+    A conversation that has ended is a ring of objects around megabytes of sound, which only a full collection finds.
+    With those 180 000 objects one takes 130 ms, in which nobody is heard; without them 2.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.collect()  # Python puts the next off by how many there were at the last
+
+
 def give_back() -> None:
-    """Return to the system what glibc holds of freed memory between pieces in use; elsewhere nothing. Takes some ms."""
+    """Return to the system what glibc keeps of freed memory between pieces in use; elsewhere nothing. Takes 1.4 ms."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
