@@ -48,7 +48,8 @@ class ServerSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     max_sessions: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        8, description="conversations at once, who comes then waits in a queue; auto: as many as stay quick here"
+        "auto",
+        description="conversations at once, who comes then waits in a queue; auto: as many as it answers in time",
     )
     switching: bool = Field(True, description="clients may change the engines of their own conversation")
     max_sessions_per_address: int = Field(

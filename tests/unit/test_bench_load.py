@@ -58,7 +58,8 @@ def test_the_figures_of_a_step() -> None:
         (1.5, []),  # cut in, and no answer afterwards
         (None, []),
     )
-    crowd.refused = [ServerFull({"message": "All 2 places are taken.", "place": 1, "retry_after_s": 3})]
+    crowd.queued = [ServerFull({"message": "All 2 places are taken.", "place": 1, "retry_after_s": 3})]
+    crowd.refused = 1
     step = load._figures(crowd, [look(0, 10, 500), look(10, 25, 700)], 1.5)
     assert (step["sessions"], step["admitted"], step["refused"], step["turns"]) == (2, 2, 1, 4)
     assert step["voice_to_voice_ms"]["p50"] == pytest.approx(1800)  # 400, 600, and twice the whole 3000 in vain

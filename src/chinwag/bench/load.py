@@ -2,8 +2,9 @@
 
 Each talker says a recording and listens until that was 40 % of the time since it began; then they say the next one,
 into the answer where that is not over. So a server that is late has no less to do: its answer comes too late, and the
-turn counts with the whole time that was waited. They join a second apart, and do not speak in chorus; measured are the
-turns that begin when all have joined.
+turn counts with the whole time that was waited. They join a second apart, and do not speak in chorus; who is told to
+wait keeps the place in the queue and asks again, as the page does. Measured are the turns that begin when all have
+joined or been told to wait.
 """
 
 from __future__ import annotations
@@ -42,14 +43,15 @@ class LoadError(ChinwagError):
 
 @dataclass
 class _Crowd:
-    """Those of one step. joined: how many have been let in or refused. until: nobody begins a turn after that."""
+    """Those of one step. settled: how many have been let in or told to wait. queued: what each of these was told."""
 
     recordings: Sequence[Recording]
     sessions: int
     seconds: float
     settled: int = 0
     admitted: int = 0
-    refused: list[ServerFull] = field(default_factory=list)
+    queued: list[ServerFull] = field(default_factory=list)
+    refused: int = 0
     lost: list[str] = field(default_factory=list)
     turns: list[dict[str, Any]] = field(default_factory=list)
     dropped_s: float = 0.0
@@ -58,7 +60,7 @@ class _Crowd:
     began: float | None = None
 
     def settle(self) -> None:
-        """One more has been let in or refused; when all have, the measurement begins."""
+        """One more has been let in or told to wait; when all have, the measurement begins."""
         self.settled += 1
         if self.settled == self.sessions:
             self.began = time.perf_counter()
@@ -75,9 +77,14 @@ class _Crowd:
         self.talked_s += ended - began
 
     @property
+    def left_s(self) -> float:
+        """Until the step has lasted as long as it is to; all of it before it begins."""
+        return self.seconds if self.began is None else self.seconds - (time.perf_counter() - self.began)
+
+    @property
     def over(self) -> bool:
         """The step has lasted as long as it was to."""
-        return self.began is not None and time.perf_counter() - self.began >= self.seconds
+        return self.left_s <= 0
 
 
 def parse(sessions: str) -> list[int]:
@@ -132,21 +139,30 @@ async def _step(url: str, crowd: _Crowd, api_key: str | None) -> dict[str, Any]:
     await asyncio.gather(*(_talk(url, place, crowd, api_key) for place in range(crowd.sessions)))
     looks = await looking
     if not crowd.admitted:
-        raise crowd.refused[0] if crowd.refused else CallError(crowd.lost[0], "See the server's own output.")
+        raise crowd.queued[0] if crowd.queued else CallError(crowd.lost[0], "See the server's own output.")
     return _figures(crowd, looks, time.process_time() - own)
 
 
 async def _talk(url: str, place: int, crowd: _Crowd, api_key: str | None) -> None:
     await asyncio.sleep(place * JOIN_EVERY_S)
-    settled = False
+    ticket, settled, came = "new", False, False
     try:
-        async with talking(url, api_key=api_key) as talker:
-            crowd.admitted += 1
-            crowd.settle()
-            settled = True
-            await _converse(talker, place, crowd)
-    except ServerFull as full:
-        crowd.refused.append(full)
+        while not crowd.over:
+            try:
+                async with talking(f"{url}{'&' if '?' in url else '?'}ticket={ticket}", api_key=api_key) as talker:
+                    crowd.admitted, came = crowd.admitted + 1, True
+                    if not settled:
+                        crowd.settle()
+                        settled = True
+                    await _converse(talker, place, crowd)
+            except ServerFull as full:
+                if not settled:
+                    crowd.queued.append(full)
+                    crowd.settle()
+                    settled = True
+                ticket = full.ticket or "new"
+                await asyncio.sleep(max(0.0, min(full.retry_after_s or LOOK_EVERY_S, crowd.left_s)))
+        crowd.refused += not came
     except CallError as error:
         crowd.lost.append(str(error))
     finally:
@@ -181,17 +197,15 @@ def _gaps(pieces: Sequence[Piece]) -> list[float]:
 async def _look(url: str, api_key: str | None, crowd: _Crowd) -> list[dict[str, Any]]:
     """The server's state, every few seconds while all are there."""
     looks: list[dict[str, Any]] = []
-    while not crowd.over and crowd.settled - len(crowd.refused) - len(crowd.lost) >= 0:
+    while not crowd.over and len(crowd.lost) < crowd.sessions:
         if crowd.began is not None and (status := await fetch_status(url, api_key)):
             looks.append({"at": time.perf_counter(), **status})
-        if crowd.settled == crowd.sessions and len(crowd.refused) + len(crowd.lost) >= crowd.sessions:
-            break
         await asyncio.sleep(LOOK_EVERY_S)
     return looks
 
 
 def _figures(crowd: _Crowd, looks: Sequence[dict[str, Any]], own_s: float) -> dict[str, Any]:
-    """Of those who were in.
+    """Of those who were in. queued: were told to wait at first; refused: were still waiting at the end.
 
     voice_to_voice_ms, cut_in_rate: as in `latency`; unanswered: turns that count with what was waited in vain.
     dropped_audio_ms: silence inside all answers because their sound came late. cpu_seconds: of the server and its
@@ -203,7 +217,8 @@ def _figures(crowd: _Crowd, looks: Sequence[dict[str, Any]], own_s: float) -> di
     return {
         "sessions": crowd.sessions,
         "admitted": crowd.admitted,
-        "refused": len(crowd.refused),
+        "queued": len(crowd.queued),
+        "refused": crowd.refused,
         "lost": len(crowd.lost),
         "turns": len(turns),
         "voice_to_voice_ms": spread([turn["voice_to_voice_ms"] for turn in turns]),
@@ -216,7 +231,7 @@ def _figures(crowd: _Crowd, looks: Sequence[dict[str, Any]], own_s: float) -> di
         "stages_ms": {stage: percentile([turn["stages_ms"].get(stage) for turn in turns], 50) for stage in STAGES},
         "unanswered": sum(not turn["answered"] for turn in turns),
         "errors": sorted({turn["error"] for turn in turns if turn["error"]} | set(crowd.lost)),
-        "retry_after_s": [full.retry_after_s for full in crowd.refused],
+        "retry_after_s": [full.retry_after_s for full in crowd.queued],
         "talkers_cpu_seconds": round(own_s, 2),
         "load": [look["load"] for look in looks if "load" in look],
         "per_turn": turns,

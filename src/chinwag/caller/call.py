@@ -44,10 +44,15 @@ class NobodyThere(CallError):
 
 
 class ServerFull(CallError):
-    """All places are taken. place: in the queue, from 1; retry_after_s: until it may be worth to ask again."""
+    """All places are taken.
+
+    place: in the queue, from 1. retry_after_s: until it may be worth to ask again. ticket: holds the place, for who
+    asked for one.
+    """
 
     def __init__(self, error: dict[str, Any]) -> None:
         self.place, self.retry_after_s = error.get("place"), error.get("retry_after_s")
+        self.ticket = error.get("ticket") or ""
         again = (
             f"Try again in {self.retry_after_s} s."
             if self.retry_after_s

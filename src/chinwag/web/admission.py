@@ -90,7 +90,7 @@ class Admission:
 
     @property
     def has_room(self) -> bool:
-        """Whether another conversation would leave those there are as they are."""
+        """Whether there is a place; where it is measured, whether those there are would still be answered in time."""
         held, load = self._load.sessions, self._load
         if self._most != "auto":
             return held < self._most
@@ -101,7 +101,7 @@ class Admission:
         new = min(len(self._begun), held)
         shown = held - new
         share = max(load.cores / shown, LEAST_SHARE) if shown else CORES_EACH / (os.cpu_count() or 1)
-        return max(load.pressure, (load.cores + share * (new + 1)) / FULL_FROM) < 1.0
+        return max(load.fullness, (load.cores + share * (new + 1)) / FULL_FROM) < 1.0
 
     def _give_up(self) -> None:
         now = self._clock()

@@ -224,9 +224,9 @@ class _State(Collector):
         limit = math.inf if most == "auto" else most
         yield _one("chinwag_sessions_limit", "server.max_sessions; +Inf where it is auto.", limit)
         yield _one("chinwag_sessions_waiting", "Clients in the queue of a full server.", host.admission.waiting)
-        yield _one(
-            "chinwag_load_pressure", "From 1 on one more conversation would be felt by the others.", host.load.pressure
-        )
+        load = host.load
+        yield _one("chinwag_load_pressure", "From 1 on those who talk wait for one another.", load.pressure)
+        yield _one("chinwag_load_fullness", "From 1 on nobody else comes in, where that is measured.", load.fullness)
         yield _one("chinwag_startup_seconds", "From the process's start to ready; 0 until then.", host.startup_s or 0)
         yield _one("chinwag_weights_bytes", "Of models that were missing at the start.", weights["total"])
         yield _one("chinwag_weights_fetched_bytes", "Of those, how many are here.", weights["done"])
