@@ -46,8 +46,8 @@ from chinwag.weights import Store
 SAMPLE_S = 10.0
 REST_S = 240.0
 """So often all hang up, and what is left is noted."""
-SETTLE_S = 12.0
-"""After the last has hung up: conversations that might be come back to are over by then."""
+SETTLE_S = 30.0
+"""After the last has hung up: conversations that might be come back to are over by then, and the server has tidied."""
 RESUME_S = 5
 SHORTEST_S = 4
 """Seconds of a recording that is used at most: more turns in the same time."""
@@ -311,6 +311,7 @@ async def soaked(options: argparse.Namespace) -> int:
         env = {
             **os.environ, "CHINWAG_STORE__KEEP": "all", "CHINWAG_STORE__FOLDER": folder, "CHINWAG_STORE__AUDIO": "true",
             "CHINWAG_SERVER__RESUME_S": str(RESUME_S), "CHINWAG_SERVER__AUTH": "off",
+            "CHINWAG_SERVER__MAX_SESSIONS": "16",
         }  # fmt: skip
         command = [sys.executable, "-m", "chinwag", "serve", "--llm", "embedded", "--port", str(port)]
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, env=env)
