@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,28 @@ async def test_the_answer_to_what_was_said_into_another_one_is_heard() -> None:
     assert [turn["answered"] for turn in crowd.turns] == [True, True]
     assert crowd.turns[1]["voice_to_voice_ms"] == pytest.approx(500, abs=1)
     assert crowd.dropped_s == 0.0
+
+
+async def test_who_is_told_to_wait_keeps_the_place_and_comes_in_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd, asked = load._Crowd([recording()], 2, 60.0), list[str]()
+
+    @asynccontextmanager
+    async def talking(url: str, *, api_key: str | None = None) -> AsyncIterator[None]:
+        asked.append(url.partition("?")[2])
+        if len(asked) > 4:
+            crowd.seconds = 0.0
+        if "2" not in asked[-1]:
+            raise ServerFull({"message": "Full.", "place": 1, "retry_after_s": 0.01, "ticket": f"wait_{len(asked)}"})
+        yield
+
+    async def converse(*_: object) -> None:
+        crowd.seconds = 0.0
+
+    monkeypatch.setattr(load, "talking", talking)
+    monkeypatch.setattr(load, "_converse", converse)
+    await load._talk("ws://there/v1/realtime?model=a", 0, crowd, None)
+    assert asked == ["model=a&ticket=new", "model=a&ticket=wait_1", "model=a&ticket=wait_2"]
+    assert (crowd.settled, crowd.admitted, len(crowd.queued), crowd.refused) == (1, 1, 1, 0)
 
 
 def test_the_goals_and_how_they_are_shown(tmp_path: Path) -> None:
