@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from enum import IntEnum
 from typing import Any
 
@@ -188,12 +189,10 @@ class Load:
 
     async def give_way(self, at_most_s: float) -> None:
         """Wait until nobody waits, but not for ever."""
-        if self._free.is_set():
-            return
-        try:
-            await asyncio.wait_for(self._free.wait(), at_most_s)
-        except TimeoutError:
-            return
+        # not wait_for: until Python 3.12 it keeps a cancellation to itself that comes as the wait ends
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await self._free.wait()
 
     def _less(self) -> None:
         self._waiting -= 1

@@ -80,6 +80,17 @@ def test_the_share_of_two_cores_in_a_quarter_of_a_second(
     assert cores() == pytest.approx(busy)
 
 
+async def test_who_gives_way_can_be_stopped_in_the_moment_that_the_wait_ends() -> None:
+    load = Load()
+    waiting = load.awaited()
+    giving_way = asyncio.create_task(load.give_way(1.0))
+    await asyncio.sleep(0.1)
+    waiting.over()
+    giving_way.cancel()
+    await asyncio.gather(giving_way, return_exceptions=True)
+    assert giving_way.cancelled()
+
+
 async def test_who_talks_alone_is_never_shed() -> None:
     load = Load()
     load.sessions, load.cores = 2, 1.0
