@@ -35,7 +35,7 @@ class Items:
         """The item of that id. Raises Refused where there is none."""
         entry = self._history.find(item_id)
         if entry is None:
-            raise _no_item(item_id)
+            raise no_item(item_id)
         return entry
 
     def add(self, entry: Said | Call | Result, after: str | None = None) -> None:
@@ -65,7 +65,7 @@ class Items:
         """Take an item out of the conversation. Raises Refused where there is none."""
         self._toolwork.forget(item_id)
         if not self._history.remove(item_id):
-            raise _no_item(item_id)
+            raise no_item(item_id)
         self._changed()
 
     def truncate(self, item_id: str, audio_end_ms: int) -> None:
@@ -92,9 +92,10 @@ class Items:
         try:
             previous = self._history.add(entry, after)
         except KeyError:
-            raise _no_item(str(after), "previous_item_id") from None
+            raise no_item(str(after), "previous_item_id") from None
         self._emit(ItemAdded(entry.item_id, previous))
 
 
-def _no_item(item_id: str, param: str = "item_id") -> Refused:
+def no_item(item_id: str, param: str = "item_id") -> Refused:
+    """What is said where a client names one that is not there. param: the field it named it in."""
     return Refused("item_not_found", f"There is no item {item_id} in this conversation.", param=param)

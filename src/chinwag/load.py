@@ -208,21 +208,22 @@ class Cores:
     """
 
     def __init__(self) -> None:
-        self._total, self._free = _times()
+        self._own = psutil.Process()
+        self._total, self._free = self._times()
 
     def __call__(self) -> float:
         """Share of all of them that was busy since the last call, 0 to 1; 0 where no time has passed."""
-        before, (self._total, self._free) = (self._total, self._free), _times()
+        before, (self._total, self._free) = (self._total, self._free), self._times()
         passed, free = self._total - before[0], self._free - before[1]
         return min(1.0, max(0.0, 1.0 - free / passed)) if passed > 0 else 0.0
 
-
-def _times() -> tuple[float, float]:
-    """Seconds of all cores since the machine's start: all of them, and those that were free for us."""
-    times = psutil.cpu_times()
-    gives_way = getattr(times, "nice", 0.0) if psutil.POSIX and psutil.Process().nice() <= 0 else 0.0
-    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # Linux counts them as user and nice too
-    return sum(times) - guests, times.idle + getattr(times, "iowait", 0.0) + gives_way
+    def _times(self) -> tuple[float, float]:
+        """Seconds of all cores since the machine's start: all of them, and those that were free for us."""
+        times = psutil.cpu_times()
+        gives_way = getattr(times, "nice", 0.0) if psutil.POSIX and self._own.nice() <= 0 else 0.0
+        # Linux counts them as user and nice too
+        guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+        return sum(times) - guests, times.idle + getattr(times, "iowait", 0.0) + gives_way
 
 
 def _loop_time() -> float:

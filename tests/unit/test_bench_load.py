@@ -129,7 +129,7 @@ async def test_who_is_told_to_wait_keeps_the_place_and_comes_in_later(monkeypatc
     monkeypatch.setattr(load, "_converse", converse)
     await load._talk("ws://there/v1/realtime?model=a", 0, crowd, None)
     assert asked == ["model=a&ticket=new", "model=a&ticket=wait_1", "model=a&ticket=wait_2"]
-    assert (crowd.settled, crowd.admitted, len(crowd.queued), crowd.refused) == (1, 1, 1, 0)
+    assert (len(crowd.settled), crowd.admitted, len(crowd.queued), crowd.refused) == (1, 1, 1, 0)
 
 
 def test_the_goals_and_how_they_are_shown(tmp_path: Path) -> None:

@@ -43,12 +43,12 @@ class LoadError(ChinwagError):
 
 @dataclass
 class _Crowd:
-    """Those of one step. settled: how many have been let in or told to wait. queued: what each of these was told."""
+    """Those of one step. settled: who has been let in or told to wait. queued: what each of the latter was told."""
 
     recordings: Sequence[Recording]
     sessions: int
     seconds: float
-    settled: int = 0
+    settled: set[int] = field(default_factory=set)
     admitted: int = 0
     queued: list[ServerFull] = field(default_factory=list)
     refused: int = 0
@@ -59,10 +59,10 @@ class _Crowd:
     talked_s: float = 0.0
     began: float | None = None
 
-    def settle(self) -> None:
-        """One more has been let in or told to wait; when all have, the measurement begins."""
-        self.settled += 1
-        if self.settled == self.sessions:
+    def settle(self, place: int) -> None:
+        """That one has been let in or told to wait, now or before; when all have, the measurement begins."""
+        self.settled.add(place)
+        if self.began is None and len(self.settled) == self.sessions:
             self.began = time.perf_counter()
 
     def note(self, log: TurnLog, began: float, ended: float, pieces: Sequence[Piece]) -> None:
@@ -145,29 +145,26 @@ async def _step(url: str, crowd: _Crowd, api_key: str | None) -> dict[str, Any]:
 
 async def _talk(url: str, place: int, crowd: _Crowd, api_key: str | None) -> None:
     await asyncio.sleep(place * JOIN_EVERY_S)
-    ticket, settled, came = "new", False, False
+    ticket = "new"
     try:
         while not crowd.over:
             try:
                 async with talking(f"{url}{'&' if '?' in url else '?'}ticket={ticket}", api_key=api_key) as talker:
-                    crowd.admitted, came = crowd.admitted + 1, True
-                    if not settled:
-                        crowd.settle()
-                        settled = True
+                    crowd.admitted += 1
+                    crowd.settle(place)
                     await _converse(talker, place, crowd)
+                    return
             except ServerFull as full:
-                if not settled:
+                if place not in crowd.settled:
                     crowd.queued.append(full)
-                    crowd.settle()
-                    settled = True
+                    crowd.settle(place)
                 ticket = full.ticket or "new"
                 await asyncio.sleep(max(0.0, min(full.retry_after_s or LOOK_EVERY_S, crowd.left_s)))
-        crowd.refused += not came
+        crowd.refused += 1
     except CallError as error:
         crowd.lost.append(str(error))
     finally:
-        if not settled:
-            crowd.settle()
+        crowd.settle(place)
 
 
 async def _converse(talker: Talker, place: int, crowd: _Crowd) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from chinwag.audio import LISTEN_RATE
 from chinwag.errors import Refused
 from chinwag.ids import new_id
+from chinwag.items import no_item
 from chinwag.realtime import inbound
 from chinwag.realtime.sound import Format
 from chinwag.respond.calls import Call, Result
@@ -44,8 +45,7 @@ def context(items: Sequence[Any], history: History, heard: Format) -> list[Entry
         elif (referred := history.find(item.id)) is not None:
             entries.append(referred)
         else:
-            message = f"There is no item {item.id} in this conversation."
-            raise Refused("item_not_found", message, param=f"{where}.id")
+            raise no_item(item.id, f"{where}.id")
     return entries
 
 
