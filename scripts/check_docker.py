@@ -232,7 +232,7 @@ def _speak(file: Path) -> None:
     from hibari import Hibari
 
     from chinwag.audio import WIRE_RATE, Audio
-    from chinwag.caller import wav
+    from chinwag.client_sdk import wav
 
     said = np.asarray(Hibari()(QUESTION, seed=0), np.float32)
     quiet = np.zeros(WIRE_RATE, np.float32)

@@ -1,7 +1,7 @@
 """Fit the numbers of turn taking: `python scripts/fit_turns.py [--data DIR] [--again]`.
 
 Makes the data, lets the real engines look at it (ten minutes on two cores; kept in the data folder for the next time,
---again makes it anew), fits, writes src/chinwag/listen/fitted.json and docs/images/turn-curve.svg, and prints the
+--again makes it anew), fits, writes src/chinwag/listening/fitted.json and docs/images/turn-curve.svg, and prints the
 tables of docs/turn-taking.md.
 """
 

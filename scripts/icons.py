@@ -14,7 +14,7 @@ sys.path.insert(0, str(REPOSITORY / "tests"))  # its browser is the tests'
 
 from browser.chromium import chromium  # noqa: E402
 
-CLIENT = REPOSITORY / "src" / "chinwag" / "client"
+CLIENT = REPOSITORY / "src" / "chinwag" / "page"
 PAPER = "#fbf9f6"
 ICONS = {
     "icon-192.png": (192, 1.0, "transparent"),

@@ -31,7 +31,7 @@ from browser.sound import spoken  # noqa: E402
 from page_states import ASSISTANTS, MICROPHONE, STATES, Stage, State, voices, wav  # noqa: E402
 from playwright.async_api import Browser, Page, expect  # noqa: E402
 
-from chinwag.caller.local_server import local_server  # noqa: E402
+from chinwag.client_sdk.local_server import local_server  # noqa: E402
 
 QUESTIONS = ("Can you tell me something about Paris?", "What is the famous tower there called?")
 WORDS = 5  # of an answer, before it is interrupted or shown

@@ -37,9 +37,9 @@ from websockets.exceptions import WebSocketException
 from chinwag.bench.corpus import Recording
 from chinwag.bench.make_corpus import default_corpus
 from chinwag.bench.talker import converse, talking
-from chinwag.caller import wav
-from chinwag.caller.call import CallError
-from chinwag.caller.local_server import free_port
+from chinwag.client_sdk import wav
+from chinwag.client_sdk.call import CallError
+from chinwag.client_sdk.local_server import free_port
 from chinwag.config import WeightsSettings
 from chinwag.weights import Store
 

@@ -13,13 +13,13 @@ from fastapi import FastAPI
 
 from chinwag.config import Config, ServerSettings
 from chinwag.engines.fake import Fakes
-from chinwag.web.app import create_app
-from chinwag.web.host import Host
+from chinwag.runtime.runtime import Runtime
+from chinwag.server.app import create_app
 
 
-def host_of(**server: Any) -> Host:
+def host_of(**server: Any) -> Runtime:
     """Ready, without starting."""
-    host = Host(Config(server=ServerSettings(**server)))
+    host = Runtime(Config(server=ServerSettings(**server)))
     host.engines, host.stage = Fakes().engines(), "ready"
     return host
 

@@ -14,8 +14,8 @@ from openai import AsyncOpenAI
 from speech import noisy
 
 from chinwag.audio import WIRE_RATE, Audio, Samples
-from chinwag.caller.webrtc import Peer
-from chinwag.rtc.opus import FRAME
+from chinwag.audio.opus import FRAME
+from chinwag.client_sdk.webrtc import Peer
 
 Signal = Callable[[str], str]
 

@@ -10,9 +10,9 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from chinwag.audio import WIRE_RATE, Audio, silence
+from chinwag.conversation.events import Event, ResponseAudio, ResponseEnded, ResponseText, SpeechStarted
+from chinwag.conversation.session import Session, SessionSettings
 from chinwag.engines.fake import Fakes, loud
-from chinwag.events import Event, ReplyAudio, ReplyEnded, ReplyText, SpeechStarted
-from chinwag.session import Session, Settings
 
 E = TypeVar("E")
 FRAME_S = 0.02
@@ -21,7 +21,7 @@ FRAME_S = 0.02
 class Talker:
     """Sends sound in frames of 20 ms at real speed, and hears what comes back."""
 
-    def __init__(self, fakes: Fakes, settings: Settings) -> None:
+    def __init__(self, fakes: Fakes, settings: SessionSettings) -> None:
         self.events: list[Event] = []
         self.times: list[float] = []
         self.session = Session(fakes.engines(), settings, self._hear)
@@ -40,7 +40,7 @@ class Talker:
     async def send(self, audio: Audio) -> None:
         size = round(FRAME_S * WIRE_RATE)
         for place in range(0, len(audio.pcm), size):
-            self.session.hear(Audio(audio.pcm[place : place + size], WIRE_RATE))
+            self.session.append_audio(Audio(audio.pcm[place : place + size], WIRE_RATE))
             await asyncio.sleep(FRAME_S)
 
     async def pause_until(self, happened: Callable[[], bool], limit_s: float = 30.0) -> None:
@@ -51,12 +51,12 @@ class Talker:
             await self.pause(FRAME_S)
         raise AssertionError(f"it did not happen within {limit_s} s; seen: {self.kinds()}")
 
-    async def hear_out(self) -> ReplyEnded:
+    async def hear_out(self) -> ResponseEnded:
         """Keep quiet until one more reply has ended and its sound has been played."""
-        before = len(self.all(ReplyEnded))
-        await self.pause_until(lambda: len(self.all(ReplyEnded)) > before)
+        before = len(self.all(ResponseEnded))
+        await self.pause_until(lambda: len(self.all(ResponseEnded)) > before)
         await self.pause(0.5)
-        return self.all(ReplyEnded)[-1]
+        return self.all(ResponseEnded)[-1]
 
     def all(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -71,17 +71,17 @@ class Talker:
         return [at for at, event in zip(self.times, self.events, strict=True) if isinstance(event, kind)][number]
 
     def told(self) -> str:
-        return "".join(event.text for event in self.all(ReplyText))
+        return "".join(event.text for event in self.all(ResponseText))
 
-    def sound_after(self, kind: type[Any] = SpeechStarted, number: int = 0) -> list[ReplyAudio]:
+    def sound_after(self, kind: type[Any] = SpeechStarted, number: int = 0) -> list[ResponseAudio]:
         at = [place for place, event in enumerate(self.events) if isinstance(event, kind)][number]
-        return [event for event in self.events[at:] if isinstance(event, ReplyAudio)]
+        return [event for event in self.events[at:] if isinstance(event, ResponseAudio)]
 
 
 @asynccontextmanager
 async def talking(fakes: Fakes | None = None, **settings: Any) -> AsyncIterator[Talker]:
     """A session that runs while the block does."""
-    talker = Talker(fakes or Fakes(), replace(Settings(instructions="Be brief."), **settings))
+    talker = Talker(fakes or Fakes(), replace(SessionSettings(instructions="Be brief."), **settings))
     running = asyncio.create_task(talker.session.run())
     try:
         yield talker

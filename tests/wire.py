@@ -14,11 +14,11 @@ from openai.types.realtime.realtime_server_event import RealtimeServerEvent
 from pydantic import BaseModel
 
 from chinwag.audio import WIRE_RATE, Audio, silence
+from chinwag.conversation.session import SessionSettings
 from chinwag.engines.fake import Fakes
-from chinwag.realtime.configuration import Defaults
 from chinwag.realtime.connection import Connection
-from chinwag.realtime.live import Assistants
-from chinwag.session import Settings
+from chinwag.realtime.extensions import Assistants
+from chinwag.realtime.session_config import Defaults
 
 SERVER_EVENTS: dict[str, type[BaseModel]] = {
     get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(get_args(RealtimeServerEvent)[0])
@@ -32,13 +32,13 @@ class Client:
     def __init__(
         self,
         fakes: Fakes,
-        setup: Callable[[Settings], Settings] = lambda usual: usual,
+        setup: Callable[[SessionSettings], SessionSettings] = lambda usual: usual,
         assistants: Assistants | None = None,
         **flags: Any,
     ) -> None:
         self.told: list[dict[str, Any]] = []
         self.bytes: list[bytes] = []
-        settings = setup(Settings(instructions="Be brief."))
+        settings = setup(SessionSettings(instructions="Be brief."))
         known = ("fake-llm", "fake-stt", ("one", "two"))
         defaults = Defaults(settings, *known, assistant="plain", assistants=assistants)
         self.connection = Connection(fakes.engines(), defaults, self._take, longest_message=15 * 1024 * 1024, **flags)

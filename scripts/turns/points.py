@@ -18,8 +18,8 @@ from chinwag.engines.llm.embedded import EmbeddedChat
 from chinwag.engines.protocols import Ending, Engine, EngineOptions, Message
 from chinwag.engines.stt.moonshine import Moonshine
 from chinwag.engines.turn.smart_turn import SmartTurn
-from chinwag.listen.form import bare_words
-from chinwag.respond.instructions import COMPANION
+from chinwag.listening.endpointing.features import bare_words
+from chinwag.text.prompt import DEFAULT_INSTRUCTIONS
 from chinwag.weights.store import Store
 
 WORDS_AT_S = 0.1
@@ -92,7 +92,7 @@ class Judges:
         bare = bare_words(text)
         if not bare:
             return None
-        messages: list[Message] = [{"role": "system", "content": COMPANION}]
+        messages: list[Message] = [{"role": "system", "content": DEFAULT_INSTRUCTIONS}]
         if asked:
             messages += [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": asked}]
         messages.append({"role": "user", "content": bare})

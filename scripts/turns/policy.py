@@ -9,9 +9,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from chinwag.listen.endpoint import PATIENCE, Endpointer
-from chinwag.listen.fitted import Eagerness, Pauses, Waiting
-from chinwag.listen.rhythm import Rhythm
+from chinwag.listening.endpointing.pacing import Rhythm
+from chinwag.listening.endpointing.parameters import Eagerness, Pauses, Waiting
+from chinwag.listening.endpointing.policy import PATIENCE, Endpointer
 from turns.points import Point
 
 Array = NDArray[np.float64]

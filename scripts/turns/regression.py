@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from chinwag.listen.fitted import Weights
+from chinwag.listening.endpointing.parameters import Weights
 
 Array = NDArray[np.float64]
 

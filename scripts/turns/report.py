@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chinwag.listen.fitted import Eagerness
+from chinwag.listening.endpointing.parameters import Eagerness
 from turns.policy import (
     TARGETS,
     Cost,

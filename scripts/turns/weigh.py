@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chinwag.listen.finished import Looks, features, log_odds
-from chinwag.listen.fitted import LOOKS, Fitted, Pauses, Weights
-from chinwag.listen.form import FEATURES
+from chinwag.listening.endpointing.features import FEATURES
+from chinwag.listening.endpointing.model import Looks, features, log_odds
+from chinwag.listening.endpointing.parameters import LOOKS, Fitted, Pauses, Weights
 from turns.points import Point
 from turns.policy import HESITATION_S, Heard, best_waiting
 from turns.regression import Array, auc, fit, unseen

@@ -64,7 +64,7 @@ class Recent:
         return ordered[(len(ordered) * 9) // 10] if ordered else 0.0
 
 
-class Waiting:
+class LoadTicket:
     """Somebody waits for something, until it is `over`."""
 
     def __init__(self, load: Load) -> None:
@@ -176,11 +176,11 @@ class Load:
 
     # --- who goes first --------------------------------------------------------------------------------------
 
-    def awaited(self) -> Waiting:
+    def awaited(self) -> LoadTicket:
         """Somebody waits: for final words, for what the model makes of them, for a first clause."""
         self._waiting += 1
         self._free.clear()
-        return Waiting(self)
+        return LoadTicket(self)
 
     @property
     def somebody_waits(self) -> bool:

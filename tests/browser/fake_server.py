@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import chinwag
 
-CLIENT = Path(chinwag.__file__).parent / "client"
+CLIENT = Path(chinwag.__file__).parent / "page"
 RATE = 24_000
 POLICY = "default-src 'self'; worker-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from playwright.async_api import Page
 
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, join
-from chinwag.caller import wav
+from chinwag.client_sdk import wav
 from chinwag.config import Config
 from chinwag.engines import registry
 from chinwag.engines.protocols import EngineOptions, Task

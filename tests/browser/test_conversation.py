@@ -19,7 +19,7 @@ from browser.screens import DESKTOP, PHONE, Screen
 from browser.sound import loudness, record, recorded, spoken, words_in, write_wav
 from chinwag.audio import WIRE_RATE
 from chinwag.bench.metrics import word_errors
-from chinwag.caller.local_server import fetch_status, free_port, local_server
+from chinwag.client_sdk.local_server import fetch_status, free_port, local_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]  # loading the engines counts for the first test
 

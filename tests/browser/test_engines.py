@@ -17,7 +17,7 @@ from playwright.async_api import Browser, Page, expect
 from browser.chromium import chromium, opened
 from browser.fake_server import FakeServer, Wire, fake_server
 from browser.sound import record, recorded
-from chinwag.caller.local_server import LocalServer, local_server
+from chinwag.client_sdk.local_server import LocalServer, local_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 

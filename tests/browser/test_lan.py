@@ -19,7 +19,7 @@ from websockets.exceptions import InvalidStatus
 from browser.chromium import chromium, opened
 from browser.sound import write_wav
 from chinwag.audio import WIRE_RATE
-from chinwag.web.lan import addresses
+from chinwag.server.lan import addresses
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]  # loading the engines counts
 

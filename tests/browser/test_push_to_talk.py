@@ -17,7 +17,7 @@ from browser.fake_server import FakeServer, Wire, fake_server, tone
 from browser.sound import spoken, write_wav
 from chinwag.audio import WIRE_RATE
 from chinwag.bench.metrics import word_errors
-from chinwag.caller.local_server import local_server
+from chinwag.client_sdk.local_server import local_server
 
 pytestmark = pytest.mark.browser
 

@@ -20,7 +20,7 @@ from browser.screens import EACH_SCREEN, Screen
 from browser.sound import record, recorded, words_in, write_wav
 from chinwag.audio import WIRE_RATE
 from chinwag.bench.metrics import word_errors
-from chinwag.caller.local_server import local_server
+from chinwag.client_sdk.local_server import local_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]  # loading the engines counts for the first test
 

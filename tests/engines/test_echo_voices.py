@@ -15,7 +15,7 @@ from loudspeaker_and_room import loudspeaker_and_room
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, Samples, join
 from chinwag.engines.tts.kokoro import KokoroVoice
 from chinwag.engines.vad.silero import SileroVad
-from chinwag.listen.echo import EchoGate
+from chinwag.listening.echo import EchoGate
 
 pytestmark = pytest.mark.engines
 

@@ -11,10 +11,10 @@ from chinwag.engines.llm.embedded import EmbeddedChat
 from chinwag.engines.protocols import Message
 from chinwag.engines.stt.moonshine import Moonshine
 from chinwag.engines.turn.smart_turn import SmartTurn
-from chinwag.listen.endpoint import Endpointer
-from chinwag.listen.finished import Looks, finished
-from chinwag.listen.form import bare_words
-from chinwag.respond.instructions import COMPANION
+from chinwag.listening.endpointing.features import bare_words
+from chinwag.listening.endpointing.model import Looks, finished
+from chinwag.listening.endpointing.policy import Endpointer
+from chinwag.text.prompt import DEFAULT_INSTRUCTIONS
 
 pytestmark = pytest.mark.engines
 
@@ -45,7 +45,7 @@ async def test_ends_are_told_from_pauses_before_and_after_the_ear_is_asked() -> 
             utterance.push(then_silence(said, 0.1))
             words = await utterance.finish()
             prompt: list[Message] = [
-                {"role": "system", "content": COMPANION},
+                {"role": "system", "content": DEFAULT_INSTRUCTIONS},
                 {"role": "user", "content": bare_words(words.text)},
             ]
             expected = await chat.prefill(prompt, cache_key="test")

@@ -20,7 +20,7 @@ from chinwag.engines.llm.calls import CallReader
 from chinwag.engines.llm.embedded import EmbeddedChat
 from chinwag.engines.protocols import CallDelta, ChatModel, Delta, Message
 from chinwag.errors import EngineError
-from chinwag.respond.instructions import COMPANION
+from chinwag.text.prompt import DEFAULT_INSTRUCTIONS
 
 pytestmark = pytest.mark.engines
 
@@ -33,7 +33,7 @@ def tool(name: str, described: str, **properties: Any) -> dict[str, Any]:
 WEATHER = tool("get_weather", "The weather in a city.", city={"type": "string", "description": "Name of the city"})
 CLOCK = tool("current_time", "The current date and time where the server is.")
 NOTE = tool("add_note", "Keep a note for the user.", text={"type": "string", "description": "what to remember"})
-SYSTEM: Message = {"role": "system", "content": COMPANION}
+SYSTEM: Message = {"role": "system", "content": DEFAULT_INSTRUCTIONS}
 NOTES = [
     NOTE,
     tool("list_notes", "Read all notes that were kept for the user."),

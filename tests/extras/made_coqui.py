@@ -14,7 +14,7 @@ from TTS.tts.models.vits import Vits, VitsArgs
 from TTS.tts.models.xtts import Xtts
 
 from chinwag.audio import Audio, Samples
-from chinwag.caller.wav import write
+from chinwag.client_sdk.wav import write
 
 LANGUAGES = ("en", "es", "fr", "pt", "hi")
 LOUDER = 8.0

@@ -14,7 +14,7 @@ from chinwag.config import TtsSettings
 from chinwag.engines.tts.kokoro import LONGEST, KokoroVoice
 from chinwag.engines.tts.phonemes import missing, sentences
 from chinwag.errors import EngineError
-from chinwag.speak.voicing import Style, frames
+from chinwag.speech.synthesis import Style, frames
 
 pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from otlp import receiving
 
-from chinwag import events
-from chinwag.web.tracing import tracer
+from chinwag.conversation import events
+from chinwag.observability.tracing import tracer
 
 pytestmark = pytest.mark.engines
 
@@ -18,9 +18,9 @@ def test_a_turn_is_sent_with_its_stages(monkeypatch: pytest.MonkeyPatch) -> None
         assert sends
         session = sends.session("sess_1", "websocket")
         session.told(events.SpeechStarted("item", 1000))
-        session.told(events.ReplyStarted("resp"))
+        session.told(events.ResponseStarted("resp"))
         session.told(events.TurnTraced("resp", "item", 2000, {"turn_decided": 0.1, "first_audio": 0.4}))
-        session.told(events.ReplyEnded("resp", "item_2", "completed"))
+        session.told(events.ResponseEnded("resp", "item_2", "completed"))
         sends.close()
         (turn,) = received.named("turn")
         assert set(received.within(turn)) == {"listen", "decide", "say"}

@@ -17,8 +17,8 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from chinwag.audio import Audio
-from chinwag.caller.call import CallError, call
-from chinwag.web.api.encode import Encoder
+from chinwag.audio.encode import Encoder
+from chinwag.client_sdk.call import CallError, call
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]  # starting a server counts
 

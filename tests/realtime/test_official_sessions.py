@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosedOK
 
 from chinwag.audio import WIRE_RATE, Audio, join
 from chinwag.bench.metrics import words
-from chinwag.realtime.sound import FORMATS
+from chinwag.realtime.audio_format import FORMATS
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]  # starting a server counts
 

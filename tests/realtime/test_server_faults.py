@@ -9,7 +9,7 @@ import httpx
 import pytest
 from serving import serving
 
-from chinwag.web import lan
+from chinwag.server import lan
 
 pytestmark = pytest.mark.realtime
 

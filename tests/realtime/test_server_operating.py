@@ -23,7 +23,7 @@ from speech import speech
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from chinwag.web.metrics import STAGES
+from chinwag.observability.metrics import STAGES
 
 pytestmark = [
     pytest.mark.realtime,

@@ -21,12 +21,12 @@ from chinwag import config
 from chinwag.audio import WIRE_RATE, Audio, silence
 from chinwag.bench import corpus, make_corpus
 from chinwag.bench.metrics import word_errors
-from chinwag.caller import call as calling
-from chinwag.caller import wav
-from chinwag.caller.call import CHUNK, Call, CallError, NobodyThere, call
-from chinwag.caller.ear import Ear
 from chinwag.cli import talk
 from chinwag.cli.talk import Screen, TalkError, converse
+from chinwag.client_sdk import call as calling
+from chinwag.client_sdk import wav
+from chinwag.client_sdk.call import CHUNK, CallError, NobodyThere, RealtimeClient, call
+from chinwag.client_sdk.ear import Ear
 from chinwag.engines.protocols import EngineOptions
 from chinwag.engines.tts.kokoro import KokoroVoice
 from chinwag.weights import Store
@@ -153,7 +153,7 @@ async def test_a_wrong_key_or_path_or_an_empty_port_is_told(free_port: int) -> N
         assert "--api-key" in (await refused(url)).fix
         assert "HTTP 401" in (await refused(url, "wrong")).message
         async with call(url, api_key="secret") as line:
-            assert isinstance(line, Call)
+            assert isinstance(line, RealtimeClient)
         assert "no realtime endpoint" in (await refused(f"{url}/elsewhere")).message
     nobody = await refused(f"ws://127.0.0.1:{free_port}")
     assert isinstance(nobody, NobodyThere)

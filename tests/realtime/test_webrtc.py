@@ -18,10 +18,10 @@ from serving import Server
 from speech import speech
 
 from chinwag.audio import WIRE_RATE, Audio, Samples
+from chinwag.audio.opus import FRAME
 from chinwag.bench.metrics import word_errors, words
-from chinwag.caller.webrtc import Peer
-from chinwag.rtc.opus import FRAME
-from chinwag.rtc.tracks import OutgoingTrack, opus_only
+from chinwag.client_sdk.webrtc import Peer
+from chinwag.transport.rtc.tracks import OutgoingTrack, opus_only
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]  # starting a server counts
 

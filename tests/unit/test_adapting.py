@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 from talker import Talker, talking
 
+from chinwag.conversation.events import (
+    EndpointingEstimated,
+    ResponseEnded,
+    ResponseStarted,
+    SpeechStopped,
+    TurnRetracted,
+)
 from chinwag.engines.fake import FakeChat, Fakes, FakeTurnJudge
-from chinwag.events import ReplyEnded, ReplyStarted, SilenceJudged, SpeechStopped, TurnTakenBack
-from chinwag.listen.endpoint import LONGEST_S, PATIENCE, Endpointer
-from chinwag.listen.turn import Hearing
+from chinwag.listening.endpointing.policy import LONGEST_S, PATIENCE, Endpointer
+from chinwag.listening.turn import ListenerSettings
 
 pytestmark = pytest.mark.unit
 
@@ -32,7 +38,7 @@ async def turn(talker: Talker, *, pauses: tuple[float, ...] = ()) -> float:
         assert len(talker.all(SpeechStopped)) == before, "it did not wait for them to go on"
     await talker.say(0.5)
     await talker.hear_out()
-    return talker.all(SilenceJudged)[-1].wait_s
+    return talker.all(EndpointingEstimated)[-1].wait_s
 
 
 async def test_waits_grow_with_a_speaker_who_pauses_long() -> None:
@@ -48,13 +54,13 @@ async def test_waits_grow_with_a_speaker_who_pauses_long() -> None:
 async def test_waits_grow_at_once_after_a_cut_off() -> None:
     async with talking(unsure(first_token_s=1.0), drafts=False) as talker:
         await talker.say(0.5)
-        await talker.pause_until(lambda: bool(talker.all(ReplyStarted)))
-        first = talker.all(SilenceJudged)[-1].wait_s
+        await talker.pause_until(lambda: bool(talker.all(ResponseStarted)))
+        first = talker.all(EndpointingEstimated)[-1].wait_s
         await talker.pause(0.2)
         await talker.say(0.5)
-        assert talker.all(TurnTakenBack)
+        assert talker.all(TurnRetracted)
         await talker.hear_out()
-        second = talker.all(SilenceJudged)[-1].wait_s
+        second = talker.all(EndpointingEstimated)[-1].wait_s
         assert second > 1.15 * first
         await talker.pause(3)
         third = await turn(talker)
@@ -67,12 +73,12 @@ async def test_waits_grow_after_a_cut_off_that_was_heard() -> None:
         first = await turn(talker)
         await talker.pause(3)
         await talker.say(0.5)
-        await talker.pause_until(lambda: bool(talker.session.reply and talker.session.reply.words))
+        await talker.pause_until(lambda: bool(talker.session.active_response and talker.session.active_response.words))
         await talker.say(0.5)
-        assert talker.all(ReplyEnded)[-1].reason == "turn_detected"
-        assert not talker.all(TurnTakenBack)
+        assert talker.all(ResponseEnded)[-1].reason == "turn_detected"
+        assert not talker.all(TurnRetracted)
         await talker.hear_out()
-        assert talker.all(SilenceJudged)[-1].wait_s > 1.15 * first
+        assert talker.all(EndpointingEstimated)[-1].wait_s > 1.15 * first
 
 
 async def test_waits_shrink_with_brisk_exchange() -> None:
@@ -97,10 +103,10 @@ async def test_over_one_conversation_waits_grow_and_shrink_again() -> None:
 async def test_an_unknown_language_has_silence_and_rhythm(ear: float) -> None:
     """Swahili: neither the form of its words nor the ear's melody is known, and nobody is asked to guess."""
     fakes = Fakes(turn=FakeTurnJudge(ear), llm=FakeChat(answer="Ndiyo.", sense=lambda words: 0.97))
-    async with talking(fakes, hearing=Hearing(language="sw"), drafts=False) as talker:
+    async with talking(fakes, listening=ListenerSettings(language="sw"), drafts=False) as talker:
         waits = [await turn(talker)]
-        judged = talker.all(SilenceJudged)[-1]
-        assert judged.finished is None
+        judged = talker.all(EndpointingEstimated)[-1]
+        assert judged.end_probability is None
         assert 0.3 < waits[0] < LONGEST_S["auto"]
         for _ in range(3):
             await talker.pause(2.0)
@@ -114,9 +120,9 @@ async def test_what_the_ear_knows_is_used_where_the_words_are_unknown() -> None:
     waits = []
     for ear in (1.0, 0.5, 0.0):
         fakes = Fakes(turn=FakeTurnJudge(ear))
-        async with talking(fakes, hearing=Hearing(language="ru")) as talker:
+        async with talking(fakes, listening=ListenerSettings(language="ru")) as talker:
             waits.append(await turn(talker))
-            assert talker.all(SilenceJudged)[-1].finished is not None
+            assert talker.all(EndpointingEstimated)[-1].end_probability is not None
     assert waits == sorted(set(waits))
 
 
@@ -132,8 +138,8 @@ async def test_a_new_conversation_begins_anew() -> None:
 async def test_patience_is_the_users_to_set() -> None:
     waits = []
     for eagerness in ("high", "auto", "low"):
-        hearing = Hearing()
+        hearing = ListenerSettings()
         hearing = replace(hearing, endpointer=Endpointer(PATIENCE[eagerness]))
-        async with talking(unsure(), hearing=hearing, drafts=False) as talker:
+        async with talking(unsure(), listening=hearing, drafts=False) as talker:
             waits.append(await turn(talker))
     assert waits == sorted(set(waits))

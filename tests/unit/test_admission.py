@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chinwag.load import Load
-from chinwag.web.admission import GRACE_S, LATEST_S, MOST_WAITING, NEW_S, SOONEST_S, Admission, Full
+from chinwag.runtime.admission import GRACE_S, LATEST_S, MOST_WAITING, NEW_S, SOONEST_S, Admission, Full
 
 pytestmark = pytest.mark.unit
 

@@ -17,17 +17,17 @@ import pytest
 from openai.types.audio import TranscriptionVerbose
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from chinwag.api.segments import LONGEST_S, Cutter
+from chinwag.api.stops import Stops
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, join, silence
+from chinwag.audio.decode import DecodeError, decoded
+from chinwag.audio.encode import MEDIA_TYPES, Encoder
 from chinwag.config import Config
 from chinwag.engines.fake import FakeChat, Fakes, loud
 from chinwag.engines.protocols import CallDelta, Delta, Usage
 from chinwag.errors import EngineError
-from chinwag.web.api.decode import DecodeError, decoded
-from chinwag.web.api.encode import MEDIA_TYPES, Encoder
-from chinwag.web.api.segments import LONGEST_S, Cutter
-from chinwag.web.api.stops import Stops
-from chinwag.web.app import create_app
-from chinwag.web.host import Host
+from chinwag.runtime.runtime import Runtime
+from chinwag.server.app import create_app
 
 pytestmark = pytest.mark.unit
 
@@ -36,7 +36,7 @@ ANSWER = FakeChat.answer
 
 
 def client_of(fakes: Fakes | None = None, **server: Any) -> httpx.AsyncClient:
-    host = Host(Config.model_validate({"server": server}))
+    host = Runtime(Config.model_validate({"server": server}))
     if fakes is not None:
         host.engines, host.stage = fakes.engines(), "ready"
     transport = httpx.ASGITransport(create_app(host), raise_app_exceptions=False)
@@ -254,7 +254,7 @@ async def test_a_model_that_fails_is_told_with_500_or_in_the_stream() -> None:
 @pytest.mark.parametrize("streams", [True, False])
 async def test_a_client_that_goes_stops_the_model(streams: bool) -> None:
     fakes = Fakes(llm=FakeChat(answer="word " * 10_000))
-    host = Host(Config())
+    host = Runtime(Config())
     host.engines, host.stage = fakes.engines(), "ready"
     body = json.dumps({"messages": HELLO, "stream": streams}).encode()
     received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()

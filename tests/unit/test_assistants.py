@@ -12,13 +12,13 @@ import pytest
 
 from chinwag import assistants
 from chinwag.config import AssistantSettings, Config
+from chinwag.conversation.session import SessionSettings
 from chinwag.engines.fake import Fakes
 from chinwag.errors import ConfigError, Refused
-from chinwag.respond.instructions import COMPANION
-from chinwag.session import Settings
-from chinwag.web.app import create_app
-from chinwag.web.assistants import Assistants
-from chinwag.web.host import Host
+from chinwag.runtime.assistants import Assistants
+from chinwag.runtime.runtime import Runtime
+from chinwag.server.app import create_app
+from chinwag.text.prompt import DEFAULT_INSTRUCTIONS
 
 pytestmark = pytest.mark.unit
 
@@ -43,7 +43,7 @@ def test_those_that_come_with_chinwag_can_all_be_used(tmp_path: Path) -> None:
     found = assistants.look(tmp_path / "not there")
     assert set(found.assistants) == OWN
     assert not found.faults
-    assert found.named("companion").instructions == COMPANION
+    assert found.named("companion").instructions == DEFAULT_INSTRUCTIONS
     with pytest.raises(ConfigError, match=r"no assistant called 'compamion'. Did you mean companion"):
         found.named("compamion")
 
@@ -79,16 +79,16 @@ def test_a_file_that_cannot_be_used_says_where_and_what_to_do(tmp_path: Path, te
 async def test_they_are_laid_over_the_servers_settings(tmp_path: Path) -> None:
     (tmp_path / "guide.toml").write_text(GUIDE, "utf-8")
     held = Assistants(settings(tmp_path))
-    plain = Settings()
+    plain = SessionSettings()
     guide = held.part("guide", plain, ("one", "two"))
     assert (guide.settings.instructions, guide.settings.greeting) == ("Tell of the town.", "Welcome!")
     assert (guide.settings.style.voice, guide.settings.style.speed) == ("two", 0.8)
     assert guide.fixed == {"voice", "speed"}
     assert held.part("guide", plain, ("one",)).fixed == {"speed"}, "that engine has no such voice"
     partner = held.part("language-partner", plain, ())
-    assert partner.settings.hearing.endpointer.patience == 0.7
-    assert partner.settings.offer.own
-    names = [tool.name for tool in partner.settings.offer.own.tools()]
+    assert partner.settings.listening.endpointer.patience == 0.7
+    assert partner.settings.tools.own
+    names = [tool.name for tool in partner.settings.tools.own.tools()]
     assert names == ["keep_word", "list_words", "forget_word"]
     with pytest.raises(Refused, match="no assistant called") as refused:
         held.part("nobody", plain, ())
@@ -99,7 +99,7 @@ async def test_what_chinwag_toml_says_takes_the_place_of_the_default_ones_words(
     held = Assistants(settings(tmp_path, name="interviewer", instructions="Ask about cats."))
     assert held.own.instructions == "Ask about cats."
     assert held.own.greeting.startswith("Hello"), "the file's, as nothing else was said"
-    assert held.part("companion", Settings(), ()).settings.instructions == COMPANION
+    assert held.part("companion", SessionSettings(), ()).settings.instructions == DEFAULT_INSTRUCTIONS
 
 
 async def test_a_default_that_there_is_not_is_told(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ async def test_a_default_that_there_is_not_is_told(tmp_path: Path) -> None:
 async def test_the_api_reads_the_files_anew_and_a_fault_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    host = Host(settings(tmp_path))
+    host = Runtime(settings(tmp_path))
     host.engines = Fakes().engines()
     transport = httpx.ASGITransport(create_app(host))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

@@ -10,7 +10,7 @@ from chinwag.audio import WIRE_RATE, silence
 from chinwag.bench import corpus, curves, turns
 from chinwag.bench.curves import Judgement, Point, Silence
 from chinwag.bench.talker import TurnLog
-from chinwag.caller.call import Arrived
+from chinwag.client_sdk.call import Arrived
 
 pytestmark = pytest.mark.unit
 

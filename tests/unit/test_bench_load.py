@@ -15,8 +15,8 @@ from rich.console import Console
 from chinwag.audio import WIRE_RATE, Audio
 from chinwag.bench import corpus, goals, load, plots, report
 from chinwag.bench.talker import TurnLog
-from chinwag.caller.call import ServerFull
-from chinwag.caller.ear import Ear, Piece
+from chinwag.client_sdk.call import ServerFull
+from chinwag.client_sdk.ear import Ear, Piece
 
 pytestmark = pytest.mark.unit
 

@@ -19,9 +19,9 @@ from chinwag.bench.machine import machine
 from chinwag.bench.noises import NOISES
 from chinwag.bench.sentences import PAUSE, SENTENCES
 from chinwag.bench.talker import TurnLog
-from chinwag.caller import wav
-from chinwag.caller.call import Arrived
-from chinwag.caller.ear import Ear
+from chinwag.client_sdk import wav
+from chinwag.client_sdk.call import Arrived
+from chinwag.client_sdk.ear import Ear
 from chinwag.engines.protocols import Voice
 
 pytestmark = pytest.mark.unit

@@ -10,8 +10,8 @@ import pytest
 from chinwag.audio import WIRE_RATE, Audio, Samples
 from chinwag.bench import goals, interrupt
 from chinwag.bench.yielding import Trial, TrialKind, judge, repeats
-from chinwag.caller.call import Arrived
-from chinwag.caller.ear import DUCKED, Ear
+from chinwag.client_sdk.call import Arrived
+from chinwag.client_sdk.ear import DUCKED, Ear
 
 pytestmark = pytest.mark.unit
 

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from chinwag.config import Config
 from chinwag.engines.fake import Fakes
-from chinwag.web.app import create_app
-from chinwag.web.host import Host
+from chinwag.runtime.runtime import Runtime
+from chinwag.server.app import create_app
 
 pytestmark = pytest.mark.unit
 
@@ -27,13 +27,13 @@ VIDEO = "\r\n".join(
 )  # fmt: skip
 
 
-def ready(**changes: Any) -> Host:
-    host = Host(Config(**changes))
+def ready(**changes: Any) -> Runtime:
+    host = Runtime(Config(**changes))
     host.engines, host.stage = Fakes().engines(), "ready"
     return host
 
 
-async def post(host: Host, path: str = CALLS, **request: Any) -> httpx.Response:
+async def post(host: Runtime, path: str = CALLS, **request: Any) -> httpx.Response:
     transport = httpx.ASGITransport(create_app(host))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return await client.post(path, **request)
@@ -80,7 +80,7 @@ async def test_a_form_whose_session_is_wrong() -> None:
 
 
 async def test_not_ready_and_full() -> None:
-    loading = Host(Config())
+    loading = Runtime(Config())
     assert error(await post(loading, content=VIDEO, headers=SDP), 503)["code"] == "not_ready"
     host = ready(server={"max_sessions": 1})
     host.load.sessions = 1

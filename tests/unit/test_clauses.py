@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chinwag.respond.clauses import ClauseSplitter
+from chinwag.text.clauses import ClauseSplitter
 
 pytestmark = pytest.mark.unit
 

@@ -14,9 +14,9 @@ import pytest
 from chinwag.audio import WIRE_RATE, Audio
 from chinwag.config import Config, ServerSettings, StoreSettings
 from chinwag.engines.fake import Fakes
+from chinwag.runtime.runtime import Runtime
+from chinwag.server.app import create_app
 from chinwag.store import Conversation, ConversationStore, Item
-from chinwag.web.app import create_app
-from chinwag.web.host import Host
 
 pytestmark = pytest.mark.unit
 
@@ -36,7 +36,7 @@ async def asking(
     settings = StoreSettings(folder=folder, keep=keep)
     config = Config(server=server or ServerSettings())
     config.store = settings  # the environment of the tests has it off
-    host = Host(config)
+    host = Runtime(config)
     host.engines, host.stage = Fakes().engines(), "ready"
     if settings.keep != "off":
         store = await host.keeping.open()

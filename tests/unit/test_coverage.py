@@ -11,8 +11,8 @@ from wire import LONG, SERVER_EVENTS, connected, user
 from chinwag.audio import WIRE_RATE, silence
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, loud
 from chinwag.errors import EngineError
+from chinwag.realtime.client_events import CLIENT_EVENTS
 from chinwag.realtime.coverage import CLIENT, SERVER
-from chinwag.realtime.inbound import CLIENT_EVENTS
 
 pytestmark = pytest.mark.unit
 

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from chinwag import events
 from chinwag.config import Config
+from chinwag.conversation import events
 from chinwag.engines import worker
-from chinwag.web.host import Host
-from chinwag.web.metrics import KINDS, STAGES
+from chinwag.observability.metrics import KINDS, STAGES
+from chinwag.runtime.runtime import Runtime
 
 pytestmark = pytest.mark.unit
 
@@ -25,10 +25,10 @@ NAME = re.compile(r"\b(?:chinwag|process|python)_[a-z0-9_]+")
 
 def exposed() -> set[str]:
     """Each name that a server tells, once every kind of thing has happened."""
-    metrics = Host(Config()).watching.metrics
+    metrics = Runtime(Config()).watching.metrics
     session = metrics.session("websocket")
     session.told(events.TurnTraced("r", "i", 0, dict.fromkeys(STAGES, 0.1)))
-    session.told(events.ReplyEnded("r", "i", "completed"))
+    session.told(events.ResponseEnded("r", "i", "completed"))
     metrics.failed("", KINDS[0])
     metrics.refused("draining")
     metrics.requests.labels("/", "200").inc()

@@ -12,7 +12,7 @@ import chinwag
 
 pytestmark = pytest.mark.unit
 
-CLIENT = Path(chinwag.__file__).parent / "client"
+CLIENT = Path(chinwag.__file__).parent / "page"
 TOKENS = CLIENT / "tokens.css"
 COLOUR = re.compile(r"(?<![\w&\"'#-])#[0-9a-f]{3,8}\b|\b(?:rgb|hsl|oklch|lab)a?\(", re.IGNORECASE)
 LONGEST = 400

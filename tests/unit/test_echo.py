@@ -10,7 +10,7 @@ import pytest
 from loudspeaker_and_room import loudspeaker_and_room
 
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, Samples
-from chinwag.listen.echo import EchoGate
+from chinwag.listening.echo import EchoGate
 
 pytestmark = pytest.mark.unit
 

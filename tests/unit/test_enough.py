@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from chinwag.engines.protocols import Transcript
-from chinwag.listen import enough
-from chinwag.listen.finished import Looks
-from chinwag.listen.so_far import Pause
+from chinwag.listening.endpointing import decisions as enough
+from chinwag.listening.endpointing.model import Looks
+from chinwag.listening.utterance import Pause
 
 pytestmark = pytest.mark.unit
 

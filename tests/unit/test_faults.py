@@ -17,15 +17,15 @@ from postgres import postgres
 from talker import Talker, talking
 
 from chinwag.audio import silence
+from chinwag.conversation.events import ErrorOccurred, ResponseStarted, TranscriptionFailed
+from chinwag.conversation.history import MessageItem
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeVoice
 from chinwag.engines.faults import explained
 from chinwag.errors import EngineError, PromptTooLong, StoreError
-from chinwag.events import Fault, ReplyStarted, TranscriptionFailed
-from chinwag.respond.history import Said
+from chinwag.runtime import client_secrets as secrets
+from chinwag.server.app import create_app
 from chinwag.store import Conversation, ConversationStore, Item, writer
-from chinwag.web import secrets
-from chinwag.web.app import create_app
-from chinwag.web.talks import LONGEST_QUEUE, Outbox, Talk
+from chinwag.transport.live_session import LONGEST_QUEUE, LiveSession, Outbox
 
 pytestmark = pytest.mark.unit
 
@@ -36,11 +36,11 @@ async def answers(fakes: Fakes, talker: Talker) -> None:
     """A turn works."""
     fakes.llm.failure = fakes.tts.failure = fakes.stt.failure = None
     await talker.pause(1.5)
-    before = len(talker.all(ReplyStarted))
+    before = len(talker.all(ResponseStarted))
     await talker.say(0.6)
     ended = await talker.hear_out()
     assert ended.status == "completed"
-    assert len(talker.all(ReplyStarted)) > before
+    assert len(talker.all(ResponseStarted)) > before
 
 
 @pytest.mark.parametrize("where", ["llm", "tts", "stt"])
@@ -53,7 +53,7 @@ async def test_memory_pressure_fails_one_reply_and_no_more(where: str) -> None:
         if where == "stt":
             await talker.pause(3)
             assert talker.all(TranscriptionFailed)
-            assert talker.all(Fault)
+            assert talker.all(ErrorOccurred)
         else:
             ended = await talker.hear_out()
             assert ended.status == "failed"
@@ -84,7 +84,7 @@ async def test_a_prompt_that_the_model_cannot_take_fails_once_and_the_conversati
     fakes = Fakes(llm=FakeChat())
     async with talking(fakes) as talker:
         for number in range(29):
-            talker.session.history.add(Said(f"old_{number}", "user", "1 2 3 " * 60))
+            talker.session.history.add(MessageItem(f"old_{number}", "user", "1 2 3 " * 60))
         fakes.llm.failure = PromptTooLong("The conversation is too long for the model.", "Ask again.")
         await talker.say(0.6)
         ended = await talker.hear_out()
@@ -127,7 +127,7 @@ class Stuck:
 
 
 async def test_a_client_that_takes_nothing_is_let_go_and_its_conversation_waits() -> None:
-    class Made(Talk):
+    class Made(LiveSession):
         def __init__(self) -> None:
             self.carrier, self.overfull, self.gone, self.outbox = None, False, None, Outbox()
             self._holding = None

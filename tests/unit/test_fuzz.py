@@ -20,7 +20,7 @@ from wire import Client, connected, user
 
 from chinwag.audio import WIRE_RATE, Audio, silence
 from chinwag.engines.fake import Fakes, loud
-from chinwag.realtime.inbound import CLIENT_EVENTS
+from chinwag.realtime.client_events import CLIENT_EVENTS
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(300)]  # on a slow machine
 

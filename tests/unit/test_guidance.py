@@ -22,8 +22,8 @@ from chinwag.engines import registry
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeTurnJudge, FakeVad, FakeVoice
 from chinwag.engines.protocols import EngineOptions
 from chinwag.errors import EngineError, WeightsError
-from chinwag.web.host import Host
-from chinwag.web.switching import Switch
+from chinwag.runtime.engine_switching import EngineSwitch
+from chinwag.runtime.runtime import Runtime
 from chinwag.weights import Store
 
 pytestmark = pytest.mark.unit
@@ -130,7 +130,7 @@ def settings(folder: Path, tts: str = "parrot") -> Config:
 
 async def test_when_the_server_starts(fault: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message, fix = fault
-    host, told = Host(settings(tmp_path)), io.StringIO()
+    host, told = Runtime(settings(tmp_path)), io.StringIO()
     await host.start()
     shown = host.status()
     assert shown["stage"] == "failed"
@@ -156,10 +156,10 @@ async def test_as_the_doctor_says_it(fault: tuple[str, str], tmp_path: Path) -> 
 
 async def test_while_a_conversation_goes_on(fault: tuple[str, str], tmp_path: Path) -> None:
     message, fix = fault
-    host = Host(settings(tmp_path, "fake"))
+    host = Runtime(settings(tmp_path, "fake"))
     await host.start()
     assert host.stage == "ready", host.error
-    switch = Switch(host)
+    switch = EngineSwitch(host)
     client = Client(Fakes(), extended=True, choice=switch)
     switch.connection = client.connection
     running = asyncio.create_task(client.connection.run())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chinwag.respond.history import History, Said, room
+from chinwag.conversation.history import History, MessageItem, prompt_budget
 
 pytestmark = pytest.mark.unit
 
@@ -16,7 +16,7 @@ def contents(history: History, said: str = "") -> list[str]:
 def test_entries_without_words_leave_no_trace_and_neighbours_merge() -> None:
     history = History()
     for item_id, role, words in (("a", "user", "Book a table"), ("b", "assistant", " "), ("c", "user", "for two.")):
-        history.add(Said(item_id, role, words))  # type: ignore[arg-type]
+        history.add(MessageItem(item_id, role, words))  # type: ignore[arg-type]
     assert contents(history, "Please.") == ["Be brief.", "Book a table for two. Please."]
 
 
@@ -24,7 +24,7 @@ def test_a_long_conversation_forgets_its_beginning_in_large_steps() -> None:
     history = History(tokens=300)
     starts = []
     for number in range(60):
-        history.add(Said(f"i{number}", "user" if number % 2 == 0 else "assistant", f"{number:03} " + "x" * 56))
+        history.add(MessageItem(f"i{number}", "user" if number % 2 == 0 else "assistant", f"{number:03} " + "x" * 56))
         words = contents(history, "And now?")
         assert sum(len(text) for text in words) <= 300 * 3
         assert words[-1].endswith("And now?")
@@ -35,14 +35,14 @@ def test_a_long_conversation_forgets_its_beginning_in_large_steps() -> None:
 
 def test_instructions_longer_than_the_budget_still_leave_the_question() -> None:
     history = History(tokens=5)
-    history.add(Said("a", "user", "Hello there, my good friend"))
+    history.add(MessageItem("a", "user", "Hello there, my good friend"))
     assert contents(history, "Are you well?") == ["Be brief.", "Are you well?"]
 
 
 def test_what_the_template_writes_around_short_turns_counts_too() -> None:
     history = History(tokens=300)
     for number in range(200):
-        history.add(Said(f"i{number}", "user" if number % 2 == 0 else "assistant", "Yes."))
+        history.add(MessageItem(f"i{number}", "user" if number % 2 == 0 else "assistant", "Yes."))
         messages = history.prompt("", "Yes.")
         assert len(messages) * 5 + sum(len(message["content"]) / 4 for message in messages) <= 300
 
@@ -50,13 +50,13 @@ def test_what_the_template_writes_around_short_turns_counts_too() -> None:
 def test_a_model_that_cannot_take_so_much_is_asked_less_but_never_nothing() -> None:
     history = History(tokens=300)
     for number in range(12):
-        history.add(Said(f"i{number}", "user" if number % 2 == 0 else "assistant", "x" * 56))
+        history.add(MessageItem(f"i{number}", "user" if number % 2 == 0 else "assistant", "x" * 56))
     before = len(contents(history, "And now?"))
     history.shrink()
     assert 2 < len(contents(history, "And now?")) < before
     for _ in range(20):
         history.shrink()
-    history.add(Said("last", "user", "Hello."))
+    history.add(MessageItem("last", "user", "Hello."))
     assert contents(history)[-1].endswith("Hello.")
     assert len(contents(history)) > 1
 
@@ -65,18 +65,18 @@ def test_a_model_that_cannot_take_so_much_is_asked_less_but_never_nothing() -> N
     ("context", "most", "left"), [(2048, None, 1748), (2048, 40, 2008), (2048, 4096, 1536), (512, None, 384)]
 )
 def test_an_answer_finds_room_behind_the_prompt(context: int, most: int | None, left: int) -> None:
-    assert room(context, most) == left
+    assert prompt_budget(context, most) == left
 
 
 def test_places() -> None:
     history = History()
-    assert history.add(Said("b", "user", "b")) is None
-    assert history.add(Said("a", "user", "a"), "root") is None
-    assert history.add(Said("c", "user", "c"), "a") == "a"
+    assert history.add(MessageItem("b", "user", "b")) is None
+    assert history.add(MessageItem("a", "user", "a"), "root") is None
+    assert history.add(MessageItem("c", "user", "c"), "a") == "a"
     assert [entry.item_id for entry in history] == ["a", "c", "b"]
     assert history.before("b") == "c"
     assert history.before("a") is None
     with pytest.raises(KeyError):
-        history.add(Said("d", "user", "d"), "z")
+        history.add(MessageItem("d", "user", "d"), "z")
     assert history.remove("c")
     assert not history.remove("c")

@@ -13,33 +13,33 @@ from numpy.typing import NDArray
 from talker import FRAME_S, Talker, talking
 
 from chinwag.audio import WIRE_RATE, Audio, Samples, silence
-from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeVoice
-from chinwag.events import (
-    Fault,
+from chinwag.conversation.barge_in import UNDECIDED_S
+from chinwag.conversation.events import (
+    ErrorOccurred,
+    IdleTimeoutReached,
     PartialTranscript,
-    ReplyAudio,
-    ReplyDucked,
-    ReplyEnded,
-    ReplyResumed,
-    ReplyStarted,
-    ReplyText,
-    SilenceGrewLong,
+    ResponseAudio,
+    ResponseDucked,
+    ResponseEnded,
+    ResponseStarted,
+    ResponseText,
+    ResponseUnducked,
     SpeechStarted,
     SpeechStopped,
-    Transcribed,
-    TurnTakenBack,
+    TranscriptionCompleted,
+    TurnRetracted,
 )
-from chinwag.floor import UNDECIDED_S
-from chinwag.listen.listener import GOES_ON_S
+from chinwag.conversation.response import DUCKED, RAMP_S, SEND_AHEAD_S
+from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeVoice
+from chinwag.listening.listener import GOES_ON_S
 from chinwag.realtime.connection import STOCK_LEAD_S
-from chinwag.reply import DUCKED, LEAD_S, RAMP_S
-from chinwag.respond.instructions import STILL_THERE
+from chinwag.text.prompt import STILL_THERE
 
 pytestmark = pytest.mark.unit
 
 LONG = " ".join(f"This is sentence number {n} of a long answer." for n in range(1, 12))
 QUESTION = ["what", "is", "it", "like", "there"]
-EVENTS = (SpeechStarted, SpeechStopped, ReplyStarted, ReplyDucked, ReplyResumed, ReplyEnded, TurnTakenBack)
+EVENTS = (SpeechStarted, SpeechStopped, ResponseStarted, ResponseDucked, ResponseUnducked, ResponseEnded, TurnRetracted)
 
 
 def fakes_for(*answers: str, **chat: Any) -> Fakes:
@@ -60,7 +60,7 @@ async def until_heard(talker: Talker, seconds: float) -> None:
     """Until so much of the newest reply has been heard."""
 
     def played() -> bool:
-        reply = talker.session.last_reply
+        reply = talker.session.last_response
         return reply is not None and reply.playout.played >= seconds * WIRE_RATE
 
     await talker.pause_until(played, limit_s=60)
@@ -78,7 +78,7 @@ def kinds_since(talker: Talker, place: int) -> list[str]:
 
 
 def frames(talker: Talker) -> list[Audio]:
-    return [event.audio for event in talker.all(ReplyAudio)]
+    return [event.audio for event in talker.all(ResponseAudio)]
 
 
 def whole(talker: Talker) -> Samples:
@@ -90,7 +90,7 @@ async def undisturbed(answer: str = LONG) -> Samples:
     fakes = fakes_for(answer)
     async with talking(fakes) as talker:
         await ask(talker, fakes)
-        await talker.pause_until(lambda: bool(talker.all(ReplyEnded)), limit_s=60)
+        await talker.pause_until(lambda: bool(talker.all(ResponseEnded)), limit_s=60)
         return whole(talker)
 
 
@@ -100,16 +100,16 @@ async def undisturbed(answer: str = LONG) -> Samples:
 @pytest.mark.parametrize("ducks", [False, True])
 async def test_a_backchannel_lowers_the_reply_and_it_goes_on_from_the_same_place(ducks: bool) -> None:
     fakes = fakes_for(LONG)
-    async with talking(fakes, ducks=ducks) as talker:
+    async with talking(fakes, client_ducks=ducks) as talker:
         place = await asked_and_heard(talker, fakes)
         began = asyncio.get_running_loop().time()
         await ask(talker, fakes, "Mm-hmm.")
-        await talker.pause_until(lambda: bool(talker.all(ReplyEnded)), limit_s=60)
-        assert kinds_since(talker, place) == ["ReplyDucked", "ReplyResumed", "ReplyEnded"]
-        assert talker.when(ReplyDucked) - began <= 0.13, "three frames of the VAD, and one of the microphone"
-        assert talker.when(ReplyResumed) - began < 0.21 + 0.45 + 0.1
-        assert talker.all(ReplyDucked)[0].item_id == frames_item(talker)
-        assert talker.all(ReplyEnded)[0].status == "completed"
+        await talker.pause_until(lambda: bool(talker.all(ResponseEnded)), limit_s=60)
+        assert kinds_since(talker, place) == ["ResponseDucked", "ResponseUnducked", "ResponseEnded"]
+        assert talker.when(ResponseDucked) - began <= 0.13, "three frames of the VAD, and one of the microphone"
+        assert talker.when(ResponseUnducked) - began < 0.21 + 0.45 + 0.1
+        assert talker.all(ResponseDucked)[0].item_id == frames_item(talker)
+        assert talker.all(ResponseEnded)[0].status == "completed"
         assert talker.told() == LONG
         sent = frames(talker)
         assert [frame.start for frame in sent[1:]] == [frame.end for frame in sent[:-1]]
@@ -134,7 +134,7 @@ async def test_a_backchannel_lowers_the_reply_and_it_goes_on_from_the_same_place
 
 
 def frames_item(talker: Talker) -> str:
-    (item_id,) = {event.item_id for event in talker.all(ReplyAudio)}
+    (item_id,) = {event.item_id for event in talker.all(ResponseAudio)}
     return item_id
 
 
@@ -143,9 +143,9 @@ async def test_what_passes_leaves_no_words_behind() -> None:
     async with talking(fakes) as talker:
         await asked_and_heard(talker, fakes)
         await ask(talker, fakes, "Yeah.")
-        await talker.pause_until(lambda: bool(talker.all(ReplyEnded)), limit_s=60)
+        await talker.pause_until(lambda: bool(talker.all(ResponseEnded)), limit_s=60)
         await talker.pause(1.0)
-        assert [event.text for event in talker.all(Transcribed)] == [" ".join(QUESTION)]
+        assert [event.text for event in talker.all(TranscriptionCompleted)] == [" ".join(QUESTION)]
         assert {event.item_id for event in talker.all(PartialTranscript)} == {talker.all(SpeechStarted)[0].item_id}
         assert len(fakes.llm.asked) == 1
         await ask(talker, fakes)
@@ -161,7 +161,7 @@ async def test_late_words_of_a_backchannel_are_nobodys() -> None:
         fakes.stt.delay_s = 0.3
         await ask(talker, fakes, "Okay.")
         await talker.pause(2.0)
-        assert kinds_since(talker, place) == ["ReplyDucked", "ReplyResumed"]
+        assert kinds_since(talker, place) == ["ResponseDucked", "ResponseUnducked"]
         assert all(event.item_id for event in talker.all(PartialTranscript))
 
 
@@ -172,8 +172,8 @@ async def test_a_cough_has_no_words_and_passes() -> None:
         fakes.stt.words = []
         await talker.say(0.3)
         await talker.pause(1.0)
-        assert kinds_since(talker, place) == ["ReplyDucked", "ReplyResumed"]
-        assert len(talker.all(Transcribed)) == 1
+        assert kinds_since(talker, place) == ["ResponseDucked", "ResponseUnducked"]
+        assert len(talker.all(TranscriptionCompleted)) == 1
 
 
 async def test_one_backchannel_after_another() -> None:
@@ -183,10 +183,10 @@ async def test_one_backchannel_after_another() -> None:
         for words in ("Yeah.", "Right.", "I see."):
             await ask(talker, fakes, words)
             await talker.pause(1.0)
-        assert kinds_since(talker, place) == ["ReplyDucked", "ReplyResumed"] * 3
+        assert kinds_since(talker, place) == ["ResponseDucked", "ResponseUnducked"] * 3
         await ask(talker, fakes, "Okay but what is it so")
         await talker.pause(0.5)
-        assert kinds_since(talker, place)[6:9] == ["ReplyDucked", "SpeechStarted", "ReplyEnded"]
+        assert kinds_since(talker, place)[6:9] == ["ResponseDucked", "SpeechStarted", "ResponseEnded"]
 
 
 # --- what interrupts ----------------------------------------------------------------------------------------------
@@ -195,18 +195,18 @@ async def test_one_backchannel_after_another() -> None:
 @pytest.mark.parametrize("ducks", [False, True])
 async def test_words_stop_the_reply_and_what_was_heard_is_remembered(ducks: bool) -> None:
     fakes = fakes_for(LONG, "Fine.")
-    async with talking(fakes, ducks=ducks) as talker:
+    async with talking(fakes, client_ducks=ducks) as talker:
         place = await asked_and_heard(talker, fakes, 4.0)
         began = asyncio.get_running_loop().time()
         await ask(talker, fakes, "but why is it so")
-        ended = talker.when(ReplyEnded)
-        assert kinds_since(talker, place)[:3] == ["ReplyDucked", "SpeechStarted", "ReplyEnded"]
-        assert talker.when(ReplyDucked) - began <= 0.13
+        ended = talker.when(ResponseEnded)
+        assert kinds_since(talker, place)[:3] == ["ResponseDucked", "SpeechStarted", "ResponseEnded"]
+        assert talker.when(ResponseDucked) - began <= 0.13
         assert ended - began < 0.8, "once its words are known"
         assert not talker.sound_after(SpeechStarted, 1)
-        reply = talker.all(ReplyEnded)[0]
+        reply = talker.all(ResponseEnded)[0]
         assert (reply.status, reply.reason) == ("cancelled", "turn_detected")
-        heard_s = ended - talker.when(ReplyAudio)
+        heard_s = ended - talker.when(ResponseAudio)
         heard = talker.session.history.prompt("")[1]["content"]
         assert LONG.startswith(heard)
         assert len(heard) == pytest.approx(heard_s * 20, abs=12), "20 characters a second, to a word"
@@ -216,8 +216,8 @@ async def test_words_stop_the_reply_and_what_was_heard_is_remembered(ducks: bool
             {"role": "user", "content": "but why is it so"},
         ]
         assert talker.told().endswith("Fine.")
-        assert not talker.all(ReplyResumed)
-        second = [event for event in talker.all(ReplyAudio) if event.item_id != reply.item_id]
+        assert not talker.all(ResponseUnducked)
+        second = [event for event in talker.all(ResponseAudio) if event.item_id != reply.item_id]
         assert max(np.abs(event.audio.pcm).max() for event in second) == pytest.approx(0.5), "the next is not low"
 
 
@@ -229,8 +229,8 @@ async def test_any_speech_stops_it_at_once_where_asked() -> None:
         began = asyncio.get_running_loop().time()
         fakes.stt.words = []
         await talker.say(0.3)
-        assert kinds_since(talker, place) == ["SpeechStarted", "ReplyEnded"]
-        assert talker.when(ReplyEnded) - began <= 0.13
+        assert kinds_since(talker, place) == ["SpeechStarted", "ResponseEnded"]
+        assert talker.when(ResponseEnded) - began <= 0.13
 
 
 async def test_nothing_stops_it_where_interruption_is_off() -> None:
@@ -240,7 +240,7 @@ async def test_nothing_stops_it_where_interruption_is_off() -> None:
         await ask(talker, fakes, "stop and tell me why it is there")
         await talker.pause(1.0)
         assert kinds_since(talker, place) == ["SpeechStarted", "SpeechStopped"]
-        await talker.pause_until(lambda: len(talker.all(ReplyEnded)) == 2, limit_s=60)
+        await talker.pause_until(lambda: len(talker.all(ResponseEnded)) == 2, limit_s=60)
         assert talker.told() == f"{LONG}Fine."
 
 
@@ -253,11 +253,11 @@ async def test_the_mode_may_change_while_somebody_speaks() -> None:
         settings = talker.session.settings
         talker.session.update(replace(settings, interruption="off"))
         await talker.pause(0.1)
-        assert kinds_since(talker, place) == ["ReplyDucked", "ReplyResumed"]
+        assert kinds_since(talker, place) == ["ResponseDucked", "ResponseUnducked"]
         await talker.pause(1)
         talker.session.update(replace(settings, interruption="speech"))
         await talker.say(0.3)
-        assert kinds_since(talker, place)[2:] == ["SpeechStarted", "ReplyEnded"]
+        assert kinds_since(talker, place)[2:] == ["SpeechStarted", "ResponseEnded"]
 
 
 async def test_speech_that_outlasts_the_reply_is_a_turn_like_any_other() -> None:
@@ -271,14 +271,14 @@ async def test_speech_that_outlasts_the_reply_is_a_turn_like_any_other() -> None
         await ask(talker, fakes, "and what is it like if I go on there")
         await talker.hear_out()
         since = kinds_since(talker, place)
-        assert since[0] == "ReplyDucked"
-        assert [kind for kind in since if kind != "ReplyEnded"] == [
-            "ReplyDucked",
+        assert since[0] == "ResponseDucked"
+        assert [kind for kind in since if kind != "ResponseEnded"] == [
+            "ResponseDucked",
             "SpeechStarted",
             "SpeechStopped",
-            "ReplyStarted",
+            "ResponseStarted",
         ]
-        assert [event.status for event in talker.all(ReplyEnded)] == ["completed", "completed"]
+        assert [event.status for event in talker.all(ResponseEnded)] == ["completed", "completed"]
         assert talker.session.history.prompt("") == [
             {"role": "user", "content": " ".join(QUESTION)},
             {"role": "assistant", "content": answer},
@@ -296,12 +296,14 @@ async def test_a_transcriber_that_hangs_leaves_nothing_undecided() -> None:
         fakes.stt.delay_s = 1e6
         await talker.say(0.5)
         await talker.pause(UNDECIDED_S + 1)
-        assert kinds_since(talker, place) == ["ReplyDucked", "ReplyResumed"]
-        assert talker.when(ReplyResumed) - began < UNDECIDED_S + 0.2
+        assert kinds_since(talker, place) == ["ResponseDucked", "ResponseUnducked"]
+        assert talker.when(ResponseUnducked) - began < UNDECIDED_S + 0.2
         await talker.say(3.0)
-        assert kinds_since(talker, place)[2:] == ["ReplyDucked", "SpeechStarted", "ReplyEnded"], "nobody coughs so long"
+        assert kinds_since(talker, place)[2:] == ["ResponseDucked", "SpeechStarted", "ResponseEnded"], (
+            "nobody coughs so long"
+        )
         await talker.pause(12)
-        assert talker.all(Fault)
+        assert talker.all(ErrorOccurred)
         fakes.stt.delay_s = 0.03
         await ask(talker, fakes)
         assert (await talker.hear_out()).status == "completed"
@@ -314,21 +316,21 @@ async def test_the_watchdog_decides_what_an_engine_leaves_open(words: str) -> No
     async with talking(fakes) as talker:
         place = await asked_and_heard(talker, fakes)
         fakes.stt.words = words.split()
-        reply = talker.session.last_reply
+        reply = talker.session.last_response
         assert reply is not None
-        while not talker.all(ReplyDucked):
+        while not talker.all(ResponseDucked):
             await talker.say(FRAME_S)
-        ducked = talker.when(ReplyDucked)
+        ducked = talker.when(ResponseDucked)
         hang = asyncio.get_running_loop().create_future()
         feed = fakes.vad.feed
         fakes.vad.feed = lambda audio: hang  # type: ignore[method-assign, assignment, return-value]
         await talker.say(UNDECIDED_S + 0.5)
-        assert kinds_since(talker, place) == ["ReplyDucked", "ReplyResumed"]
-        assert talker.when(ReplyResumed) - ducked == pytest.approx(UNDECIDED_S, abs=0.05)
+        assert kinds_since(talker, place) == ["ResponseDucked", "ResponseUnducked"]
+        assert talker.when(ResponseUnducked) - ducked == pytest.approx(UNDECIDED_S, abs=0.05)
         fakes.vad.feed = feed  # type: ignore[method-assign]
         hang.set_result(0.0)
         await talker.pause(1)
-        await talker.pause_until(lambda: bool(talker.all(ReplyEnded)), limit_s=60)
+        await talker.pause_until(lambda: bool(talker.all(ResponseEnded)), limit_s=60)
         await ask(talker, fakes)
         assert (await talker.hear_out()).status == "completed"
 
@@ -340,22 +342,29 @@ async def test_what_the_client_does_meanwhile_decides_it(how: str) -> None:
         place = await asked_and_heard(talker, fakes)
         fakes.stt.words = ["Well", "well", "well"]
         await talker.say(0.3)
-        assert kinds_since(talker, place) == ["ReplyDucked"]
+        assert kinds_since(talker, place) == ["ResponseDucked"]
         session = talker.session
         match how:
             case "commit":
                 session.commit()
-                wanted = ["ReplyDucked", "SpeechStarted", "ReplyEnded", "SpeechStopped"]
+                wanted = ["ResponseDucked", "SpeechStarted", "ResponseEnded", "SpeechStopped"]
             case "clear":
                 session.clear()
-                wanted = ["ReplyDucked", "ReplyResumed"]
+                wanted = ["ResponseDucked", "ResponseUnducked"]
             case "cancel":
-                session.cancel()
-                wanted = ["ReplyDucked", "ReplyEnded", "SpeechStarted", "SpeechStopped", "ReplyStarted", "ReplyEnded"]
+                session.cancel_response()
+                wanted = [
+                    "ResponseDucked",
+                    "ResponseEnded",
+                    "SpeechStarted",
+                    "SpeechStopped",
+                    "ResponseStarted",
+                    "ResponseEnded",
+                ]
             case _:
-                hearing = replace(session.settings.hearing, automatic=False)
-                session.update(replace(session.settings, hearing=hearing))
-                wanted = ["ReplyDucked", "ReplyResumed"]
+                hearing = replace(session.settings.listening, automatic=False)
+                session.update(replace(session.settings, listening=hearing))
+                wanted = ["ResponseDucked", "ResponseUnducked"]
         if how == "cancel":
             await talker.say(0.3)
         await talker.pause(UNDECIDED_S + 2)
@@ -368,9 +377,9 @@ async def test_after_a_cancelled_reply_speech_is_heard_as_what_it_is() -> None:
     fakes = fakes_for(LONG)
     async with talking(fakes) as talker:
         place = await asked_and_heard(talker, fakes)
-        talker.session.cancel()
+        talker.session.cancel_response()
         await talker.say(0.2)
-        assert kinds_since(talker, place) == ["ReplyEnded", "SpeechStarted"]
+        assert kinds_since(talker, place) == ["ResponseEnded", "SpeechStarted"]
 
 
 # --- who goes on --------------------------------------------------------------------------------------------------
@@ -381,24 +390,24 @@ async def test_who_goes_on_before_a_word_was_heard_is_answered_once_and_as_a_who
     fakes.llm.answer = "Second."
     async with talking(fakes) as talker:
         await ask(talker, fakes, "I went there")
-        await talker.pause_until(lambda: bool(talker.all(ReplyStarted)))
+        await talker.pause_until(lambda: bool(talker.all(ResponseStarted)))
         await talker.pause(0.5)
-        assert not talker.all(ReplyAudio)
+        assert not talker.all(ResponseAudio)
         place = len(talker.events)
         await ask(talker, fakes, "I went there and it was well")
         await talker.hear_out()
         since = kinds_since(talker, place)
-        assert since[:3] == ["SpeechStarted", "ReplyEnded", "TurnTakenBack"]
-        assert since[3:] == ["SpeechStopped", "ReplyStarted", "ReplyEnded"]
+        assert since[:3] == ["SpeechStarted", "ResponseEnded", "TurnRetracted"]
+        assert since[3:] == ["SpeechStopped", "ResponseStarted", "ResponseEnded"]
         first, second = talker.all(SpeechStarted)
-        assert talker.all(TurnTakenBack)[0].item_id == first.item_id
-        assert talker.all(Transcribed)[-1].text == "I went there and it was well"
+        assert talker.all(TurnRetracted)[0].item_id == first.item_id
+        assert talker.all(TranscriptionCompleted)[-1].text == "I went there and it was well"
         assert talker.session.history.prompt("") == [
             {"role": "user", "content": "I went there and it was well"},
             {"role": "assistant", "content": "Second."},
         ]
         assert talker.session.items.find(second.item_id).words == "I went there and it was well"
-        assert talker.all(ReplyEnded)[0].reason == "turn_detected"
+        assert talker.all(ResponseEnded)[0].reason == "turn_detected"
         assert fakes.llm.closed == len(fakes.llm.asked)
 
 
@@ -406,15 +415,15 @@ async def test_who_goes_on_later_begins_a_new_turn() -> None:
     fakes = fakes_for(LONG, "Second.", first_token_s=GOES_ON_S + 1.0)
     async with talking(fakes) as talker:
         await ask(talker, fakes, "I went there")
-        await talker.pause_until(lambda: bool(talker.all(ReplyStarted)))
+        await talker.pause_until(lambda: bool(talker.all(ResponseStarted)))
         await talker.pause(GOES_ON_S)
         fakes.llm.first_token_s = 0.1
         place = len(talker.events)
         await ask(talker, fakes, "and it was so very well")
         await talker.hear_out()
-        assert not talker.all(TurnTakenBack)
-        assert kinds_since(talker, place)[:3] == ["ReplyDucked", "SpeechStarted", "ReplyEnded"]
-        assert len(talker.all(Transcribed)) == 2
+        assert not talker.all(TurnRetracted)
+        assert kinds_since(talker, place)[:3] == ["ResponseDucked", "SpeechStarted", "ResponseEnded"]
+        assert len(talker.all(TranscriptionCompleted)) == 2
         assert fakes.llm.asked[-1][-1]["content"] == "I went there and it was so very well"
 
 
@@ -426,12 +435,12 @@ async def test_after_a_heard_start_it_yields_at_once() -> None:
         place, began = len(talker.events), asyncio.get_running_loop().time()
         fakes.stt.words = []
         await talker.say(0.2)
-        assert kinds_since(talker, place) == ["SpeechStarted", "ReplyEnded"], "not ducked, whatever the words"
-        assert talker.when(ReplyEnded) - began <= 0.13
+        assert kinds_since(talker, place) == ["SpeechStarted", "ResponseEnded"], "not ducked, whatever the words"
+        assert talker.when(ResponseEnded) - began <= 0.13
         fakes.stt.words = ["and", "it", "was", "well"]
         await talker.say(0.6)
         await talker.hear_out()
-        assert not talker.all(TurnTakenBack)
+        assert not talker.all(TurnRetracted)
         said = talker.session.history.prompt("")
         assert [message["role"] for message in said] == ["user", "assistant", "user", "assistant"]
         assert LONG.startswith(said[1]["content"])
@@ -453,7 +462,7 @@ async def test_a_turn_that_waits_for_an_answer_to_another_is_not_mixed_up_with_i
         said = [message["content"] for message in talker.session.history.prompt("") if message["role"] == "user"]
         assert " ".join(said).count("one is there") == 1
         assert " ".join(said).count("three") == 1
-        assert len(talker.all(ReplyStarted)) == len(talker.all(ReplyEnded))
+        assert len(talker.all(ResponseStarted)) == len(talker.all(ResponseEnded))
 
 
 async def test_a_change_of_mode_does_not_answer_into_their_words() -> None:
@@ -466,9 +475,9 @@ async def test_a_change_of_mode_does_not_answer_into_their_words() -> None:
         talker.session.update(replace(talker.session.settings, interruption="speech"))
         place = len(talker.events)
         await ask(talker, fakes, "but why is it so")
-        assert kinds_since(talker, place) == ["SpeechStarted", "ReplyEnded"]
+        assert kinds_since(talker, place) == ["SpeechStarted", "ResponseEnded"]
         await talker.hear_out()
-        answered = ["SpeechStarted", "ReplyEnded", "SpeechStopped", "ReplyStarted", "ReplyEnded"]
+        answered = ["SpeechStarted", "ResponseEnded", "SpeechStopped", "ResponseStarted", "ResponseEnded"]
         assert kinds_since(talker, place) == answered
         assert fakes.llm.asked[-1][-1]["content"] == "and is it well but why is it so"
         await talker.pause(5)
@@ -485,7 +494,7 @@ async def test_stop_and_wait_are_obeyed_without_a_word(words: str) -> None:
         place = await asked_and_heard(talker, fakes)
         await ask(talker, fakes, words)
         await talker.pause(4)
-        assert kinds_since(talker, place) == ["ReplyDucked", "SpeechStarted", "ReplyEnded", "SpeechStopped"]
+        assert kinds_since(talker, place) == ["ResponseDucked", "SpeechStarted", "ResponseEnded", "SpeechStopped"]
         assert talker.session.history.prompt("")[-1] == {"role": "user", "content": words}
         assert len(fakes.llm.asked) == 1
         await ask(talker, fakes)
@@ -508,22 +517,22 @@ async def test_go_on_continues_from_where_the_ear_left() -> None:
         await ask(talker, fakes, "Wait.")
         await talker.pause(2)
         heard = talker.session.history.prompt("")[1]["content"]
-        first = talker.session.last_reply
+        first = talker.session.last_response
         assert first is not None
         unsaid = first.unsaid
         assert unsaid
         assert LONG.startswith(f"{heard} {unsaid}")
         place = len(talker.events)
         await ask(talker, fakes, "Please go on")
-        await talker.pause_until(lambda: len(talker.all(ReplyEnded)) == 2, limit_s=60)
-        said = "".join(e.text for e in talker.events[place:] if isinstance(e, ReplyText))
+        await talker.pause_until(lambda: len(talker.all(ResponseEnded)) == 2, limit_s=60)
+        said = "".join(e.text for e in talker.events[place:] if isinstance(e, ResponseText))
         assert said == LONG.removeprefix(heard).strip()
         assert calls[-1] == [
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": " ".join(QUESTION)},
             {"role": "assistant", "content": f"{heard} {unsaid}"},
         ]
-        assert talker.all(ReplyEnded)[-1].status == "completed"
+        assert talker.all(ResponseEnded)[-1].status == "completed"
 
 
 async def test_go_on_with_a_model_that_cannot_continue_says_the_rest_that_was_made() -> None:
@@ -536,8 +545,8 @@ async def test_go_on_with_a_model_that_cannot_continue_says_the_rest_that_was_ma
         heard = talker.session.history.prompt("")[1]["content"]
         place = len(talker.events)
         await ask(talker, fakes, "go on")
-        await talker.pause_until(lambda: len(talker.all(ReplyEnded)) == 2, limit_s=60)
-        said = "".join(e.text for e in talker.events[place:] if isinstance(e, ReplyText))
+        await talker.pause_until(lambda: len(talker.all(ResponseEnded)) == 2, limit_s=60)
+        said = "".join(e.text for e in talker.events[place:] if isinstance(e, ResponseText))
         assert f"{heard} {said}" == "One is here. Two is here. Three is here. Four is here. Five is here."
         assert len(fakes.llm.asked) == 1
 
@@ -550,7 +559,7 @@ async def test_say_that_again_repeats_the_answer() -> None:
         await talker.pause(GOES_ON_S)
         await ask(talker, fakes, "Say that again")
         assert (await talker.hear_out()).status == "completed"
-        assert [event.text for event in talker.all(ReplyText)] == [answer, answer]
+        assert [event.text for event in talker.all(ResponseText)] == [answer, answer]
         assert len(fakes.llm.asked) == 1
         assert len(talker.session.history.prompt("")) == 4
 
@@ -562,19 +571,19 @@ async def test_after_a_long_silence_one_gentle_word() -> None:
     fakes = fakes_for("Hello.", "Are you well?", "Good.", "Still there?")
     async with talking(fakes, idle_s=6.0) as talker:
         await ask(talker, fakes)
-        await talker.pause_until(lambda: len(talker.all(ReplyEnded)) == 1)
-        heard_at = asyncio.get_running_loop().time() + talker.session.last_reply.playout.ahead  # type: ignore[union-attr]
+        await talker.pause_until(lambda: len(talker.all(ResponseEnded)) == 1)
+        heard_at = asyncio.get_running_loop().time() + talker.session.last_response.playout.ahead  # type: ignore[union-attr]
         await talker.pause(20)
-        (grew,) = talker.all(SilenceGrewLong)
-        assert talker.when(SilenceGrewLong) == pytest.approx(heard_at + 6.0, abs=0.05)
+        (grew,) = talker.all(IdleTimeoutReached)
+        assert talker.when(IdleTimeoutReached) == pytest.approx(heard_at + 6.0, abs=0.05)
         assert grew.end_ms - grew.start_ms == 6000
         assert fakes.llm.asked[-1][-1] == {"role": "system", "content": STILL_THERE}
-        assert len(talker.all(ReplyStarted)) == 2, "once, and not again"
+        assert len(talker.all(ResponseStarted)) == 2, "once, and not again"
         await ask(talker, fakes)
         await talker.hear_out()
         assert STILL_THERE not in str(fakes.llm.asked[-1])
         await talker.pause(20)
-        assert len(talker.all(SilenceGrewLong)) == 2, "after they have spoken, it may come again"
+        assert len(talker.all(IdleTimeoutReached)) == 2, "after they have spoken, it may come again"
 
 
 async def test_a_cough_is_no_answer_to_the_long_silence() -> None:
@@ -585,7 +594,7 @@ async def test_a_cough_is_no_answer_to_the_long_silence() -> None:
         fakes.stt.words = []
         await talker.say(0.3)
         await talker.pause(20)
-        assert len(talker.all(SilenceGrewLong)) == 1
+        assert len(talker.all(IdleTimeoutReached)) == 1
 
 
 async def test_speech_ends_the_long_silence() -> None:
@@ -596,7 +605,7 @@ async def test_speech_ends_the_long_silence() -> None:
         await talker.pause(4)
         await ask(talker, fakes)
         await talker.pause(5)
-        assert not talker.all(SilenceGrewLong)
+        assert not talker.all(IdleTimeoutReached)
 
 
 async def test_a_greeting_is_said_first_and_may_be_interrupted() -> None:
@@ -605,7 +614,7 @@ async def test_a_greeting_is_said_first_and_may_be_interrupted() -> None:
         await talker.pause(3.5)
         assert talker.told() == "Hello there, and welcome to this place."
         assert not fakes.llm.asked
-        assert talker.all(ReplyEnded)[0].status == "completed"
+        assert talker.all(ResponseEnded)[0].status == "completed"
         await ask(talker, fakes)
         await talker.hear_out()
         assert fakes.llm.asked[-1][1]["content"] == "Hello there, and welcome to this place."
@@ -613,7 +622,7 @@ async def test_a_greeting_is_said_first_and_may_be_interrupted() -> None:
     async with talking(fakes, greeting=LONG) as talker:
         await talker.pause(3)
         await ask(talker, fakes, "hey what is it so")
-        assert talker.all(ReplyEnded)[0].status == "cancelled"
+        assert talker.all(ResponseEnded)[0].status == "cancelled"
         await talker.hear_out()
         heard = fakes.llm.asked[-1][1]["content"]
         assert LONG.startswith(heard)
@@ -623,16 +632,16 @@ async def test_a_greeting_is_said_first_and_may_be_interrupted() -> None:
 # --- clients ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lead_s", [LEAD_S, STOCK_LEAD_S])
+@pytest.mark.parametrize("lead_s", [SEND_AHEAD_S, STOCK_LEAD_S])
 async def test_sound_is_sent_no_further_ahead_than_the_client_can_lower(lead_s: float) -> None:
     fakes = fakes_for(LONG, token_s=0.001)
-    async with talking(fakes, lead_s=lead_s) as talker:
+    async with talking(fakes, send_ahead_s=lead_s) as talker:
         await ask(talker, fakes)
-        await talker.pause_until(lambda: bool(talker.all(ReplyEnded)), limit_s=60)
-        first, sent = talker.when(ReplyAudio), 0.0
+        await talker.pause_until(lambda: bool(talker.all(ResponseEnded)), limit_s=60)
+        first, sent = talker.when(ResponseAudio), 0.0
         ahead = []
         for at, event in zip(talker.times, talker.events, strict=True):
-            if isinstance(event, ReplyAudio):
+            if isinstance(event, ResponseAudio):
                 ahead.append(sent - (at - first))
                 sent += event.audio.seconds
         assert max(ahead) <= lead_s + 1e-6
@@ -679,11 +688,11 @@ class Room:
         size = round(FRAME_S * WIRE_RATE)
         for place in range(0, len(person.pcm), size):
             frame = person.pcm[place : place + size] + 10 ** (-12 / 20) * self._loudspeaker(size)
-            self._talker.session.hear(Audio(frame.astype(np.float32), WIRE_RATE))
+            self._talker.session.append_audio(Audio(frame.astype(np.float32), WIRE_RATE))
             await asyncio.sleep(FRAME_S)
 
     def _loudspeaker(self, size: int) -> Samples:
-        new = [event.audio.pcm for event in self._talker.events[self._told :] if isinstance(event, ReplyAudio)]
+        new = [event.audio.pcm for event in self._talker.events[self._told :] if isinstance(event, ResponseAudio)]
         self._told = len(self._talker.events)
         if new and self._begun is None:
             self._begun = self._sent + round(0.08 * WIRE_RATE)
@@ -706,15 +715,15 @@ async def test_the_replys_own_echo_does_not_interrupt_it_and_a_person_does() -> 
         room = Room(talker)
         fakes.stt.words = ["but", "what", "is", "that", "and", "why", "is", "it", "so"]
         await room.hear(silence(12.0, WIRE_RATE))
-        assert not talker.all(ReplyEnded), "it stopped itself"
+        assert not talker.all(ResponseEnded), "it stopped itself"
         ducked_s = sum(
             resumed - ducked
-            for ducked, resumed in zip(times(talker, ReplyDucked), times(talker, ReplyResumed), strict=True)
+            for ducked, resumed in zip(times(talker, ResponseDucked), times(talker, ResponseUnducked), strict=True)
         )
         assert ducked_s < 1.2
         person = Audio(syllables(1.6, seed=999) * 1.5, WIRE_RATE)
         await room.hear(person)
-        assert [event.status for event in talker.all(ReplyEnded)] == ["cancelled"]
+        assert [event.status for event in talker.all(ResponseEnded)] == ["cancelled"]
         assert len(talker.all(SpeechStarted)) == 2
 
 
@@ -729,4 +738,4 @@ async def test_a_person_alone_is_heard_through_any_reply() -> None:
         place = await asked_and_heard(talker, fakes)
         fakes.stt.words = ["but", "what", "is", "that", "and", "why", "is", "it", "so"]
         await talker.send(Audio(syllables(1.6, seed=999), WIRE_RATE))
-        assert kinds_since(talker, place)[:3] == ["ReplyDucked", "SpeechStarted", "ReplyEnded"]
+        assert kinds_since(talker, place)[:3] == ["ResponseDucked", "SpeechStarted", "ResponseEnded"]

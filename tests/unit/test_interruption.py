@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chinwag.listen.interruption import ENDLESS_S, SETTLED_S, WORDLESS_S, Overlap, Verdict, judge, words_of
+from chinwag.listening.overlap import ENDLESS_S, SETTLED_S, WORDLESS_S, Overlap, Verdict, judge, words_of
 
 pytestmark = pytest.mark.unit
 

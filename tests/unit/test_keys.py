@@ -14,10 +14,10 @@ from chinwag.cli import doctor
 from chinwag.config import Config, ServerSettings
 from chinwag.errors import ConfigError
 from chinwag.reach import check_reach, is_loopback
-from chinwag.web import lan
-from chinwag.web.app import create_app
-from chinwag.web.secrets import MOST, ClientSecrets
-from chinwag.web.security import SUBPROTOCOL_KEY
+from chinwag.runtime.auth import SUBPROTOCOL_KEY
+from chinwag.runtime.client_secrets import MOST, ClientSecrets
+from chinwag.server import lan
+from chinwag.server.app import create_app
 
 pytestmark = pytest.mark.unit
 

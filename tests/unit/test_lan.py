@@ -15,7 +15,7 @@ from cryptography import x509
 
 from chinwag.config import ServerSettings
 from chinwag.errors import ConfigError
-from chinwag.web import lan
+from chinwag.server import lan
 
 pytestmark = pytest.mark.unit
 

@@ -7,21 +7,21 @@ from typing import Any
 import pytest
 from talker import Talker, talking
 
+from chinwag.conversation.events import ErrorOccurred
+from chinwag.conversation.session import SessionSettings
 from chinwag.engines.fake import Fakes, FakeTranscriber, FakeVoice
 from chinwag.engines.protocols import Message
 from chinwag.errors import EngineError
-from chinwag.events import Fault
 from chinwag.language import base, joined, name, pieces, words
-from chinwag.listen.form import bare_words, form, word_key
-from chinwag.listen.interruption import Overlap, judge
-from chinwag.listen.turn import Hearing
-from chinwag.respond.dialogue import Act, act
-from chinwag.respond.fillers import ENGLISH, FILLERS, filler
-from chinwag.respond.instructions import COMPANION, COMPANIONS, told
-from chinwag.respond.speakable import Speakable
-from chinwag.respond.symbols import WORDS, words_in
-from chinwag.session import Settings
-from chinwag.speak.playout import Spoken
+from chinwag.listening.endpointing.features import bare_words, form, word_key
+from chinwag.listening.overlap import Overlap, judge
+from chinwag.listening.turn import ListenerSettings
+from chinwag.speech.playout import Spoken
+from chinwag.text.commands import Command, command_in
+from chinwag.text.fillers import ENGLISH, FILLERS, filler
+from chinwag.text.prompt import DEFAULT_INSTRUCTIONS, DEFAULT_INSTRUCTIONS_BY_LANGUAGE, instructions_for
+from chinwag.text.speakable.speakable import Speakable
+from chinwag.text.speakable.symbols import WORDS, words_in
 
 pytestmark = pytest.mark.unit
 
@@ -140,8 +140,8 @@ def test_characters_are_no_letters_that_are_spelled(text: str) -> None:
         ("停车场在哪里？", None),
     ],
 )
-def test_what_is_asked_of_the_conversation_itself(said: str, wanted: Act | None) -> None:
-    assert act(said, interrupted=True, spoken=True) == wanted
+def test_what_is_asked_of_the_conversation_itself(said: str, wanted: Command | None) -> None:
+    assert command_in(said, interrupted=True, spoken=True) == wanted
 
 
 @pytest.mark.parametrize("said", ["うん", "そうですね", "嗯嗯", "好的", "हाँ", "ठीक है", "va bene", "tá bom"])
@@ -155,7 +155,7 @@ def test_a_call_interrupts(said: str) -> None:
 
 
 def test_each_language_has_its_instructions_fillers_and_symbols() -> None:
-    assert set(COMPANIONS) == set(FILLERS) == set(WORDS) == set(SPOKEN)
+    assert set(DEFAULT_INSTRUCTIONS_BY_LANGUAGE) == set(FILLERS) == set(WORDS) == set(SPOKEN)
     assert all(len(FILLERS[one]) == len(ENGLISH) for one in SPOKEN)
     assert filler(ENGLISH[1], "es-MX") == "A ver."
     assert filler("Ta da.", "es") == "Ta da."
@@ -163,11 +163,15 @@ def test_each_language_has_its_instructions_fillers_and_symbols() -> None:
 
 
 def test_instructions_follow_the_language() -> None:
-    assert told(COMPANION, None) == told(COMPANION, "en-GB") == COMPANION
-    assert told(COMPANION, "es-MX") == COMPANIONS["es"]
-    assert told(COMPANION, "ru").startswith(COMPANION)
-    assert told("Be a pirate.", "ru").endswith("answer in Russian.")
-    assert told("Be a pirate.", "en") == "Be a pirate."
+    assert (
+        instructions_for(DEFAULT_INSTRUCTIONS, None)
+        == instructions_for(DEFAULT_INSTRUCTIONS, "en-GB")
+        == DEFAULT_INSTRUCTIONS
+    )
+    assert instructions_for(DEFAULT_INSTRUCTIONS, "es-MX") == DEFAULT_INSTRUCTIONS_BY_LANGUAGE["es"]
+    assert instructions_for(DEFAULT_INSTRUCTIONS, "ru").startswith(DEFAULT_INSTRUCTIONS)
+    assert instructions_for("Be a pirate.", "ru").endswith("answer in Russian.")
+    assert instructions_for("Be a pirate.", "en") == "Be a pirate."
 
 
 # --- a conversation ------------------------------------------------------------------------------------------------
@@ -181,30 +185,32 @@ async def say(talker: Talker) -> None:
 
 async def test_the_language_that_is_set_is_spoken() -> None:
     fakes = speaking()
-    async with talking(fakes, instructions=COMPANION, hearing=Hearing(language="es-MX")) as talker:
+    async with talking(
+        fakes, instructions=DEFAULT_INSTRUCTIONS, listening=ListenerSettings(language="es-MX")
+    ) as talker:
         await say(talker)
     assert set(fakes.tts.styles) == {("uno", "es-MX")}
-    assert system(fakes) == COMPANIONS["es"]
+    assert system(fakes) == DEFAULT_INSTRUCTIONS_BY_LANGUAGE["es"]
 
 
 async def test_the_language_that_is_heard_is_spoken_and_followed_when_it_changes() -> None:
     fakes = speaking(heard_in="es")
-    async with talking(fakes, instructions=COMPANION) as talker:
+    async with talking(fakes, instructions=DEFAULT_INSTRUCTIONS) as talker:
         await say(talker)
         assert set(fakes.tts.styles) == {("uno", "es")}
-        assert system(fakes) == COMPANIONS["es"]
+        assert system(fakes) == DEFAULT_INSTRUCTIONS_BY_LANGUAGE["es"]
         fakes.tts.styles.clear()
         fakes.stt.heard_in = "ja"
         await say(talker)
         assert set(fakes.tts.styles) == {("ichi", "ja")}
-        assert system(fakes) == COMPANIONS["ja"]
-        assert not talker.all(Fault)
+        assert system(fakes) == DEFAULT_INSTRUCTIONS_BY_LANGUAGE["ja"]
+        assert not talker.all(ErrorOccurred)
 
 
 async def test_a_voice_that_was_chosen_is_kept_where_it_speaks_the_language() -> None:
     for language, spoken in (("en", "two"), ("es", "uno")):
         fakes = speaking(heard_in=language)
-        settings = Settings()
+        settings = SessionSettings()
         async with talking(fakes, style=settings.style.__class__("two")) as talker:
             await say(talker)
         assert {voice for voice, _ in fakes.tts.styles} == {spoken}
@@ -212,20 +218,20 @@ async def test_a_voice_that_was_chosen_is_kept_where_it_speaks_the_language() ->
 
 async def test_who_speaks_what_the_voice_cannot_is_told_once_and_answered_in_what_it_can() -> None:
     fakes = speaking(heard_in="ru")
-    async with talking(fakes, instructions=COMPANION) as talker:
+    async with talking(fakes, instructions=DEFAULT_INSTRUCTIONS) as talker:
         await say(talker)
         await say(talker)
-        faults = talker.all(Fault)
+        faults = talker.all(ErrorOccurred)
         assert [fault.code for fault in faults] == ["language_not_spoken"]
         assert "speaks English, Spanish, Japanese, not Russian. You are answered in English." in faults[0].message
         assert "chinwag engines" in faults[0].message
     assert {language for _, language in fakes.tts.styles} == {"en"}
-    assert system(fakes) == COMPANION
+    assert system(fakes) == DEFAULT_INSTRUCTIONS
 
 
 async def test_a_language_that_the_voice_cannot_speak_is_refused_when_it_is_set() -> None:
     async with talking(speaking()) as talker:
         settings = talker.session.settings
         with pytest.raises(EngineError, match=r"not Russian\. Set another tts\.engine"):
-            talker.session.update(Settings(hearing=Hearing(language="ru")))
+            talker.session.update(SessionSettings(listening=ListenerSettings(language="ru")))
         assert talker.session.settings is settings

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chinwag.audio import LISTEN_RATE, Audio, Samples
-from chinwag.listen.level import BLOCK, Level
-from chinwag.listen.speech import FADING, LOWER, SpeechTracker
+from chinwag.listening.energy import BLOCK, Level
+from chinwag.listening.vad import FADING, LOWER, SpeechTracker
 
 pytestmark = pytest.mark.unit
 

@@ -12,13 +12,13 @@ import pytest
 from wire import LONG, Client, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
+from chinwag.conversation.session import SessionSettings
 from chinwag.engines.fake import FakeChat, Fakes, FakeTurnJudge, FakeVoice, loud
 from chinwag.errors import Refused
-from chinwag.listen.endpoint import PATIENCE, Endpointer
-from chinwag.listen.turn import Hearing
-from chinwag.realtime.live import Part
-from chinwag.session import Settings
-from chinwag.speak.voicing import Style
+from chinwag.listening.endpointing.policy import PATIENCE, Endpointer
+from chinwag.listening.turn import ListenerSettings
+from chinwag.realtime.extensions import Part
+from chinwag.speech.synthesis import Style
 
 pytestmark = pytest.mark.unit
 
@@ -27,13 +27,13 @@ PLAIN = {"assistant": "plain", "language": "auto", "interruption": "words", "pat
 
 def assistants(name: str) -> Part:
     """The server's own, a patient one who speaks German, and one with a greeting."""
-    plain = Settings(instructions="Be brief.")
+    plain = SessionSettings(instructions="Be brief.")
     match name:
         case "plain":
             return Part(plain)
         case "patient":
-            hearing = Hearing(endpointer=Endpointer(0.8), language="de")
-            settings = replace(plain, instructions="Take your time.", hearing=hearing, style=Style("two", 0.9))
+            hearing = ListenerSettings(endpointer=Endpointer(0.8), language="de")
+            settings = replace(plain, instructions="Take your time.", listening=hearing, style=Style("two", 0.9))
             return Part(settings, frozenset({"language", "patience", "voice", "speed"}))
         case "greeter":
             return Part(replace(plain, instructions="Be merry.", greeting="Well met!"))
@@ -119,12 +119,12 @@ async def test_patience_outlives_push_to_talk_and_a_fixed_silence() -> None:
         for table in (None, {"type": "server_vad", "silence_duration_ms": 700}):
             client.send("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": table}}})
             assert update(client)["patience"] == 0.8
-        hearing = client.connection.session.settings.hearing
+        hearing = client.connection.session.settings.listening
         assert hearing.endpointer.wait(0.5) == 0.7, "a fixed silence is fixed"
         semantic = {"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}
         client.send("session.update", session={"type": "realtime", **semantic})
         assert detection(client)["eagerness"] == "low"
-        assert client.connection.session.settings.hearing.endpointer == Endpointer(0.8)
+        assert client.connection.session.settings.listening.endpointer == Endpointer(0.8)
 
 
 async def test_interruption_acts_on_the_answer_that_is_being_given() -> None:
@@ -244,7 +244,7 @@ async def test_a_message_without_its_object_is_refused() -> None:
     async with chosen() as client:
         for fields in ({}, {"session": None}, {"session": [1]}):
             assert client.refused("chinwag.session.update", **fields)["param"] == "session"
-        assert client.raw(json.dumps({"type": "chinwag.session.updat", "session": {}}))["param"] == "type"
+        assert client.raw(json.dumps({"type": "chinwag.conversation.session.updat", "session": {}}))["param"] == "type"
         assert update(client) == PLAIN
 
 

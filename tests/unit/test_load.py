@@ -11,8 +11,8 @@ import psutil
 import pytest
 from talker import Talker, talking
 
+from chinwag.conversation.events import PartialTranscript, TurnTraced
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber
-from chinwag.events import PartialTranscript, TurnTraced
 from chinwag.load import WINDOW_S, Cores, Level, Load, Recent
 
 pytestmark = pytest.mark.unit

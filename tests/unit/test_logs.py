@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from chinwag import logs
 from chinwag.config import Config
+from chinwag.observability import logs
 
 pytestmark = pytest.mark.unit
 
@@ -58,13 +58,13 @@ def fail() -> None:
 def test_a_line_is_an_object_with_its_time_level_place_and_fields() -> None:
     out = logged()
     token = logs.session.set("sess_1")
-    logging.getLogger("chinwag.web").info("two\nlines of %s", "text", extra={"fields": {"turns": 2}})
+    logging.getLogger("chinwag.server").info("two\nlines of %s", "text", extra={"fields": {"turns": 2}})
     logs.session.reset(token)
     (one,) = records(out)
     assert one.pop("time").endswith("+00:00")
     assert one == {
         "level": "info",
-        "logger": "chinwag.web",
+        "logger": "chinwag.server",
         "message": "two\nlines of text",
         "session": "sess_1",
         "turns": 2,
@@ -77,7 +77,7 @@ def test_an_exception_tells_its_kinds_and_places_and_not_what_it_says(form: str)
     try:
         fail()
     except RuntimeError:
-        logging.getLogger("chinwag.reply").exception("a reply failed")
+        logging.getLogger("chinwag.conversation.response").exception("a reply failed")
     told = out.getvalue()
     assert "RuntimeError" in told
     assert "ValueError" in told
@@ -92,7 +92,7 @@ async def test_a_group_of_exceptions_tells_of_each() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.to_thread(fail))
     except ExceptionGroup:
-        logging.getLogger("chinwag.reply").exception("a reply broke off")
+        logging.getLogger("chinwag.conversation.response").exception("a reply broke off")
     (one,) = records(out)
     assert any("RuntimeError" in line for line in one["exception"])
     assert "Marmalade" not in out.getvalue()
@@ -103,7 +103,7 @@ def test_only_debug_tells_what_an_exception_says() -> None:
     try:
         fail()
     except RuntimeError:
-        logging.getLogger("chinwag.reply").exception("a reply failed")
+        logging.getLogger("chinwag.conversation.response").exception("a reply failed")
     assert SAID in out.getvalue()
 
 
@@ -155,7 +155,7 @@ def test_a_question_is_not_taken_for_an_address() -> None:
 @pytest.mark.parametrize(("level", "told"), [("warning", 0), ("info", 1)])
 def test_the_level_is_our_own_and_uvicorns_and_libraries_tell_warnings(level: str, told: int) -> None:
     out = logged(level)
-    for name in ("chinwag.web", "uvicorn.access"):
+    for name in ("chinwag.server", "uvicorn.access"):
         logging.getLogger(name).info("x")
     logging.getLogger("httpx").info("HTTP Request: GET http://host/")
     assert len(records(out)) == 2 * told

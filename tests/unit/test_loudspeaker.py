@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from chinwag.audio import WIRE_RATE, Audio, Samples, silence
+from chinwag.conversation.session import SessionSettings
 from chinwag.engines.fake import FakeChat, Fakes, loud
 from chinwag.errors import Refused
-from chinwag.realtime.configuration import Defaults
 from chinwag.realtime.connection import Connection
-from chinwag.realtime.loudspeaker import FRAME, JITTER_BUFFER_S, LEAD_S, Loudspeaker
-from chinwag.session import Settings
+from chinwag.realtime.session_config import Defaults
+from chinwag.realtime.track import FRAME, JITTER_BUFFER_S, LEAD_S, Loudspeaker
 
 pytestmark = pytest.mark.unit
 
@@ -33,7 +33,7 @@ class Caller:
         self.say: list[Audio] = []
         self.queued: list[float] = []
         self._loop = asyncio.get_running_loop()
-        defaults = Defaults(Settings(instructions="Be brief."), "fake-llm", "fake-stt", ("one", "two"))
+        defaults = Defaults(SessionSettings(instructions="Be brief."), "fake-llm", "fake-stt", ("one", "two"))
         self.connection = Connection(
             fakes.engines(), defaults, self._take, by_track=True, extended=extended, longest_message=1_000_000
         )
@@ -114,7 +114,7 @@ async def test_an_answer_leaves_whole_and_in_time_and_is_told_around_its_events(
             < caller.place("response.done")
             < caller.place("output_audio_buffer.stopped")
         )
-        reply = caller.connection.session.last_reply
+        reply = caller.connection.session.last_response
         assert reply
         loud_places = np.flatnonzero(np.abs(caller.sound) > 0.4)
         gaps = np.diff(loud_places)
@@ -136,7 +136,7 @@ async def test_what_was_heard_is_what_left_less_what_is_on_its_way() -> None:
         caller.send("chinwag.playout", delay_ms=250)
         caller.loudspeaker.network_s = 0.05
         await asyncio.sleep(2.0)
-        reply = caller.connection.session.last_reply
+        reply = caller.connection.session.last_response
         assert reply
         left = np.flatnonzero(np.abs(caller.sound) > 0.4)
         assert reply.playout.played / WIRE_RATE == pytest.approx(2.0 - 0.3, abs=0.05)
@@ -158,7 +158,7 @@ async def test_an_interruption_empties_the_queue_at_once(extended: bool) -> None
         assert np.abs(np.concatenate(caller.heard[frames:])).max() == 0, "silence, for as long as they speak"
         cut = caller.heard[frames - 1]
         assert np.abs(cut[FRAME // 4 :]).max() == 0
-        reply = caller.connection.session.last_reply
+        reply = caller.connection.session.last_response
         assert reply
         left = int(np.sum(np.abs(caller.sound) > 0)) / WIRE_RATE
         truncated = caller.all("conversation.item.truncated")[0]
@@ -173,7 +173,7 @@ async def test_somebody_speaking_lowers_what_is_queued_at_once() -> None:
         caller.ask()
         await caller.until(lambda: caller.all("output_audio_buffer.started"))
         await asyncio.sleep(1.0)
-        reply = caller.connection.session.last_reply
+        reply = caller.connection.session.last_response
         assert reply
         reply.duck(low=True)
         place = len(caller.heard)
@@ -215,8 +215,8 @@ async def test_a_session_to_begin_with_and_one_that_cannot_be() -> None:
     async with on_the_line() as caller:
         caller.connection.configure({"type": "realtime", "instructions": "Only rhymes.", "audio": {}})
         assert caller.connection.session.settings.instructions == "Only rhymes."
-        assert caller.connection.session.settings.lead_s == LEAD_S
-        assert caller.connection.session.settings.ducks
+        assert caller.connection.session.settings.send_ahead_s == LEAD_S
+        assert caller.connection.session.settings.client_ducks
         with pytest.raises(Refused):
             caller.connection.configure({"audio": {"output": {"voice": "nobody"}}})
 

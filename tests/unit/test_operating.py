@@ -19,34 +19,34 @@ from talker import talking
 from wire import connected
 
 from chinwag import config as configuration
-from chinwag import events
 from chinwag.config import Config, ServerSettings
+from chinwag.conversation import events
 from chinwag.engines import worker
 from chinwag.engines.fake import Fakes
 from chinwag.errors import ChinwagError, ConfigError
-from chinwag.web import server as servers
-from chinwag.web.app import create_app
-from chinwag.web.host import TIDIES_EVERY_S, Host
-from chinwag.web.metrics import Metrics
-from chinwag.web.server import Server
-from chinwag.web.tracing import SessionTraces, Span, tracer
-from chinwag.web.watching import Watched
+from chinwag.observability.metrics import Metrics
+from chinwag.observability.observer import Watched
+from chinwag.observability.tracing import SessionTraces, Span, tracer
+from chinwag.runtime.runtime import TIDIES_EVERY_S, Runtime
+from chinwag.server import lifecycle as servers
+from chinwag.server.app import create_app
+from chinwag.server.lifecycle import Server
 
 pytestmark = pytest.mark.unit
 
 KEY, READER = "a-key-of-the-server", "for-the-metrics-alone"
 
 
-def host_of(**server: Any) -> Host:
+def host_of(**server: Any) -> Runtime:
     """Ready, without starting."""
-    host = Host(Config(server=ServerSettings(**server)))
+    host = Runtime(Config(server=ServerSettings(**server)))
     host.engines, host.stage = Fakes().engines(), "ready"
     return host
 
 
 @asynccontextmanager
 async def asking(
-    host: Host, address: str = "127.0.0.1", base: str = "http://localhost:8000"
+    host: Runtime, address: str = "127.0.0.1", base: str = "http://localhost:8000"
 ) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(host), raise_app_exceptions=False, client=(address, 5000))
     async with httpx.AsyncClient(transport=transport, base_url=base) as client:
@@ -85,7 +85,7 @@ async def test_memory_is_given_back_while_there_are_conversations_and_for_a_whil
 ) -> None:
     given: list[int] = []
     host = host_of(resume_s=60)
-    monkeypatch.setattr("chinwag.web.host.give_back", lambda: given.append(host.sessions))
+    monkeypatch.setattr("chinwag.runtime.runtime.give_back", lambda: given.append(host.sessions))
     tidying = asyncio.create_task(host._tidy())
     await asyncio.sleep(3 * TIDIES_EVERY_S)
     assert given == [], "nobody was here yet"
@@ -104,7 +104,7 @@ async def test_memory_is_given_back_while_there_are_conversations_and_for_a_whil
 def test_what_is_there_when_the_server_is_ready_is_not_looked_at_again() -> None:
     code = """
 import gc
-from chinwag.web.process import settle
+from chinwag.observability.process import settle
 class Ring:
     def __init__(self): self.itself = self
     def __del__(self): print("gone")
@@ -123,7 +123,7 @@ print(len(there))
 def test_what_lies_free_between_pieces_in_use_goes_back_to_the_system() -> None:
     code = """
 import psutil
-from chinwag.web.process import give_back
+from chinwag.observability.process import give_back
 pieces = [bytes([n % 255 + 1]) * 60_000 for n in range(3_000)]
 last = pieces[-1]
 held = psutil.Process().memory_info().rss
@@ -218,13 +218,13 @@ async def test_a_session_counts_what_happens_in_it() -> None:
         events.SpeechStarted("b", 1000, "answer"),
         events.SpeechStarted("c", 2000, "early_answer"),
         events.SpeechStarted("d", 3000, "unheard_answer"),
-        events.TurnTakenBack("c"),
-        events.ReplyDucked("r", "i"),
-        events.ReplyResumed("r", "i"),
-        events.ReplyEnded("r", "i", "failed", error="No.", engine="ollama"),
-        events.ReplyEnded("r", "i", "completed"),
-        events.Fault("hearing_failed", "No.", "moonshine"),
-        events.Fault("a code of nobody", "No.", "an engine of nobody"),
+        events.TurnRetracted("c"),
+        events.ResponseDucked("r", "i"),
+        events.ResponseUnducked("r", "i"),
+        events.ResponseEnded("r", "i", "failed", error="No.", engine="ollama"),
+        events.ResponseEnded("r", "i", "completed"),
+        events.ErrorOccurred("hearing_failed", "No.", "moonshine"),
+        events.ErrorOccurred("a code of nobody", "No.", "an engine of nobody"),
         events.TranscriptionFailed("a", "No.", "whisper"),
     ):
         watched.told(event)
@@ -302,7 +302,7 @@ async def test_a_watcher_that_fails_is_let_go_and_the_others_go_on() -> None:
 
     watched = Watched([Fails(), Sees()], "websocket")
     for _ in range(2):
-        watched.told(events.TurnTakenBack("a"))
+        watched.told(events.TurnRetracted("a"))
     assert len(seen) == 2
     watched.over()
     assert not seen
@@ -318,27 +318,27 @@ async def test_an_interruption_is_told_from_an_answer_that_began_too_early() -> 
     fakes.llm.answer = LONG
     async with talking(fakes) as talker:
         await talker.say(1.0)
-        await talker.pause_until(lambda: bool(talker.all(events.ReplyAudio)))
+        await talker.pause_until(lambda: bool(talker.all(events.ResponseAudio)))
         await talker.pause(4.0)
         await talker.say(1.5)
-        await talker.pause_until(lambda: any(one.stops for one in talker.all(events.SpeechStarted)))
-    assert [one.stops for one in talker.all(events.SpeechStarted)] == ["", "answer"]
+        await talker.pause_until(lambda: any(one.interrupted for one in talker.all(events.SpeechStarted)))
+    assert [one.interrupted for one in talker.all(events.SpeechStarted)] == ["", "answer"]
 
 
 # --- draining ----------------------------------------------------------------------------------------------------
 
 
-async def spoken_until_it_stops(drain_after_s: float) -> tuple[str, events.ReplyEnded]:
+async def spoken_until_it_stops(drain_after_s: float) -> tuple[str, events.ResponseEnded]:
     fakes = Fakes()
     fakes.llm.answer = LONG
     async with talking(fakes) as talker:
         await talker.say(1.0)
-        await talker.pause_until(lambda: bool(talker.all(events.ReplyAudio)))
+        await talker.pause_until(lambda: bool(talker.all(events.ResponseAudio)))
         await talker.pause(drain_after_s)
         assert not talker.session.at_rest
-        talker.session.wind_down()
+        talker.session.drain()
         await talker.pause_until(lambda: talker.session.at_rest)
-        return talker.told(), talker.all(events.ReplyEnded)[-1]
+        return talker.told(), talker.all(events.ResponseEnded)[-1]
 
 
 async def test_what_is_being_said_ends_behind_its_sentence() -> None:
@@ -355,7 +355,7 @@ async def test_who_is_speaking_is_heard_out_and_answered_with_a_sentence() -> No
     fakes.llm.answer = LONG
     async with talking(fakes) as talker:
         await talker.say(1.0)
-        talker.session.wind_down()
+        talker.session.drain()
         assert not talker.session.at_rest
         await talker.say(0.5)
         await talker.pause_until(lambda: talker.session.at_rest)
@@ -480,14 +480,14 @@ def traced(*told: events.Event, over: bool = False) -> list[tuple[str, Span, dic
     return kept.spans
 
 
-STARTED = events.SpeechStarted("item", 1000), events.ReplyStarted("r")
+STARTED = events.SpeechStarted("item", 1000), events.ResponseStarted("r")
 TRACE = events.TurnTraced(
     "r", "item", 3000, {"draft_started": -0.1, "turn_decided": 0.1, "first_token": 0.2, "first_audio": 0.4}
 )
 
 
 def test_a_turn_is_a_span_from_speech_to_the_end_of_the_answer_with_its_stages() -> None:
-    ((name, turn, within),) = traced(*STARTED, TRACE, events.ReplyEnded("r", "i", "completed"))
+    ((name, turn, within),) = traced(*STARTED, TRACE, events.ResponseEnded("r", "i", "completed"))
     speech_end = 101.0 - 0.4
     assert name == "turn"
     assert within["listen"].start == turn.start == pytest.approx(speech_end - 2.0)
@@ -501,13 +501,13 @@ def test_a_turn_is_a_span_from_speech_to_the_end_of_the_answer_with_its_stages()
 
 
 def test_what_had_no_turn_is_a_reply_and_what_was_under_way_ends_with_the_session() -> None:
-    failed = events.ReplyEnded("r", "i", "failed", error="It said Marmalade.", engine="ollama")
+    failed = events.ResponseEnded("r", "i", "failed", error="It said Marmalade.", engine="ollama")
     ((name, span, _),) = traced(STARTED[1], failed)
     assert (name, span.failed, span.attributes["chinwag.engine"]) == ("reply", True, "ollama")
     assert "Marmalade" not in str(span.attributes)
     ((name, span, _),) = traced(*STARTED, TRACE, over=True)
     assert (name, span.attributes["chinwag.reason"]) == ("turn", "session_ended")
-    assert not traced(*STARTED, events.ReplyEnded("r", "i", "completed"), over=True)[1:]
+    assert not traced(*STARTED, events.ResponseEnded("r", "i", "completed"), over=True)[1:]
 
 
 def test_a_key_for_the_metrics_that_could_be_guessed_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import chinwag
 
 pytestmark = pytest.mark.unit
 
-CLIENT = Path(chinwag.__file__).parent / "client"
+CLIENT = Path(chinwag.__file__).parent / "page"
 IMPORTED = re.compile(r"^import[^;]*?\"\./([\w-]+\.js)\"", re.MULTILINE)
 
 

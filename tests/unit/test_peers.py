@@ -18,10 +18,10 @@ from chinwag.cluster.options import Options, served
 from chinwag.config import Config, StoreSettings
 from chinwag.engines.fake import Fakes
 from chinwag.errors import ConfigError
-from chinwag.web.app import create_app
-from chinwag.web.host import Host
-from chinwag.web.peers import News, marked
-from chinwag.web.secrets import ClientSecrets
+from chinwag.runtime.client_secrets import ClientSecrets
+from chinwag.runtime.peers import News, marked
+from chinwag.runtime.runtime import Runtime
+from chinwag.server.app import create_app
 
 pytestmark = pytest.mark.unit
 
@@ -38,7 +38,7 @@ class Server:
         config = Config()
         config.store = StoreSettings(folder=folder, keep="all")  # the environment of the tests has it off
         self.place, self._others = place, others
-        self.host = Host(config, peers=self)
+        self.host = Runtime(config, peers=self)
         self.host.engines, self.host.stage = Fakes().engines(), "ready"
         self.secrets = ClientSecrets()
         self.app = create_app(self.host, self.secrets)
@@ -205,7 +205,7 @@ async def test_a_new_name_and_a_deletion_reach_who_holds_it(tmp_path: Path) -> N
 
 
 def test_alone_nothing_is_marked() -> None:
-    assert marked("rtc_1", Host(Config()).peers) == "rtc_1"
+    assert marked("rtc_1", Runtime(Config()).peers) == "rtc_1"
 
 
 def configured(folder: Path, text: str) -> Options:

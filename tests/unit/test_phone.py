@@ -12,7 +12,7 @@ from wire import LONG, Client, connected
 
 from chinwag.audio import G711, PHONE_RATE, WIRE_RATE, Audio, Samples, silence
 from chinwag.engines.fake import FakeChat, Fakes, loud
-from chinwag.realtime.sound import FORMATS, PCM, FromClient, ToClient
+from chinwag.realtime.audio_format import FORMATS, PCM, FromClient, ToClient
 
 pytestmark = pytest.mark.unit
 
@@ -136,7 +136,7 @@ async def test_each_side_has_a_form_of_its_own(heard: str, spoken: str) -> None:
         stopped = client.all("input_audio_buffer.speech_stopped")[0]["audio_end_ms"]
         assert stopped == pytest.approx(1000, abs=20)
         data = b"".join(base64.b64decode(event["delta"]) for event in client.all("response.output_audio.delta"))
-        reply = client.connection.session.last_reply
+        reply = client.connection.session.last_response
         assert reply is not None
         sound = FORMATS[spoken].samples(data, "")
         assert sound.seconds == pytest.approx(reply.playout.sent / WIRE_RATE, abs=0.001)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chinwag.speak.playout import Playout, Spoken
+from chinwag.speech.playout import Playout, Spoken
 
 pytestmark = pytest.mark.unit
 

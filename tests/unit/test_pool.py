@@ -14,8 +14,8 @@ from chinwag.engines import registry
 from chinwag.engines.fake import FakeVoice
 from chinwag.engines.protocols import EngineOptions
 from chinwag.errors import EngineError, WeightsError
-from chinwag.web import pool as pools
-from chinwag.web.pool import Pool
+from chinwag.runtime import engine_pool as pools
+from chinwag.runtime.engine_pool import EnginePool
 from chinwag.weights.progress import Progress
 from chinwag.weights.store import Store
 
@@ -84,8 +84,8 @@ class Works:
             raise
         self.shelf.here.update(names)
 
-    def pool(self, free: Callable[[], int] = lambda: PLENTY) -> Pool:
-        return Pool(self.shelf, self.pull, free=free)
+    def pool(self, free: Callable[[], int] = lambda: PLENTY) -> EnginePool:
+        return EnginePool(self.shelf, self.pull, free=free)
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ async def test_a_fetch_that_failed_is_told(works: Works, monkeypatch: pytest.Mon
     async def fails(store: Store, names: list[str], progress: Progress) -> None:
         raise WeightsError("The disk is full.", "Free some space.")
 
-    pool = Pool(works.shelf, fails, free=lambda: PLENTY)
+    pool = EnginePool(works.shelf, fails, free=lambda: PLENTY)
     with pytest.raises(WeightsError, match=r"The disk is full\. Free some space\."):
         await pool.lease("tts", named("big"))
     await pool.close()

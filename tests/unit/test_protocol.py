@@ -13,9 +13,9 @@ from openai.types.realtime import RealtimeSessionCreateResponse
 from wire import LONG, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
+from chinwag.conversation.session import SessionSettings
 from chinwag.engines.fake import FakeChat, Fakes, loud
-from chinwag.realtime.inbound import CLIENT_EVENTS
-from chinwag.session import Settings
+from chinwag.realtime.client_events import CLIENT_EVENTS
 
 pytestmark = pytest.mark.unit
 
@@ -57,10 +57,10 @@ async def test_a_spoken_turn_is_told_in_the_official_order() -> None:
         assert added["item"]["id"] == user_id
         assert added["item"]["content"][0]["type"] == "input_audio"
         assert answered["previous_item_id"] == user_id
-        reply_id = answered["item"]["id"]
+        item_id = answered["item"]["id"]
         response_id = client.all("response.created")[0]["response"]["id"]
         parts = [event for event in client.told if "content_index" in event and "response_id" in event]
-        assert {(e["response_id"], e["item_id"], e["output_index"]) for e in parts} == {(response_id, reply_id, 0)}
+        assert {(e["response_id"], e["item_id"], e["output_index"]) for e in parts} == {(response_id, item_id, 0)}
         response = done["response"]
         assert (response["id"], response["status"]) == (response_id, "completed")
         assert response["output"][0]["content"][0]["transcript"] == FakeChat().answer
@@ -172,7 +172,7 @@ async def test_a_detector_may_be_chosen_for_comparisons() -> None:
     async with connected(extended=True) as client:
 
         def detector() -> str:
-            return client.connection.session.settings.hearing.detector
+            return client.connection.session.settings.listening.detector
 
         client.send("chinwag.detector", detector="ear")
         assert detector() == "ear"
@@ -376,18 +376,18 @@ async def test_the_session_object_is_the_official_one_and_follows_updates() -> N
         session = client.all("session.created")[0]["session"]
         RealtimeSessionCreateResponse.model_validate(session, strict=True)
         assert session["audio"]["input"]["turn_detection"]["type"] == "semantic_vad"
-        changes: list[tuple[dict[str, Any], Callable[[Settings], bool]]] = [
+        changes: list[tuple[dict[str, Any], Callable[[SessionSettings], bool]]] = [
             ({"instructions": "Be kind."}, lambda s: s.instructions == "Be kind."),
             ({"max_output_tokens": 7}, lambda s: s.max_tokens == 7 and s.instructions == "Be kind."),
             ({"audio": {"output": {"voice": "two", "speed": 1.2}}}, lambda s: s.style.voice == "two"),
             ({"audio": {"output": {"voice": "marin"}}}, lambda s: s.style.voice is None and s.style.speed == 1.2),
             (
                 {"audio": {"input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 700}}}},
-                lambda s: s.hearing.endpointer.fixed_s == 0.7 and s.hearing.padding_s == 0.3,
+                lambda s: s.listening.endpointer.fixed_s == 0.7 and s.listening.padding_s == 0.3,
             ),
             (
                 {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}}}},
-                lambda s: s.hearing.endpointer.patience == 1 and s.hearing.endpointer.fixed_s is None,
+                lambda s: s.listening.endpointer.patience == 1 and s.listening.endpointer.fixed_s is None,
             ),
             (
                 {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "interrupt_response": True}}}},

@@ -22,8 +22,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from virtual_time import VirtualTimeLoop
 
-from chinwag import events
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, silence
+from chinwag.conversation import events
+from chinwag.conversation.events import Event
+from chinwag.conversation.history import MessageItem
+from chinwag.conversation.response import Response
+from chinwag.conversation.session import SessionSettings
 from chinwag.engines.fake import (
     FakeChat,
     Fakes,
@@ -36,15 +40,11 @@ from chinwag.engines.fake import (
 )
 from chinwag.engines.protocols import Delta, Ending, Transcript
 from chinwag.errors import EngineError, Refused
-from chinwag.events import Event
-from chinwag.listen.endpoint import LONGEST_S, Endpointer
-from chinwag.listen.turn import Hearing
-from chinwag.realtime.configuration import Defaults
+from chinwag.listening.endpointing.policy import LONGEST_S, Endpointer
+from chinwag.listening.turn import ListenerSettings
 from chinwag.realtime.connection import Connection
-from chinwag.realtime.outbound import Outgoing
-from chinwag.reply import Reply
-from chinwag.respond.history import Said
-from chinwag.session import Settings
+from chinwag.realtime.server_events import Outgoing
+from chinwag.realtime.session_config import Defaults
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(300)]  # on a slow machine
 
@@ -156,7 +156,7 @@ Log = list[tuple[float, Event | Cleared, str]]
 class Told(Connection):
     """Notes what the session tells, and tells it on."""
 
-    def __init__(self, fakes: Fakes, settings: Settings, extended: bool) -> None:
+    def __init__(self, fakes: Fakes, settings: SessionSettings, extended: bool) -> None:
         self.log: Log = []
         defaults = Defaults(settings, "fake", "fake", ("one",))
         super().__init__(fakes.engines(), defaults, self._sent, extended=extended, longest_message=1 << 20)
@@ -191,7 +191,7 @@ def check(log: Log) -> None:
     spoken: set[str] = set()
     committed: dict[str, int] = {}
     for place, (_, event, mode) in enumerate(log):
-        for name in ("item_id", "reply_id"):
+        for name in ("item_id", "response_id"):
             assert getattr(event, name, "x"), f"{event} has no {name}"
         match event:
             case events.SpeechStarted():
@@ -205,42 +205,42 @@ def check(log: Log) -> None:
                 speech = None
             case Cleared():
                 speech = None
-            case events.PartialTranscript() | events.SilenceJudged():
+            case events.PartialTranscript() | events.EndpointingEstimated():
                 assert event.item_id in spoken or speech is None
             case events.InputCommitted():
                 assert event.item_id not in committed
                 committed[event.item_id] = 0
                 assert log[place + 1 : place + 2] == [] or isinstance(log[place + 1][1], events.ItemAdded)
-            case events.Transcribed() | events.TranscriptionFailed():
+            case events.TranscriptionCompleted() | events.TranscriptionFailed():
                 assert committed.get(event.item_id, 0) == 0, "told twice"
                 committed[event.item_id] = 1
-            case events.TurnTakenBack():
+            case events.TurnRetracted():
                 assert committed.pop(event.item_id) == 1
-            case events.ReplyStarted():
+            case events.ResponseStarted():
                 assert active is None, "two replies at a time"
-                assert event.reply_id not in seen
-                active, silenced = event.reply_id, False
+                assert event.response_id not in seen
+                active, silenced = event.response_id, False
                 seen.add(active)
-            case events.ReplyText() | events.ReplyAudio():
-                assert event.reply_id == active, f"{type(event).__name__} of a reply that is not being given"
+            case events.ResponseText() | events.ResponseAudio():
+                assert event.response_id == active, f"{type(event).__name__} of a reply that is not being given"
                 assert not silenced, "they spoke, and still it sounded"
-            case events.ReplyEnded():
-                assert event.reply_id == active
+            case events.ResponseEnded():
+                assert event.response_id == active
                 active = None
-                ended.add(event.reply_id)
-            case events.ReplyDucked():
-                assert not low.get(event.reply_id)
-                assert event.reply_id in seen
-                low[event.reply_id] = True
-            case events.ReplyResumed():
-                assert low.pop(event.reply_id), "it was not low"
+                ended.add(event.response_id)
+            case events.ResponseDucked():
+                assert not low.get(event.response_id)
+                assert event.response_id in seen
+                low[event.response_id] = True
+            case events.ResponseUnducked():
+                assert low.pop(event.response_id), "it was not low"
 
 
 def undecided(log: Log) -> bool:
     """A reply was lowered, and nothing was decided since."""
     names = [type(event) for _, event, _ in log]
-    last = max((place for place, kind in enumerate(names) if kind is events.ReplyDucked), default=-1)
-    return last >= 0 and not {events.ReplyResumed, events.SpeechStarted} & set(names[last:])
+    last = max((place for place, kind in enumerate(names) if kind is events.ResponseDucked), default=-1)
+    return last >= 0 and not {events.ResponseUnducked, events.SpeechStarted} & set(names[last:])
 
 
 class Races(RuleBasedStateMachine):
@@ -263,7 +263,7 @@ class Races(RuleBasedStateMachine):
         self.chat.sense = lambda words: 0.97 if words.endswith(("there", "Stop.", "on", "again")) else 0.02
         fakes = Fakes(self.vad, self.judge, self.ear, self.chat, self.voice)
         self.troubles = {name: getattr(self, name).trouble for name in ("vad", "judge", "ear", "chat", "voice")}
-        self.told = Told(fakes, Settings(instructions="Be brief."), extended=True)
+        self.told = Told(fakes, SessionSettings(instructions="Be brief."), extended=True)
         self.session = self.told.session
         self.running = asyncio.create_task(self.told.run())
         await asyncio.sleep(0)
@@ -274,7 +274,7 @@ class Races(RuleBasedStateMachine):
         size = round(FRAME_S * WIRE_RATE)
         for place in range(0, len(audio.pcm), size):
             with contextlib.suppress(Refused):
-                self.session.hear(Audio(audio.pcm[place : place + size], WIRE_RATE))
+                self.session.append_audio(Audio(audio.pcm[place : place + size], WIRE_RATE))
             await asyncio.sleep(FRAME_S)
 
     @rule(words=st.sampled_from(SAID), seconds=st.sampled_from((0.05, 0.15, 0.3, 0.6, 1.0)))
@@ -309,18 +309,18 @@ class Races(RuleBasedStateMachine):
         self.session.clear()
         self.told.log.append((asyncio.get_running_loop().time(), Cleared(), self.session.settings.interruption))
 
-    @rule(act=st.sampled_from(("respond", "cancel", "commit", "clear")))
+    @rule(act=st.sampled_from(("create_response", "cancel_response", "commit", "clear")))
     def client(self, act: str) -> None:
         self._do(self._clear if act == "clear" else getattr(self.session, act))
 
     @rule()
     def commit_and_respond(self) -> None:
         self._do(self.session.commit)
-        self._do(self.session.respond)
+        self._do(self.session.create_response)
 
     @rule(ms=st.sampled_from((0, 300, 5000)), how=st.sampled_from(("truncate", "played")))
     def report(self, ms: int, how: str) -> None:
-        if reply := self.session.last_reply:
+        if reply := self.session.last_response:
             self.reported = True
             self._do(lambda: getattr(self.session.items, how)(reply.item_id, ms))
 
@@ -334,7 +334,9 @@ class Races(RuleBasedStateMachine):
     def add(self, sound: bool) -> None:
         audio = loud(0.4).resampled(LISTEN_RATE) if sound else None
         name = f"mine{len(self.told.log if self.told else [])}_{sum(1 for _ in self.session.history)}"
-        self._do(lambda: self.session.items.add(Said(name, "user", "" if sound else "And this.", audio, spoken=sound)))
+        self._do(
+            lambda: self.session.items.add(MessageItem(name, "user", "" if sound else "And this.", audio, spoken=sound))
+        )
 
     @rule(
         change=st.sampled_from(
@@ -343,14 +345,14 @@ class Races(RuleBasedStateMachine):
                 {"interruption": "off"},
                 {"interruption": "words"},
                 {"instructions": "Be kind."},
-                {"hearing": Hearing(automatic=False)},
-                {"hearing": Hearing(endpointer=Endpointer(fixed_s=0.2))},
-                {"hearing": Hearing(language="sw")},
+                {"listening": ListenerSettings(automatic=False)},
+                {"listening": ListenerSettings(endpointer=Endpointer(fixed_s=0.2))},
+                {"listening": ListenerSettings(language="sw")},
                 {"audio": False},
                 {"idle_s": 5.0},
                 {"drafts": False},
                 {"create_response": False},
-                {"ducks": False, "lead_s": 0.12},
+                {"client_ducks": False, "send_ahead_s": 0.12},
             )
         )
     )
@@ -395,7 +397,7 @@ class Races(RuleBasedStateMachine):
         assert self.told
         try:
             self.mend()
-            self.session.update(Settings(instructions="Be brief."))
+            self.session.update(SessionSettings(instructions="Be brief."))
             await asyncio.sleep(35)  # what hangs is given up
             await self._quiet()
             assert not undecided(self.told.log)
@@ -406,11 +408,11 @@ class Races(RuleBasedStateMachine):
             await self._send(silence(LONGEST_S["auto"] + 0.2, WIRE_RATE))
             await self._quiet()
             new = [event for _, event, _ in self.told.log[place:]]
-            assert [event.text for event in new if isinstance(event, events.Transcribed)] == [QUESTION]
-            (ended,) = [event for event in new if isinstance(event, events.ReplyEnded)]
+            assert [event.text for event in new if isinstance(event, events.TranscriptionCompleted)] == [QUESTION]
+            (ended,) = [event for event in new if isinstance(event, events.ResponseEnded)]
             assert ended.status == "completed"
-            assert "".join(event.text for event in new if isinstance(event, events.ReplyText)) == "It is warm."
-            assert sum(event.audio.seconds for event in new if isinstance(event, events.ReplyAudio)) > 0.4
+            assert "".join(event.text for event in new if isinstance(event, events.ResponseText)) == "It is warm."
+            assert sum(event.audio.seconds for event in new if isinstance(event, events.ResponseAudio)) > 0.4
             self.events_are_legal()
         finally:
             self.running.cancel()
@@ -428,7 +430,7 @@ class Races(RuleBasedStateMachine):
             place = len(self.told.log)
             await self._send(silence(0.64, WIRE_RATE))
             kinds = [type(event) for _, event, _ in self.told.log]
-            if len(self.told.log) == place and kinds.count(events.ReplyStarted) == kinds.count(events.ReplyEnded):
+            if len(self.told.log) == place and kinds.count(events.ResponseStarted) == kinds.count(events.ResponseEnded):
                 return
         raise AssertionError(f"it never came to rest: {[type(event).__name__ for _, event, _ in self.told.log[-20:]]}")
 
@@ -437,15 +439,17 @@ class Races(RuleBasedStateMachine):
         roles = [message["role"] for message in self.session.history.prompt("")]
         assert all(one != other for one, other in pairwise(roles)), roles
         for entry in self.session.history:
-            if not isinstance(entry, Reply):
+            if not isinstance(entry, Response):
                 continue
             assert entry.text.split()[: len(entry.words.split())] == entry.words.split()
             assert entry.playout.played <= entry.playout.sent
-            if not entry.request.audio or self.reported:
+            if not entry.options.audio or self.reported:
                 continue
-            told = [(at, event) for at, event, _ in self.told.log if getattr(event, "reply_id", "") == entry.reply_id]
-            sounded = [at for at, event in told if isinstance(event, events.ReplyAudio)]
-            ended = next(at for at, event in told if isinstance(event, events.ReplyEnded))
+            told = [
+                (at, event) for at, event, _ in self.told.log if getattr(event, "response_id", "") == entry.response_id
+            ]
+            sounded = [at for at, event in told if isinstance(event, events.ResponseAudio)]
+            ended = next(at for at, event in told if isinstance(event, events.ResponseEnded))
             if not sounded:
                 assert not entry.words
             elif entry.status == "cancelled":

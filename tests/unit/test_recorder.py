@@ -17,8 +17,8 @@ from wire import LONG, Client, connected, user
 
 from chinwag.audio import WIRE_RATE
 from chinwag.engines.fake import FakeCalls, FakeChat, Fakes, loud
+from chinwag.runtime.recorder import Recorder, title_of
 from chinwag.store import Conversation, ConversationStore, Item, writer
-from chinwag.web.recorder import Recorder, title_of
 
 pytestmark = pytest.mark.unit
 
@@ -111,7 +111,7 @@ async def test_what_was_heard_so_far_is_there_at_any_moment(talks: Talks) -> Non
         *_, (role, words) = talks.said()
         assert role == "assistant"
         assert LONG.startswith(words.removesuffix("."))
-        now = client.connection.session.reply
+        now = client.connection.session.active_response
         assert now is not None
         assert len(now.words) - len(words) < 12, "all but the last moment"
         assert not talks.store.items(ID)[-1].whole

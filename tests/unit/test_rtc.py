@@ -13,9 +13,9 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.mediastreams import MediaStreamError
 
 from chinwag.audio import WIRE_RATE, Audio, Samples
-from chinwag.rtc.jitter import LONGEST_S, SILENT_AFTER_S, Lost, Reorder
-from chinwag.rtc.opus import FRAME, RATE, Decoder, Encoder, duration
-from chinwag.rtc.tracks import Incoming, OutgoingTrack
+from chinwag.audio.opus import FRAME, RATE, Decoder, Encoder, duration
+from chinwag.transport.rtc.jitter import LONGEST_S, SILENT_AFTER_S, Lost, Reorder
+from chinwag.transport.rtc.tracks import Incoming, OutgoingTrack
 
 pytestmark = pytest.mark.unit
 

@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 
 from chinwag.config import Config, ServerSettings, StoreSettings
 from chinwag.engines.fake import FakeChat, Fakes
-from chinwag.web.app import create_app
-from chinwag.web.host import Host
+from chinwag.runtime.runtime import Runtime
+from chinwag.server.app import create_app
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 
@@ -38,7 +38,7 @@ KINDS = (
 
 def app_of(folder: Path) -> FastAPI:
     """With conversations kept in that folder."""
-    host = Host(
+    host = Runtime(
         Config(server=ServerSettings(allowed_hosts=["testserver"]), store=StoreSettings(keep="all", folder=folder))
     )
     host.engines, host.stage = Fakes(llm=FakeChat(answer="Yes.", first_token_s=0.0)).engines(), "ready"

@@ -21,17 +21,17 @@ from starlette.routing import BaseRoute, Mount
 from wire import connected
 
 from chinwag import config
+from chinwag.audio.decode import DecodeError, decoded
 from chinwag.config import Config, IceServer, LlmSettings, McpSettings, ServerSettings, StoreSettings, WebrtcSettings
+from chinwag.conversation.session import SessionSettings
 from chinwag.engines.fake import Fakes
 from chinwag.errors import ConfigError
-from chinwag.realtime.configuration import Defaults
 from chinwag.realtime.connection import Connection
-from chinwag.session import Settings
-from chinwag.web import limits
-from chinwag.web.api.decode import DecodeError, decoded
-from chinwag.web.app import create_app
-from chinwag.web.limits import FREE_TRIES, Bucket, Tries, address_of
-from chinwag.web.security import HEADERS, PAGE, PAGE_PATHS, PROBES, SUBPROTOCOL_KEY
+from chinwag.realtime.session_config import Defaults
+from chinwag.runtime import limits
+from chinwag.runtime.auth import HEADERS, PAGE, PAGE_PATHS, PROBES, SUBPROTOCOL_KEY
+from chinwag.runtime.limits import FREE_TRIES, Bucket, Tries, address_of
+from chinwag.server.app import create_app
 
 pytestmark = pytest.mark.unit
 
@@ -271,7 +271,7 @@ async def test_a_conversation_in_which_nobody_says_anything_ends() -> None:
         assert isinstance(event, dict)
         told.append(event)
 
-    defaults = Defaults(Settings(instructions="Be brief."), "llm", "stt", ("one",), silent_s=60.0)
+    defaults = Defaults(SessionSettings(instructions="Be brief."), "llm", "stt", ("one",), silent_s=60.0)
     wire = Connection(Fakes().engines(), defaults, take, longest_message=10_000)
     running = asyncio.create_task(wire.run())
     loop = asyncio.get_running_loop()

@@ -11,33 +11,33 @@ from typing import Any
 import pytest
 from talker import FRAME_S, Talker, talking
 
-from chinwag.answers import DRAFTS
 from chinwag.audio import WIRE_RATE, Audio
-from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeTurnJudge, FakeVad, FakeVoice, loud
-from chinwag.engines.protocols import Delta, Message
-from chinwag.errors import EngineError, Refused
-from chinwag.events import (
-    Fault,
+from chinwag.conversation.events import (
+    EndpointingEstimated,
+    ErrorOccurred,
     InputCommitted,
     ItemAdded,
     PartialTranscript,
-    ReplyAudio,
-    ReplyEnded,
-    ReplyStarted,
-    ReplyText,
-    SilenceJudged,
+    ResponseAudio,
+    ResponseEnded,
+    ResponseStarted,
+    ResponseText,
     SpeechStarted,
     SpeechStopped,
-    Transcribed,
+    TranscriptionCompleted,
     TranscriptionFailed,
-    TurnTakenBack,
+    TurnRetracted,
     TurnTraced,
 )
-from chinwag.listen.endpoint import Endpointer
-from chinwag.listen.turn import Hearing
-from chinwag.reply import DRAFT_TOKENS, LEAD_S
-from chinwag.respond.history import Said
-from chinwag.session import Settings
+from chinwag.conversation.history import MessageItem
+from chinwag.conversation.response import DRAFT_TOKENS, SEND_AHEAD_S
+from chinwag.conversation.responses import DRAFTS
+from chinwag.conversation.session import SessionSettings
+from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeTurnJudge, FakeVad, FakeVoice, loud
+from chinwag.engines.protocols import Delta, Message
+from chinwag.errors import EngineError, Refused
+from chinwag.listening.endpointing.policy import Endpointer
+from chinwag.listening.turn import ListenerSettings
 
 pytestmark = pytest.mark.unit
 
@@ -48,7 +48,7 @@ def at_the_end(last: str) -> Callable[[str], float]:
 
 
 LONG = " ".join(f"This is sentence number {n} of a long answer." for n in range(1, 12))
-MANUAL = Hearing(automatic=False)
+MANUAL = ListenerSettings(automatic=False)
 
 
 async def test_a_turn_is_heard_answered_and_remembered() -> None:
@@ -62,18 +62,18 @@ async def test_a_turn_is_heard_answered_and_remembered() -> None:
         assert talker.kinds() == [
             "SpeechStarted",
             "PartialTranscript",
-            "SilenceJudged",
+            "EndpointingEstimated",
             "SpeechStopped",
             "InputCommitted",
             "ItemAdded",
-            "Transcribed",
-            "ReplyStarted",
-            "ReplyText",
+            "TranscriptionCompleted",
+            "ResponseStarted",
+            "ResponseText",
             "TurnTraced",
-            "ReplyAudio",
-            "ReplyText",
-            "ReplyAudio",
-            "ReplyEnded",
+            "ResponseAudio",
+            "ResponseText",
+            "ResponseAudio",
+            "ResponseEnded",
         ]
         assert talker.session.history.prompt("") == [
             {"role": "user", "content": "word0 word1 word2 word3 word4"},
@@ -112,20 +112,20 @@ async def test_a_sure_end_is_answered_sooner_than_a_doubtful_one(
         await talker.say(1.0)
         await talker.hear_out()
         assert shortest <= talker.when(SpeechStopped) - 1.0 <= longest
-        judged = talker.all(SilenceJudged)[-1]
-        assert judged.looks.get("sense") == sense
-        assert ("ear" in judged.looks) is (sense == 0.05), "it is asked where the words leave it open"
+        judged = talker.all(EndpointingEstimated)[-1]
+        assert judged.evidence.get("sense") == sense
+        assert ("ear" in judged.evidence) is (sense == 0.05), "it is asked where the words leave it open"
         assert judged.wait_s == pytest.approx(talker.when(SpeechStopped) - 1.0, abs=0.06)
         assert judged.speech_end_ms == pytest.approx(1000, abs=10)
 
 
 async def test_a_draft_is_adopted_and_its_sound_is_ready_at_the_end_of_the_turn() -> None:
     fakes = Fakes(llm=FakeChat(first_token_s=0.1, sense=at_the_end("word4")), tts=FakeVoice(delay_s=0.001))
-    async with talking(fakes, hearing=Hearing(endpointer=Endpointer(fixed_s=0.5))) as talker:
+    async with talking(fakes, listening=ListenerSettings(endpointer=Endpointer(fixed_s=0.5))) as talker:
         await talker.say(1.0)
         await talker.hear_out()
         assert len(fakes.llm.asked) == 1
-        assert talker.when(ReplyAudio) == talker.when(SpeechStopped)
+        assert talker.when(ResponseAudio) == talker.when(SpeechStopped)
         stages = talker.all(TurnTraced)[0].stages
         order = ["last_words", "draft_started", "first_token", "first_clause", "turn_decided", "first_audio"]
         assert [stages[stage] for stage in order] == sorted(stages[stage] for stage in order)
@@ -163,7 +163,7 @@ async def test_a_draft_does_not_take_the_place_of_a_sense_that_is_on_its_way() -
         fakes.llm.prefill_s = 0.23
         await talker.say(0.1)
         await talker.hear_out()
-        assert talker.all(SilenceJudged)[-1].looks["sense"] == 0.97
+        assert talker.all(EndpointingEstimated)[-1].evidence["sense"] == 0.97
         assert 0.31 < talker.all(TurnTraced)[0].stages["draft_started"] < 0.35, "not at 0.25 s, where it is due"
         assert len(fakes.llm.asked) == 1
 
@@ -179,8 +179,8 @@ async def test_the_last_words_do_not_wait_until_others_are_read() -> None:
         await talker.hear_out()
         read = [messages[-1]["content"] for messages in fakes.llm.prefilled if messages[-1]["role"] == "user"]
         assert read[-2:] == ["word0 word1 word2", "word0 word1 word2 word3"]
-        judged = talker.all(SilenceJudged)[-1]
-        assert judged.looks["sense"] == 0.97
+        judged = talker.all(EndpointingEstimated)[-1]
+        assert judged.evidence["sense"] == 0.97
         assert judged.silence_s < 0.25, "the third word alone would have been read until 0.35 s"
 
 
@@ -194,7 +194,7 @@ async def test_who_goes_on_is_not_answered_and_the_draft_leaves_no_trace() -> No
         assert len(fakes.llm.asked) == 1, "after 0.25 s of silence a draft is begun whatever they say"
         await talker.say(0.8)
         await talker.hear_out()
-        assert len(talker.all(ReplyStarted)) == 1
+        assert len(talker.all(ResponseStarted)) == 1
         assert fakes.llm.asked[-1][-1]["content"] == " ".join(f"word{n}" for n in range(8))
         assert fakes.llm.closed == len(fakes.llm.asked) == 2
         assert talker.told() == fakes.llm.answer
@@ -202,7 +202,7 @@ async def test_who_goes_on_is_not_answered_and_the_draft_leaves_no_trace() -> No
 
 async def test_drafts_are_capped_in_one_turn() -> None:
     fakes = Fakes(turn=FakeTurnJudge(0.0))
-    async with talking(fakes, hearing=Hearing(endpointer=Endpointer(fixed_s=1.0))) as talker:
+    async with talking(fakes, listening=ListenerSettings(endpointer=Endpointer(fixed_s=1.0))) as talker:
         for _ in range(2):
             before = len(fakes.llm.asked)
             for _ in range(2 * DRAFTS):
@@ -216,7 +216,7 @@ async def test_drafts_are_capped_in_one_turn() -> None:
 
 async def test_a_turn_that_is_not_answered_gives_its_drafts_back() -> None:
     fakes = Fakes()
-    async with talking(fakes, hearing=Hearing(endpointer=Endpointer(fixed_s=1.0))) as talker:
+    async with talking(fakes, listening=ListenerSettings(endpointer=Endpointer(fixed_s=1.0))) as talker:
         for end in (talker.session.commit, talker.session.clear):
             for _ in range(DRAFTS):
                 await talker.say(0.4)
@@ -248,15 +248,15 @@ async def test_a_long_draft_stops_and_goes_on_once_it_is_adopted() -> None:
                 yield delta
 
     fakes.llm.chat = counted  # type: ignore[method-assign]
-    async with talking(fakes, hearing=Hearing(endpointer=Endpointer(fixed_s=2.0))) as talker:
+    async with talking(fakes, listening=ListenerSettings(endpointer=Endpointer(fixed_s=2.0))) as talker:
         await talker.say(0.4)
         await talker.pause(1.9)
         assert written == DRAFT_TOKENS
-        assert not talker.all(ReplyStarted)
-        await talker.pause_until(lambda: bool(talker.all(ReplyEnded)), limit_s=60)
+        assert not talker.all(ResponseStarted)
+        await talker.pause_until(lambda: bool(talker.all(ResponseEnded)), limit_s=60)
         assert talker.told() == answer
         assert calls == [("user", DRAFT_TOKENS), ("assistant", None)]
-        assert talker.all(ReplyEnded)[0].status == "completed"
+        assert talker.all(ResponseEnded)[0].status == "completed"
 
 
 async def test_adopted_draft_was_asked_what_a_fresh_reply_would_be() -> None:
@@ -277,16 +277,16 @@ async def test_speech_cuts_the_answer_silence_first_and_history_ends_at_the_ear(
     fakes = Fakes(llm=FakeChat(answer=LONG))
     async with talking(fakes) as talker:
         await talker.say(0.6)
-        await talker.pause_until(lambda: len(talker.all(ReplyAudio)) > 60)
+        await talker.pause_until(lambda: len(talker.all(ResponseAudio)) > 60)
         await talker.say(0.8)
-        names = talker.kinds(SpeechStarted, ReplyEnded)
-        assert names == ["SpeechStarted", "ReplyEnded"]
-        ended = talker.all(ReplyEnded)[0]
+        names = talker.kinds(SpeechStarted, ResponseEnded)
+        assert names == ["SpeechStarted", "ResponseEnded"]
+        ended = talker.all(ResponseEnded)[0]
         assert (ended.status, ended.reason) == ("cancelled", "turn_detected")
         assert not talker.sound_after(SpeechStarted, 1), "not one frame after the client was told to be silent"
         heard = talker.session.history.prompt("")[1]["content"]
         assert LONG.startswith(heard)
-        played_s = talker.when(ReplyEnded) - talker.when(ReplyAudio)
+        played_s = talker.when(ResponseEnded) - talker.when(ResponseAudio)
         assert len(heard) == pytest.approx(played_s * 20, abs=12), "50 ms of sound a character, to a word"
         fakes.llm.answer = "Fine."
         await talker.hear_out()
@@ -297,13 +297,13 @@ async def test_an_unheard_answer_vanishes_and_the_turns_become_one() -> None:
     fakes = Fakes(llm=FakeChat(answer=LONG, first_token_s=2.0))
     async with talking(fakes) as talker:
         await talker.say(0.6)
-        await talker.pause_until(lambda: bool(talker.all(ReplyStarted)))
+        await talker.pause_until(lambda: bool(talker.all(ResponseStarted)))
         await talker.say(0.6)
         fakes.llm.first_token_s = 0.1
         await talker.hear_out()
         assert [message["role"] for message in fakes.llm.asked[-1]] == ["system", "user"]
         assert fakes.llm.asked[-1][-1]["content"] == "word0 word1 word2 word3 word4 word5"
-        taken_back = talker.all(TurnTakenBack)[0].item_id
+        taken_back = talker.all(TurnRetracted)[0].item_id
         assert taken_back == talker.all(SpeechStarted)[0].item_id
         assert taken_back not in [entry.item_id for entry in talker.session.history]
 
@@ -311,8 +311,8 @@ async def test_an_unheard_answer_vanishes_and_the_turns_become_one() -> None:
 async def test_a_clients_report_and_a_late_truncation_decide_what_was_heard() -> None:
     async with talking(Fakes(llm=FakeChat(answer=LONG))) as talker:
         await talker.say(0.6)
-        await talker.pause_until(lambda: len(talker.all(ReplyAudio)) > 80)
-        item = talker.all(ReplyAudio)[0].item_id
+        await talker.pause_until(lambda: len(talker.all(ResponseAudio)) > 80)
+        item = talker.all(ResponseAudio)[0].item_id
         talker.session.items.played(item, 1000)
         await talker.say(0.4)
         assert len(talker.session.history.prompt("")[1]["content"]) < 30, "a second, and what played until the cut"
@@ -329,11 +329,11 @@ async def test_sound_is_paced_to_the_ear() -> None:
     async with talking(Fakes(llm=FakeChat(answer=LONG, token_s=0.001))) as talker:
         await talker.say(0.6)
         await talker.hear_out()
-        first = talker.when(ReplyAudio)
+        first = talker.when(ResponseAudio)
         sent = 0.0
         for at, event in zip(talker.times, talker.events, strict=True):
-            if isinstance(event, ReplyAudio):
-                assert sent - (at - first) <= LEAD_S + 1e-6
+            if isinstance(event, ResponseAudio):
+                assert sent - (at - first) <= SEND_AHEAD_S + 1e-6
                 sent += event.audio.seconds
         assert sent > 20
 
@@ -342,7 +342,7 @@ async def test_frames_of_a_reply_are_gapless() -> None:
     async with talking() as talker:
         await talker.say(0.6)
         await talker.hear_out()
-        frames = [event.audio for event in talker.all(ReplyAudio)]
+        frames = [event.audio for event in talker.all(ResponseAudio)]
         assert [frame.start for frame in frames[1:]] == [frame.end for frame in frames[:-1]]
 
 
@@ -350,10 +350,10 @@ async def test_without_interruption_the_answer_goes_on_and_the_turn_is_answered_
     fakes = Fakes(llm=FakeChat(answers=[LONG, "And that."], sense=at_the_end("word2")))
     async with talking(fakes, interruption="off") as talker:
         await talker.say(0.6)
-        await talker.pause_until(lambda: len(talker.all(ReplyAudio)) > 20)
+        await talker.pause_until(lambda: len(talker.all(ResponseAudio)) > 20)
         await talker.say(0.6)
-        await talker.pause_until(lambda: len(talker.all(ReplyEnded)) == 2, limit_s=60)
-        assert [event.status for event in talker.all(ReplyEnded)] == ["completed", "completed"]
+        await talker.pause_until(lambda: len(talker.all(ResponseEnded)) == 2, limit_s=60)
+        assert [event.status for event in talker.all(ResponseEnded)] == ["completed", "completed"]
         assert talker.told() == LONG + "And that."
 
 
@@ -362,8 +362,8 @@ async def test_a_cough_without_words_is_not_answered() -> None:
     async with talking(fakes) as talker:
         await talker.say(0.3)
         await talker.pause(3)
-        assert not talker.all(ReplyStarted)
-        assert talker.all(Transcribed)[0].text == ""
+        assert not talker.all(ResponseStarted)
+        assert talker.all(TranscriptionCompleted)[0].text == ""
         assert talker.session.history.prompt("") == []
         fakes.stt.words = ["now"] * 9
         await talker.say(0.5)
@@ -384,8 +384,8 @@ async def test_a_click_is_not_speech(seconds: float) -> None:
 async def test_text_is_answered_when_asked() -> None:
     fakes = Fakes()
     async with talking(fakes) as talker:
-        talker.session.items.add(Said("item_1", "user", "Hello there"))
-        talker.session.respond()
+        talker.session.items.add(MessageItem("item_1", "user", "Hello there"))
+        talker.session.create_response()
         await talker.hear_out()
         assert fakes.llm.asked[0][-1] == {"role": "user", "content": "Hello there"}
         assert not talker.all(TurnTraced)
@@ -393,23 +393,23 @@ async def test_text_is_answered_when_asked() -> None:
 
 async def test_push_to_talk_commits_and_answers_only_when_asked() -> None:
     fakes = Fakes()
-    async with talking(fakes, hearing=MANUAL) as talker:
+    async with talking(fakes, listening=MANUAL) as talker:
         await talker.pause(0.5)
         await talker.say(1.0)
         await talker.pause(3.0)
         assert not talker.all(SpeechStarted)
         assert not talker.all(InputCommitted)
         talker.session.commit()
-        talker.session.respond()
+        talker.session.create_response()
         await talker.hear_out()
-        names = talker.kinds(InputCommitted, ItemAdded, Transcribed, ReplyStarted, SpeechStopped)
-        assert names == ["InputCommitted", "ItemAdded", "Transcribed", "ReplyStarted"]
+        names = talker.kinds(InputCommitted, ItemAdded, TranscriptionCompleted, ResponseStarted, SpeechStopped)
+        assert names == ["InputCommitted", "ItemAdded", "TranscriptionCompleted", "ResponseStarted"]
         assert fakes.llm.asked[0][-1]["content"] == "word0 word1 word2 word3 word4"
 
 
 async def test_live_words_of_a_manual_buffer_come_while_it_sounds() -> None:
     fakes = Fakes()
-    async with talking(fakes, hearing=MANUAL) as talker:
+    async with talking(fakes, listening=MANUAL) as talker:
         await talker.pause(5.0)
         assert not fakes.stt.asked
         await talker.say(1.0)
@@ -421,16 +421,16 @@ async def test_live_words_of_a_manual_buffer_come_while_it_sounds() -> None:
 
 async def test_every_sample_before_a_commit_counts_and_none_after() -> None:
     fakes = Fakes()
-    async with talking(fakes, hearing=MANUAL) as talker:
+    async with talking(fakes, listening=MANUAL) as talker:
         for seconds in (0.21, 0.4):
-            talker.session.hear(loud(seconds))
+            talker.session.append_audio(loud(seconds))
             talker.session.commit()
         await talker.pause(1)
-        assert [event.text for event in talker.all(Transcribed)] == ["word0", "word0 word1"]
+        assert [event.text for event in talker.all(TranscriptionCompleted)] == ["word0", "word0 word1"]
 
 
 async def test_a_commit_of_nothing_is_refused() -> None:
-    async with talking(hearing=MANUAL) as talker:
+    async with talking(listening=MANUAL) as talker:
         with pytest.raises(Refused, match="buffer too small"):
             talker.session.commit()
         await talker.say(1.0)
@@ -449,8 +449,8 @@ async def test_a_commit_in_the_middle_of_speech_ends_the_turn() -> None:
         await talker.say(0.5)
         talker.session.commit()
         await talker.say(0.5)
-        await talker.pause_until(lambda: len(talker.all(Transcribed)) == 2)
-        first, second = talker.all(Transcribed)
+        await talker.pause_until(lambda: len(talker.all(TranscriptionCompleted)) == 2)
+        first, second = talker.all(TranscriptionCompleted)
         assert first.item_id == talker.all(SpeechStarted)[0].item_id
         assert second.item_id == talker.all(SpeechStarted)[1].item_id
         assert first.text
@@ -460,28 +460,28 @@ async def test_a_commit_in_the_middle_of_speech_ends_the_turn() -> None:
 
 async def test_one_reply_at_a_time() -> None:
     async with talking(Fakes(llm=FakeChat(answer=LONG))) as talker:
-        talker.session.items.add(Said("item_1", "user", "Hello"))
-        talker.session.respond()
+        talker.session.items.add(MessageItem("item_1", "user", "Hello"))
+        talker.session.create_response()
         with pytest.raises(Refused, match="active response"):
-            talker.session.respond()
+            talker.session.create_response()
         await talker.pause(1)
-        assert talker.session.cancel()
-        assert not talker.session.cancel()
-        assert talker.all(ReplyEnded)[0].reason == "client_cancelled"
-        count = len(talker.all(ReplyAudio))
+        assert talker.session.cancel_response()
+        assert not talker.session.cancel_response()
+        assert talker.all(ResponseEnded)[0].reason == "client_cancelled"
+        count = len(talker.all(ResponseAudio))
         await talker.pause(2)
-        assert len(talker.all(ReplyAudio)) == count
-        talker.session.respond()
+        assert len(talker.all(ResponseAudio)) == count
+        talker.session.create_response()
         await talker.hear_out()
 
 
 async def test_sound_put_into_the_conversation_is_understood_before_it_is_answered() -> None:
     fakes = Fakes()
     async with talking(fakes) as talker:
-        talker.session.items.add(Said("item_1", "user", "", loud(1.0).resampled(16_000), spoken=True))
-        talker.session.respond()
+        talker.session.items.add(MessageItem("item_1", "user", "", loud(1.0).resampled(16_000), spoken=True))
+        talker.session.create_response()
         with pytest.raises(Refused, match="active response"):
-            talker.session.respond()
+            talker.session.create_response()
         await talker.hear_out()
         assert fakes.llm.asked[0][-1]["content"] == "word0 word1 word2 word3 word4"
 
@@ -489,9 +489,9 @@ async def test_sound_put_into_the_conversation_is_understood_before_it_is_answer
 async def test_items_have_their_places() -> None:
     async with talking() as talker:
         session = talker.session
-        session.items.add(Said("b", "user", "two"))
-        session.items.add(Said("a", "user", "one"), after="root")
-        session.items.add(Said("c", "assistant", "three"), after="b")
+        session.items.add(MessageItem("b", "user", "two"))
+        session.items.add(MessageItem("a", "user", "one"), after="root")
+        session.items.add(MessageItem("c", "assistant", "three"), after="b")
         assert [(event.item_id, event.previous_id) for event in talker.all(ItemAdded)] == [
             ("b", None),
             ("a", None),
@@ -507,9 +507,9 @@ async def test_items_have_their_places() -> None:
             with pytest.raises(Refused, match="no item b"):
                 act()
         with pytest.raises(Refused, match="no item nowhere"):
-            session.items.add(Said("d", "user", "four"), after="nowhere")
+            session.items.add(MessageItem("d", "user", "four"), after="nowhere")
         with pytest.raises(Refused, match="item a already"):
-            session.items.add(Said("a", "user", "again"))
+            session.items.add(MessageItem("a", "user", "again"))
         with pytest.raises(Refused, match="not an answer"):
             session.items.truncate("a", 0)
 
@@ -520,7 +520,7 @@ async def test_only_text_is_answered_in_text() -> None:
         await talker.say(0.6)
         await talker.hear_out()
         assert talker.told() == fakes.llm.answer, "as it was written, for whoever reads it"
-        assert not talker.all(ReplyAudio)
+        assert not talker.all(ResponseAudio)
         assert not fakes.tts.spoken
         assert talker.session.history.prompt("")[-1]["content"] == fakes.llm.answer
 
@@ -537,7 +537,9 @@ async def test_settings_change_between_turns_and_within_one() -> None:
     fakes = Fakes()
     async with talking(fakes) as talker:
         await talker.say(0.5)
-        talker.session.update(Settings(instructions="Be kind.", hearing=Hearing(endpointer=Endpointer(fixed_s=0.9))))
+        talker.session.update(
+            SessionSettings(instructions="Be kind.", listening=ListenerSettings(endpointer=Endpointer(fixed_s=0.9)))
+        )
         await talker.say(0.5)
         await talker.hear_out()
         assert fakes.llm.asked[-1][0]["content"] == "Be kind."
@@ -586,7 +588,7 @@ async def test_a_model_that_dies_mid_answer_ends_that_reply_only() -> None:
 
 async def test_a_draft_that_failed_is_tried_again_for_the_turn() -> None:
     fakes = Fakes(llm=FakeChat(first_token_s=0.01, failure=BROKEN, sense=at_the_end("word2")))
-    async with talking(fakes, hearing=Hearing(endpointer=Endpointer(fixed_s=0.5))) as talker:
+    async with talking(fakes, listening=ListenerSettings(endpointer=Endpointer(fixed_s=0.5))) as talker:
         await talker.say(0.6)
         await talker.pause(0.3)
         assert len(fakes.llm.asked) == 1
@@ -626,8 +628,8 @@ async def test_a_transcriber_that_fails_is_told_and_survived(how: str) -> None:
         await talker.say(0.6)
         await talker.pause(15)
         assert len(talker.all(TranscriptionFailed)) == 1
-        assert talker.all(Fault)
-        assert not talker.all(ReplyStarted)
+        assert talker.all(ErrorOccurred)
+        assert not talker.all(ResponseStarted)
         fakes.stt.delay_s = 0.03
         await _recovers(fakes, talker)
 
@@ -645,12 +647,12 @@ async def test_without_a_judge_the_words_and_silence_end_the_turn(how: str) -> N
             before = asyncio.get_running_loop().time()
             await talker.say(0.6)
             assert (await talker.hear_out()).status == "completed"
-            judged = talker.all(SilenceJudged)[-1]
-            assert "ear" not in judged.looks
+            judged = talker.all(EndpointingEstimated)[-1]
+            assert "ear" not in judged.evidence
             assert judged.wait_s > 0.8
             at = [t for t, e in zip(talker.times, talker.events, strict=True) if isinstance(e, SpeechStopped)]
             assert at[-1] - before - 0.6 == pytest.approx(judged.wait_s, abs=0.1)
-        assert len(talker.all(Fault)) == (how != "hangs"), "told once, and a turn is over before 10 s are"
+        assert len(talker.all(ErrorOccurred)) == (how != "hangs"), "told once, and a turn is over before 10 s are"
 
 
 @pytest.mark.parametrize("delay_s", [0.2, 1e6])
@@ -667,7 +669,7 @@ async def test_a_vad_that_fails_is_told_once() -> None:
     fakes = Fakes(vad=FakeVad(failure=BROKEN))
     async with talking(fakes) as talker:
         await talker.say(1.0)
-        assert [event.code for event in talker.all(Fault)] == ["hearing_failed"]
+        assert [event.code for event in talker.all(ErrorOccurred)] == ["hearing_failed"]
         await talker.pause(0.2)
         await _recovers(fakes, talker)
 
@@ -677,15 +679,15 @@ async def test_many_sessions_do_not_mix() -> None:
     async with talking(fakes) as one, talking(fakes) as two:
         await asyncio.gather(one.say(0.6), two.say(1.2))
         await asyncio.gather(one.hear_out(), two.hear_out())
-        assert one.all(Transcribed)[0].text == "word0 word1 word2"
-        assert two.all(Transcribed)[0].text == "word0 word1 word2 word3 word4 word5"
+        assert one.all(TranscriptionCompleted)[0].text == "word0 word1 word2"
+        assert two.all(TranscriptionCompleted)[0].text == "word0 word1 word2 word3 word4 word5"
 
 
 async def test_leaving_mid_answer_leaves_nothing_running() -> None:
     fakes = Fakes(llm=FakeChat(answer=LONG))
     async with talking(fakes) as talker:
         await talker.say(0.6)
-        await talker.pause_until(lambda: bool(talker.all(ReplyText)))
+        await talker.pause_until(lambda: bool(talker.all(ResponseText)))
     assert fakes.llm.closed == len(fakes.llm.asked)
 
 
@@ -699,21 +701,21 @@ async def test_a_reply_stopped_as_it_wakes_is_silent_at_once(monkeypatch: pytest
             await sleep(delay)
             wakes += 1
             if wakes == 5:
-                talker.session.cancel()
+                talker.session.cancel_response()
 
         await talker.say(0.6)
-        await talker.pause_until(lambda: len(talker.all(ReplyAudio)) > 20)
+        await talker.pause_until(lambda: len(talker.all(ResponseAudio)) > 20)
         with monkeypatch.context() as patch:
             patch.setattr(asyncio, "sleep", lambda delay: woken(delay) if 0 < delay != FRAME_S else sleep(delay))
             await talker.pause(1.0)
         assert wakes >= 5
-        assert isinstance(talker.events[-1], ReplyEnded), "not one frame after its end"
+        assert isinstance(talker.events[-1], ResponseEnded), "not one frame after its end"
 
 
 async def test_a_commit_counts_from_when_it_is_asked_for_not_from_when_it_is_reached() -> None:
     """The VAD is slow, and the turn would end by itself before the commit is reached."""
     fakes = Fakes(stt=FakeTranscriber(delay_s=0.2))
-    async with talking(fakes, hearing=Hearing(endpointer=Endpointer(fixed_s=0.1))) as talker:
+    async with talking(fakes, listening=ListenerSettings(endpointer=Endpointer(fixed_s=0.1))) as talker:
         await talker.say(0.6)
         await talker.pause(0.18)
         feed = fakes.vad.feed
@@ -729,9 +731,9 @@ async def test_a_commit_counts_from_when_it_is_asked_for_not_from_when_it_is_rea
         fakes.vad.feed = feed  # type: ignore[method-assign]
         await talker.pause(2.0)
         (speech,) = talker.all(SpeechStarted)
-        for kind in (SpeechStopped, InputCommitted, ItemAdded, Transcribed):
+        for kind in (SpeechStopped, InputCommitted, ItemAdded, TranscriptionCompleted):
             assert [event.item_id for event in talker.all(kind)] == [speech.item_id]  # type: ignore[attr-defined]
-        assert talker.all(Transcribed)[0].text == "word0 word1 word2"
+        assert talker.all(TranscriptionCompleted)[0].text == "word0 word1 word2"
 
 
 async def test_a_reply_that_waited_for_words_answers_the_turn_that_came_meanwhile() -> None:
@@ -739,30 +741,32 @@ async def test_a_reply_that_waited_for_words_answers_the_turn_that_came_meanwhil
     async with talking(fakes) as talker:
         await talker.say(0.6)
         talker.session.commit()
-        talker.session.respond()
+        talker.session.create_response()
         await talker.pause(0.1)
         fakes.stt.delay_s = 0.03
         await talker.say(0.6)
         await talker.pause(0.3)
-        assert len(talker.all(Transcribed)) == 1, "the turn ended, while the words of the first are on their way"
-        assert not talker.all(ReplyStarted)
+        assert len(talker.all(TranscriptionCompleted)) == 1, (
+            "the turn ended, while the words of the first are on their way"
+        )
+        assert not talker.all(ResponseStarted)
         await talker.hear_out()
         await talker.pause(5)
-        assert len(talker.all(ReplyStarted)) == 1, "one answer to both"
-        said = {event.item_id: event.text for event in talker.all(Transcribed)}
+        assert len(talker.all(ResponseStarted)) == 1, "one answer to both"
+        said = {event.item_id: event.text for event in talker.all(TranscriptionCompleted)}
         both = " ".join(said[event.item_id] for event in talker.all(InputCommitted))
         assert fakes.llm.asked[-1][-1]["content"] == both
 
 
 async def test_a_full_buffer_refuses_more() -> None:
-    async with talking(Fakes(stt=FakeTranscriber(delay_s=1)), hearing=MANUAL) as talker:
+    async with talking(Fakes(stt=FakeTranscriber(delay_s=1)), listening=MANUAL) as talker:
         minute = Audio(loud(60).pcm, WIRE_RATE)
         for _ in range(11):
-            talker.session.hear(minute)
+            talker.session.append_audio(minute)
         with pytest.raises(Refused, match="600 seconds"):
-            talker.session.hear(minute)
+            talker.session.append_audio(minute)
         talker.session.clear()
-        talker.session.hear(loud(1.0))
+        talker.session.append_audio(loud(1.0))
         talker.session.commit()
         await talker.pause(1.5)
-        assert talker.all(Transcribed)[0].text == "word0 word1 word2 word3 word4"
+        assert talker.all(TranscriptionCompleted)[0].text == "word0 word1 word2 word3 word4"

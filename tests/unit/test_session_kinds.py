@@ -12,10 +12,10 @@ from openai.types.realtime import RealtimeTranscriptionSessionCreateResponse
 from wire import LONG, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
+from chinwag.conversation.session import SessionSettings
 from chinwag.engines.fake import FakeChat, Fakes, loud
-from chinwag.realtime.configuration import Defaults
 from chinwag.realtime.connection import Connection
-from chinwag.session import Settings
+from chinwag.realtime.session_config import Defaults
 
 pytestmark = pytest.mark.unit
 
@@ -217,7 +217,7 @@ async def test_how_much_is_kept_once_all_does_not_fit() -> None:
 
 async def test_a_session_ends_after_its_longest_time() -> None:
     told: list[Any] = []
-    defaults = Defaults(Settings(), longest_s=1800)
+    defaults = Defaults(SessionSettings(), longest_s=1800)
     connection = Connection(Fakes().engines(), defaults, told.append, longest_message=1000)
     running = asyncio.create_task(connection.run())
     await asyncio.sleep(1799)
@@ -233,7 +233,9 @@ async def test_a_session_ends_after_its_longest_time() -> None:
 
 async def test_what_comes_after_the_end_begins_nothing() -> None:
     told: list[Any] = []
-    connection = Connection(Fakes().engines(), Defaults(Settings(), longest_s=5.0), told.append, longest_message=10**6)
+    connection = Connection(
+        Fakes().engines(), Defaults(SessionSettings(), longest_s=5.0), told.append, longest_message=10**6
+    )
     await connection.run()
     connection.receive_text('{"type": "response.create"}')
     connection.receive_bytes(b"\0" * 960)
@@ -244,7 +246,7 @@ async def test_what_comes_after_the_end_begins_nothing() -> None:
 
 async def test_an_engine_that_takes_too_long_is_no_expiry() -> None:
     """A TimeoutError from within is not told as the session's end."""
-    connection = Connection(Fakes().engines(), Defaults(Settings()), lambda _: None, longest_message=1000)
+    connection = Connection(Fakes().engines(), Defaults(SessionSettings()), lambda _: None, longest_message=1000)
 
     async def fails() -> None:
         raise TimeoutError

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chinwag.respond.speakable import Speakable, Words
+from chinwag.text.speakable.speakable import Speakable, Words
 
 pytestmark = pytest.mark.unit
 

@@ -17,15 +17,15 @@ from wire import Client, user
 
 from chinwag.audio import WIRE_RATE, silence
 from chinwag.config import Config
+from chinwag.conversation.events import ResponseText, TranscriptionCompleted
 from chinwag.engines import registry
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeVoice, loud
 from chinwag.engines.protocols import EngineOptions, Engines
 from chinwag.errors import EngineError
-from chinwag.events import ReplyText, Transcribed
-from chinwag.web.app import create_app
-from chinwag.web.host import Host
-from chinwag.web.pool import UNUSED_S
-from chinwag.web.switching import Switch, switch
+from chinwag.runtime.engine_pool import UNUSED_S
+from chinwag.runtime.engine_switching import EngineSwitch, switch
+from chinwag.runtime.runtime import Runtime
+from chinwag.server.app import create_app
 
 pytestmark = pytest.mark.unit
 
@@ -44,7 +44,7 @@ async def test_the_next_reply_is_another_voices_and_the_one_being_spoken_goes_on
     async with talking(fakes) as talker:
         session = talker.session
         await talker.say(1.0)
-        await talker.pause_until(lambda: len(talker.all(ReplyText)) == 2)
+        await talker.pause_until(lambda: len(talker.all(ResponseText)) == 2)
         session.change(others(fakes, tts=voice), session.settings)
         assert session.uses(fakes.tts), "it still speaks"
         ended = await talker.hear_out()
@@ -79,10 +79,10 @@ async def test_an_utterance_stays_with_the_ear_that_heard_it_begin() -> None:
         assert talker.session.uses(fakes.stt)
         await talker.say(0.5)
         await talker.hear_out()
-        assert talker.all(Transcribed)[-1].text.startswith("word0")
+        assert talker.all(TranscriptionCompleted)[-1].text.startswith("word0")
         await talker.say(1.0)
         await talker.hear_out()
-        assert talker.all(Transcribed)[-1].text.startswith("other other")
+        assert talker.all(TranscriptionCompleted)[-1].text.startswith("other other")
         assert not talker.session.uses(fakes.stt)
 
 
@@ -103,7 +103,7 @@ async def test_what_cannot_speak_the_language_changes_nothing() -> None:
     async with talking(fakes) as talker:
         session = talker.session
         settings = session.settings
-        session.update(settings.__class__(**{**vars(settings), "hearing": type(settings.hearing)(language="en")}))
+        session.update(settings.__class__(**{**vars(settings), "listening": type(settings.listening)(language="en")}))
         with pytest.raises(EngineError, match="speaks Japanese, not English"):
             session.change(others(fakes, tts=voice), session.settings)
         await talker.say(1.0)
@@ -134,7 +134,7 @@ class Room:
         self.closed: list[str] = []
         self.failure: Exception | None = None
         self.made: dict[str, Any] = {}
-        self.host = Host(Config.model_validate(config))
+        self.host = Runtime(Config.model_validate(config))
         self.host.engines, self.host.stage = self.fakes.engines(), "ready"
         for task in ("stt", "llm", "tts"):
             self.host.states[task].name = "own"
@@ -176,7 +176,7 @@ class Room:
 
     @asynccontextmanager
     async def client(self, **flags: Any) -> AsyncIterator[Client]:
-        switch = Switch(self.host)
+        switch = EngineSwitch(self.host)
         client = Client(self.fakes, choice=switch, **{"extended": True, **flags})
         switch.connection = client.connection
         running = asyncio.create_task(client.connection.run())
@@ -395,7 +395,7 @@ async def test_the_list_is_behind_the_key(monkeypatch: pytest.MonkeyPatch) -> No
 def test_who_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
     secret = HTTPConnection({"type": "http", "headers": [], "chinwag.opening": {}})
     key = HTTPConnection({"type": "http", "headers": []})
-    host = Host(Config())
+    host = Runtime(Config())
     host.engines = Fakes().engines()
     assert switch(host, key) is not None
     assert switch(host, secret) is None, "who has no key loads nothing"

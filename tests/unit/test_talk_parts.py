@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from chinwag.audio import Audio
-from chinwag.caller import wav
-from chinwag.caller.call import Arrived, CallError, realtime_url
-from chinwag.caller.devices import Loudspeaker
-from chinwag.caller.local_server import status_url
 from chinwag.cli.talk import Owed
+from chinwag.client_sdk import wav
+from chinwag.client_sdk.call import Arrived, CallError, realtime_url
+from chinwag.client_sdk.devices import Loudspeaker
+from chinwag.client_sdk.local_server import status_url
 
 pytestmark = pytest.mark.unit
 

@@ -11,9 +11,9 @@ from starlette.requests import HTTPConnection
 
 from chinwag.config import Config, ServerSettings
 from chinwag.engines.fake import Fakes
-from chinwag.web import talks
-from chinwag.web.host import Host
-from chinwag.web.talks import Outbox, Talk, Talks, after
+from chinwag.runtime.runtime import Runtime
+from chinwag.transport import live_session as talks
+from chinwag.transport.live_session import LiveSession, Outbox, SessionRegistry, after
 
 pytestmark = pytest.mark.unit
 
@@ -92,7 +92,7 @@ class Line:
         self.left = True
 
 
-class Made(Talk):
+class Made(LiveSession):
     """A conversation of which only coming and going is looked at."""
 
     def __init__(self, *, lasting: bool = True, begun: bool = True) -> None:
@@ -107,8 +107,8 @@ class Made(Talk):
         self.ended = True
 
 
-def talks_of(*made: Talk, **server: Any) -> Talks:
-    one = Talks(Host(Config(server=ServerSettings(**server))))
+def talks_of(*made: LiveSession, **server: Any) -> SessionRegistry:
+    one = SessionRegistry(Runtime(Config(server=ServerSettings(**server))))
     for talk in made:
         one._talks[talk.token] = talk
     return one
@@ -178,8 +178,8 @@ async def test_no_more_wait_than_there_are_places() -> None:
     assert all(talk.ended for talk in made)
 
 
-async def talk_of(host: Host, **changes: Any) -> Talk:
-    talks = Talks(host)
+async def talk_of(host: Runtime, **changes: Any) -> LiveSession:
+    talks = SessionRegistry(host)
     talk = await talks.begin(asking("chinwag=events"), "text")
     for name, value in changes.items():
         setattr(talk, name, value)
@@ -187,15 +187,15 @@ async def talk_of(host: Host, **changes: Any) -> Talk:
     return talk
 
 
-def ready(answer: str = "") -> Host:
-    host = Host(Config(store={"keep": "off"}))
+def ready(answer: str = "") -> Runtime:
+    host = Runtime(Config(store={"keep": "off"}))
     fakes = Fakes()
     fakes.llm.answer = answer or fakes.llm.answer
     host.engines, host.stage = fakes.engines(), "ready"
     return host
 
 
-def told(talk: Talk) -> list[str]:
+def told(talk: LiveSession) -> list[str]:
     return [json.loads(message)["type"] for message in talk.outbox._messages]
 
 
@@ -224,7 +224,7 @@ async def test_a_talk_ends_behind_its_sentence_or_when_its_time_is_up(within_s: 
     await talk.wind_down(within_s)
     took = asyncio.get_running_loop().time() - began
     assert (took <= within_s + 0.1) if not sentences else (1 < took < within_s)
-    spoken = talk.connection.session.last_reply
+    spoken = talk.connection.session.last_response
     assert spoken
     assert spoken.text.count(".") == sentences
     assert (spoken.words == spoken.text) is bool(sentences), "the sentence was heard to its end"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from chinwag.conversation.history import History, MessageItem
+from chinwag.conversation.tool_items import ToolCall, ToolResult
 from chinwag.engines.protocols import Message
 from chinwag.realtime.tools import _covers
-from chinwag.respond.calls import Call, Result
-from chinwag.respond.history import History, Said
 
 pytestmark = pytest.mark.unit
 
 
-def call(number: int, reply: str = "r") -> Call:
-    made = Call(f"c{number}", f"call_{number}", "look", '{"at": 1}', reply_id=reply)
+def call(number: int, reply: str = "r") -> ToolCall:
+    made = ToolCall(f"c{number}", f"call_{number}", "look", '{"at": 1}', response_id=reply)
     made.status = "completed"
     return made
 
@@ -24,12 +24,12 @@ def shape(messages: list[Message]) -> list[str]:
 
 def test_the_calls_of_one_reply_stand_together_and_those_of_two_apart() -> None:
     history = History()
-    history.add(Said("u", "user", "Where?"))
-    history.add(Said("a", "assistant", "Let me look."))
+    history.add(MessageItem("u", "user", "Where?"))
+    history.add(MessageItem("a", "assistant", "Let me look."))
     for number, reply in ((1, "r1"), (2, "r1"), (3, "r2")):
         history.add(call(number, reply))
-        history.add(Result(f"o{number}", f"call_{number}", f"place {number}"))
-    history.add(Said("b", "assistant", "There."))
+        history.add(ToolResult(f"o{number}", f"call_{number}", f"place {number}"))
+    history.add(MessageItem("b", "assistant", "There."))
     made = history.prompt("Be brief.")
     assert shape(made) == ["system", "user", "assistant2", "tool", "tool", "assistant1", "tool", "assistant"]
     assert made[2]["content"] == "Let me look."
@@ -40,10 +40,10 @@ def test_the_calls_of_one_reply_stand_together_and_those_of_two_apart() -> None:
 def test_a_call_and_its_result_are_forgotten_together() -> None:
     history = History(tokens=300)
     for number in range(40):
-        history.add(Said(f"u{number}", "user", f"Question number {number}?"))
+        history.add(MessageItem(f"u{number}", "user", f"Question number {number}?"))
         history.add(call(number, f"r{number}"))
-        history.add(Result(f"o{number}", f"call_{number}", "found " * 8))
-        history.add(Said(f"a{number}", "assistant", "There it is."))
+        history.add(ToolResult(f"o{number}", f"call_{number}", "found " * 8))
+        history.add(MessageItem(f"a{number}", "assistant", "There it is."))
         made = history.prompt("Be brief.", "And now?")
         calls = [one["id"] for m in made for one in m.get("tool_calls", ())]
         assert calls == [m["tool_call_id"] for m in made if m["role"] == "tool"]
@@ -54,10 +54,10 @@ def test_a_call_and_its_result_are_forgotten_together() -> None:
 def test_the_question_and_what_was_found_for_it_are_never_forgotten() -> None:
     history = History(tokens=300)
     for number in range(10):
-        history.add(Said(f"x{number}", "user" if number % 2 == 0 else "assistant", "x" * 80))
-    history.add(Said("u", "user", "Where?"))
+        history.add(MessageItem(f"x{number}", "user" if number % 2 == 0 else "assistant", "x" * 80))
+    history.add(MessageItem("u", "user", "Where?"))
     history.add(call(1))
-    history.add(Result("o", "call_1", "y" * 5000))
+    history.add(ToolResult("o", "call_1", "y" * 5000))
     made = history.prompt("Be brief.", besides=600)
     assert shape(made)[-3:] == ["user", "assistant1", "tool"]
     assert len(made[-1]["content"]) < 300, "a result takes a quarter at most"
@@ -67,14 +67,14 @@ def test_the_question_and_what_was_found_for_it_are_never_forgotten() -> None:
 def test_what_tools_take_of_the_context_is_reckoned_with() -> None:
     history = History(tokens=100)
     for number in range(4):
-        history.add(Said(f"x{number}", "user" if number % 2 == 0 else "assistant", "x" * 40))
+        history.add(MessageItem(f"x{number}", "user" if number % 2 == 0 else "assistant", "x" * 40))
     assert len(history.prompt("", "Now?")) == 5
     assert len(history.prompt("", "Now?", besides=200)) < 5
 
 
 def test_an_incomplete_call_leaves_no_trace() -> None:
     history = History()
-    history.add(Said("u", "user", "Where?"))
+    history.add(MessageItem("u", "user", "Where?"))
     broken = call(1)
     broken.status = "incomplete"
     history.add(broken)

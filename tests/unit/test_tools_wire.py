@@ -8,8 +8,8 @@ import pytest
 from wire import Client, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
+from chinwag.conversation.response import DRAFT_TOKENS
 from chinwag.engines.fake import FakeCalls, FakeChat, Fakes, loud
-from chinwag.reply import DRAFT_TOKENS
 
 pytestmark = pytest.mark.unit
 

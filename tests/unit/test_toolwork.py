@@ -12,10 +12,10 @@ import pytest
 from wire import Client, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
-from chinwag.calling import Calling
+from chinwag.conversation.session import MOST_ROUNDS, SessionSettings
+from chinwag.conversation.tool_calls import ToolCallAssembler
 from chinwag.engines.fake import FakeCalls, FakeChat, Fakes, loud
 from chinwag.engines.protocols import CallDelta
-from chinwag.session import MOST_ROUNDS, Settings
 from chinwag.tools.tool import Filler, Tool, ToolError
 
 pytestmark = pytest.mark.unit
@@ -46,8 +46,8 @@ class Own:
 
 
 def serving(own: Own, *answers: str | FakeCalls, filler: Filler = FILLER) -> tuple[Fakes, Any]:
-    def setup(usual: Settings) -> Settings:
-        return replace(usual, offer=replace(usual.offer, own=own, filler=filler))
+    def setup(usual: SessionSettings) -> SessionSettings:
+        return replace(usual, tools=replace(usual.tools, own=own, filler=filler))
 
     return Fakes(llm=FakeChat(turns=list(answers))), setup
 
@@ -356,7 +356,7 @@ async def test_there_is_one_response_at_a_time_whatever_comes_while_a_tool_runs(
 
 async def test_nothing_is_told_of_a_call_behind_its_end() -> None:
     told: list[Any] = []
-    calling = Calling("r", (), told.append)
+    calling = ToolCallAssembler("r", (), told.append)
     calling.open()
     calling.take(CallDelta(0, "call_1", "look"))
     calling.end(whole=False)

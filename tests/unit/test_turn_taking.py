@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chinwag.listen import fitted
-from chinwag.listen.endpoint import LONGEST_S, PATIENCE, SHORTEST_S, Eagerness, Endpointer, eagerness_of
-from chinwag.listen.finished import Looks, finished
-from chinwag.listen.fitted import FittedError
-from chinwag.listen.form import FEATURES, Form, bare_words, form
-from chinwag.listen.rhythm import Rhythm
+from chinwag.listening.endpointing import parameters as fitted
+from chinwag.listening.endpointing.features import FEATURES, Form, bare_words, form
+from chinwag.listening.endpointing.model import Looks, finished
+from chinwag.listening.endpointing.pacing import Rhythm
+from chinwag.listening.endpointing.parameters import FittedError
+from chinwag.listening.endpointing.policy import LONGEST_S, PATIENCE, SHORTEST_S, Eagerness, Endpointer, eagerness_of
 
 pytestmark = pytest.mark.unit
 

@@ -18,10 +18,10 @@ from chinwag.bench.corpus import Recording
 from chinwag.bench.latency import measure
 from chinwag.bench.sentences import SCRIPT, Line
 from chinwag.bench.talker import NOISE_DBFS, Talker, TurnLog, talking
-from chinwag.caller.call import CallError, room_noise
-from chinwag.caller.ear import AUDIBLE, Ear
-from chinwag.caller.local_server import fetch_status
-from chinwag.caller.wav import WavError
+from chinwag.client_sdk.call import CallError, room_noise
+from chinwag.client_sdk.ear import AUDIBLE, Ear
+from chinwag.client_sdk.local_server import fetch_status
+from chinwag.client_sdk.wav import WavError
 
 INSTRUCTIONS = "You are in a spoken conversation. Answer in two or three short sentences, never in a list."
 LAST_LINE_BY = 105.0

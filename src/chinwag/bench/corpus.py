@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
 from chinwag.audio import WIRE_RATE, Audio, Samples
-from chinwag.caller import wav
+from chinwag.client_sdk import wav
 from chinwag.errors import ChinwagError
 
 SPEECH = 10 ** (-45 / 20)

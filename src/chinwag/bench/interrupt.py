@@ -15,9 +15,9 @@ from chinwag.bench.corpus import Kind, Recording
 from chinwag.bench.metrics import share, spread
 from chinwag.bench.talker import Talker, talking
 from chinwag.bench.yielding import YIELD_WITHIN, Trial, TrialKind, judge
-from chinwag.caller.call import CallError, Echo
-from chinwag.caller.ear import Ear
-from chinwag.caller.local_server import fetch_status
+from chinwag.client_sdk.call import CallError, Echo
+from chinwag.client_sdk.ear import Ear
+from chinwag.client_sdk.local_server import fetch_status
 
 INSTRUCTIONS = "You are in a spoken conversation. Always answer in five full sentences, without lists."
 QUESTIONS = (

@@ -10,7 +10,7 @@ from chinwag.audio import WIRE_RATE
 from chinwag.bench.corpus import Recording
 from chinwag.bench.metrics import percentile, spread, word_errors
 from chinwag.bench.talker import TurnLog, converse
-from chinwag.caller.call import Arrived, Transport
+from chinwag.client_sdk.call import Arrived, Transport
 
 BLOCK = 1
 """Turns in a call of one transport before the other has its turn: other work on the machine comes and goes."""

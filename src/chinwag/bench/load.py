@@ -21,9 +21,9 @@ from chinwag.bench.corpus import Recording
 from chinwag.bench.latency import STAGES, measure
 from chinwag.bench.metrics import percentile, share, spread
 from chinwag.bench.talker import Talker, TurnLog, talking
-from chinwag.caller.call import CallError, ServerFull
-from chinwag.caller.ear import Piece
-from chinwag.caller.local_server import fetch_status
+from chinwag.client_sdk.call import CallError, ServerFull
+from chinwag.client_sdk.ear import Piece
+from chinwag.client_sdk.local_server import fetch_status
 from chinwag.errors import ChinwagError
 
 SPEAKING = 0.4

@@ -26,7 +26,7 @@ from chinwag.audio import WIRE_RATE, Audio, Samples, join, silence
 from chinwag.bench.corpus import SPEECH, CorpusError, Kind, Recording, Truth, load, save, spoken
 from chinwag.bench.noises import NOISES
 from chinwag.bench.sentences import BACKCHANNELS, INTERRUPTIONS, INTO, PAUSE, PHRASES, SCRIPT, SENTENCES
-from chinwag.caller.call import room_noise
+from chinwag.client_sdk.call import room_noise
 from chinwag.config import TtsSettings
 from chinwag.engines import registry
 from chinwag.engines.protocols import EngineOptions, Voice

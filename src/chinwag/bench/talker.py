@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chinwag.bench.corpus import Recording
-from chinwag.caller.call import Arrived, Call, CallError, Transport, call
-from chinwag.caller.ear import Ear
-from chinwag.caller.local_server import fetch_status
+from chinwag.client_sdk.call import Arrived, CallError, RealtimeClient, Transport, call
+from chinwag.client_sdk.ear import Ear
+from chinwag.client_sdk.local_server import fetch_status
 
 NOISE_DBFS = -60.0
 """The room between the turns; as loud as in the made corpus."""
@@ -68,7 +68,7 @@ class Talker:
     Every method that waits raises CallError when the server goes away.
     """
 
-    def __init__(self, line: Call) -> None:
+    def __init__(self, line: RealtimeClient) -> None:
         assert isinstance(line.playback, Ear)
         self.line, self.ear = line, line.playback
         self.events: list[Arrived] = []

@@ -20,7 +20,7 @@ from chinwag.bench.curves import Judgement, Point, Silence
 from chinwag.bench.latency import measure as measure_latency
 from chinwag.bench.metrics import share, spread
 from chinwag.bench.talker import Conversation, TurnLog, converse
-from chinwag.caller.call import CallError
+from chinwag.client_sdk.call import CallError
 
 INSTRUCTIONS = "You are in a spoken conversation. Answer in one short sentence."
 """Keeps a run of three conversations short. The same for all three."""

@@ -14,8 +14,8 @@ import numpy as np
 from chinwag.audio import WIRE_RATE, Samples
 from chinwag.bench.corpus import SPEECH
 from chinwag.bench.metrics import word_errors
-from chinwag.caller.call import Arrived
-from chinwag.caller.ear import AUDIBLE, Ear
+from chinwag.client_sdk.call import Arrived
+from chinwag.client_sdk.ear import AUDIBLE, Ear
 
 TrialKind = Literal["interruption", "backchannel", "noise", "echo", "echo_interruption"]
 

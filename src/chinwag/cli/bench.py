@@ -29,8 +29,8 @@ from chinwag.bench import (
 )
 from chinwag.bench.corpus import Recording
 from chinwag.bench.machine import machine
-from chinwag.caller.call import Transport
-from chinwag.caller.local_server import local_server
+from chinwag.client_sdk.call import Transport
+from chinwag.client_sdk.local_server import local_server
 from chinwag.weights import Store
 
 app = typer.Typer(no_args_is_help=True, help="Measure a server as a caller lives it.")

@@ -24,8 +24,8 @@ from rich.text import Text
 from chinwag import config as configuration
 from chinwag.audio import LISTEN_RATE, Audio, join
 from chinwag.bench.machine import machine
-from chinwag.caller.call import room_noise
-from chinwag.caller.local_server import fetch_status
+from chinwag.client_sdk.call import room_noise
+from chinwag.client_sdk.local_server import fetch_status
 from chinwag.config import Config
 from chinwag.engines import registry
 from chinwag.engines.faults import explained

@@ -19,15 +19,15 @@ from rich.console import Console
 from rich.text import Text
 
 from chinwag import config as configuration
-from chinwag import logs
 from chinwag.cli.models import pull_with_bars
 from chinwag.errors import ChinwagError, ConfigError
+from chinwag.observability import logs
 from chinwag.presets import NAMES, Machine
 from chinwag.reach import check_reach
 
 if TYPE_CHECKING:
-    from chinwag.web.host import Host
-    from chinwag.web.lan import Certificate
+    from chinwag.runtime.runtime import Runtime
+    from chinwag.server.lan import Certificate
     from chinwag.weights.progress import Progress
     from chinwag.weights.store import Store
 
@@ -101,7 +101,7 @@ class Near:
 
 
 def _near(settings: configuration.Config) -> Near:
-    from chinwag.web import lan
+    from chinwag.server import lan
 
     found, server = lan.addresses(), settings.server
     return Near(found, lan.certificate(_lan_folder(), found), server.api_keys[0] if server.wants_key else "")
@@ -109,7 +109,7 @@ def _near(settings: configuration.Config) -> Near:
 
 def _login_code(server: configuration.ServerSettings) -> str:
     """The code that stands in for a key, made at its first use; empty where there is a key, or none is wanted."""
-    from chinwag.web import lan
+    from chinwag.server import lan
 
     return "" if server.api_keys or server.auth == "off" else lan.code(_lan_folder())
 
@@ -145,9 +145,9 @@ async def _pull_told(store: Store, names: Sequence[str], progress: Progress) -> 
 
 async def _serve(settings: configuration.Config, near: Near | None = None, code: str = "") -> None:
     # imported late: the protocol's types take a second, which no other command should wait for
-    from chinwag.web.app import create_app
-    from chinwag.web.host import Host
-    from chinwag.web.server import Server
+    from chinwag.runtime.runtime import Runtime
+    from chinwag.server.app import create_app
+    from chinwag.server.lifecycle import Server
 
     asyncio.get_running_loop().set_exception_handler(logs.on_loop_error)
     tell = _teller(settings)
@@ -155,7 +155,7 @@ async def _serve(settings: configuration.Config, near: Near | None = None, code:
     certificate, key = settings.server.tls_cert, settings.server.tls_key
     if near and not certificate:
         certificate, key = near.certificate.file, near.certificate.key
-    host = Host(settings, puller=_pull_told if settings.server.log_format == "json" else pull_with_bars)
+    host = Runtime(settings, puller=_pull_told if settings.server.log_format == "json" else pull_with_bars)
     app = create_app(host)
     server = Server(
         uvicorn.Config(
@@ -236,9 +236,9 @@ def _address(host: str, port: int, scheme: str = "http") -> str:
     return f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
-async def _tell_when_ready(host: Host, address: str, tell: Callable[[str], None], code: str = "") -> None:
+async def _tell_when_ready(host: Runtime, address: str, tell: Callable[[str], None], code: str = "") -> None:
     """code: one that was made here, told in a link that logs in; the page takes it out of the address."""
-    from chinwag.web.process import settle
+    from chinwag.observability.process import settle
 
     await host.settled.wait()
     if isinstance(host.error, ChinwagError):

@@ -14,11 +14,11 @@ from rich.text import Text
 
 from chinwag import config
 from chinwag.audio import WIRE_RATE, Audio
-from chinwag.caller import wav
-from chinwag.caller.call import Arrived, Call, call
-from chinwag.caller.devices import devices
-from chinwag.caller.ear import Ear
-from chinwag.caller.local_server import fetch_status, local_server, wait_ready
+from chinwag.client_sdk import wav
+from chinwag.client_sdk.call import Arrived, RealtimeClient, call
+from chinwag.client_sdk.devices import devices
+from chinwag.client_sdk.ear import Ear
+from chinwag.client_sdk.local_server import fetch_status, local_server, wait_ready
 from chinwag.errors import ChinwagError
 
 NO_SPEECH_AFTER = 8.0
@@ -93,13 +93,13 @@ async def _talk(
                     wav.write(target, ear.recording())
 
 
-async def _listen(line: Call, screen: Screen) -> None:
+async def _listen(line: RealtimeClient, screen: Screen) -> None:
     while True:
         async for arrived in line.events(3600):
             screen.take(arrived, line)
 
 
-async def converse(line: Call, spoken: Audio, screen: Screen) -> None:
+async def converse(line: RealtimeClient, spoken: Audio, screen: Screen) -> None:
     """Say it all, then listen until every turn in it was answered and heard.
 
     Raises TalkError where the server hears no speech in it, or falls silent, or every answer fails.
@@ -203,7 +203,7 @@ class Screen:
         if self._live:
             self._live.stop()
 
-    def take(self, arrived: Arrived, line: Call) -> None:
+    def take(self, arrived: Arrived, line: RealtimeClient) -> None:
         """Show what one event tells."""
         event = arrived.event
         match arrived.type:
@@ -226,7 +226,7 @@ class Screen:
                     event["error"].get("message", "The server reports an error."), style="red", markup=False
                 )
 
-    def _done(self, response: dict[str, object], line: Call) -> None:
+    def _done(self, response: dict[str, object], line: RealtimeClient) -> None:
         if self._answer.strip():
             cut = " –" if response.get("status") == "cancelled" else ""
             self._print("AI", self._answer.strip() + cut)

@@ -21,13 +21,13 @@ from chinwag.cluster.serving import where
 from chinwag.config import Config
 from chinwag.engines import registry
 from chinwag.engines.protocols import Engine, Task
+from chinwag.observability.process import settle
 from chinwag.reach import is_loopback
-from chinwag.web.api.errors import fault
-from chinwag.web.app import create_app
-from chinwag.web.host import Host
-from chinwag.web.peers import News
-from chinwag.web.process import settle
-from chinwag.web.secrets import ClientSecrets
+from chinwag.runtime.client_secrets import ClientSecrets
+from chinwag.runtime.http_errors import fault
+from chinwag.runtime.peers import News
+from chinwag.runtime.runtime import Runtime
+from chinwag.server.app import create_app
 
 SWITCH_S = 0.001
 """As `chinwag serve`: what runs beside the event loop gives way to it after a millisecond."""
@@ -58,7 +58,7 @@ class Talking:
                 return registry.find(task, name)
             return remote(task, name, Line(engines[task], name, silent_s, section.timeout_s))
 
-        self._host = Host(settings, find=find, peers=self)
+        self._host = Runtime(settings, find=find, peers=self)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Serve's name for it."""
@@ -83,7 +83,7 @@ class Talking:
     # --- peers -----------------------------------------------------------------------------------------------
 
     async def tell(self, what: News, **facts: Any) -> None:
-        """Have all other replicas know; see `chinwag.web.peers`."""
+        """Have all other replicas know; see `chinwag.runtime.peers`."""
         try:
             await asyncio.to_thread(self._tell, what, facts)
         except Exception as error:

@@ -25,8 +25,8 @@ from chinwag.engines.protocols import (
     Utterance,
     Voice,
 )
-from chinwag.web.pool import Pool
-from chinwag.web.process import usage
+from chinwag.observability.process import usage
+from chinwag.runtime.engine_pool import EnginePool
 from chinwag.weights.store import Store
 
 FORGET_AFTER_S = 60.0
@@ -53,7 +53,7 @@ class Served:
     async def __init__(self, settings: Config) -> None:  # type: ignore[misc]  # Serve awaits it
         self._asked, self._since = 0, dict[object, float]()
         self._settings = getattr(settings, self.task)
-        self._lease = await Pool(Store(settings.weights)).lease(self.task, self._settings)
+        self._lease = await EnginePool(Store(settings.weights)).lease(self.task, self._settings)
 
     @property
     def engine(self) -> Engine:

@@ -1,1 +1,1 @@
-"""Ears, judgement, mind and voice: one file an engine, each behind its protocol, found by name."""
+"""Engines for VAD, turn detection, transcription, chat and speech: one file each, found by entry point."""

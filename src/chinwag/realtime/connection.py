@@ -11,21 +11,25 @@ from typing import Any, Protocol
 
 from openai.types.realtime import ConversationItemCreateEvent, ResponseCreateEvent
 
-from chinwag import events
 from chinwag.audio import Audio
+from chinwag.conversation import events
+from chinwag.conversation.history import Item
+from chinwag.conversation.response import SEND_AHEAD_S, Response
+from chinwag.conversation.session import Session
+from chinwag.conversation.tool_items import McpItem
 from chinwag.engines.protocols import Engines, Task
 from chinwag.errors import ChinwagError, EngineError, Refused
 from chinwag.ids import new_id
-from chinwag.realtime import inbound, items, live, loudspeaker, outbound
-from chinwag.realtime.calls import CallsTold, Ran, Written
-from chinwag.realtime.configuration import Configuration, Defaults, Kind, only_hears
-from chinwag.realtime.loudspeaker import Loudspeaker
-from chinwag.realtime.responses import Asked, ResponsesTold
-from chinwag.realtime.sound import FromClient
-from chinwag.reply import LEAD_S, Reply
-from chinwag.respond.calls import Aside
-from chinwag.respond.history import Entry
-from chinwag.session import Session
+from chinwag.realtime import client_events as inbound
+from chinwag.realtime import conversation_items as items
+from chinwag.realtime import extensions as live
+from chinwag.realtime import server_events as outbound
+from chinwag.realtime import track as loudspeaker
+from chinwag.realtime.audio_format import FromClient
+from chinwag.realtime.response_events import Asked, ResponsesTold
+from chinwag.realtime.session_config import Configuration, Defaults, Kind, only_hears
+from chinwag.realtime.tool_events import CallsTold, Ran, Written
+from chinwag.realtime.track import Loudspeaker
 
 STOCK_LEAD_S = 0.12
 """A stock client cannot lower what it was sent: that much of a reply still sounds when somebody interrupts it."""
@@ -50,7 +54,7 @@ class Keeper(Protocol):
     """Who keeps what is said in a conversation. entries: what was said in it before."""
 
     id: str
-    entries: list[Entry]
+    entries: list[Item]
 
     @property
     def shown(self) -> dict[str, object]:
@@ -105,8 +109,8 @@ class Connection:
         self._send, self._extended = send, extended or binary
         self._longest = longest_message
         # a client that was not asked for its own volume is sent little ahead, so that what is lowered is soon heard
-        lead_s = loudspeaker.LEAD_S if by_track else LEAD_S if self._extended else STOCK_LEAD_S
-        self._own: dict[str, Any] = {"lead_s": lead_s, "ducks": self._extended or by_track}
+        send_ahead_s = loudspeaker.LEAD_S if by_track else SEND_AHEAD_S if self._extended else STOCK_LEAD_S
+        self._own: dict[str, Any] = {"send_ahead_s": send_ahead_s, "client_ducks": self._extended or by_track}
         self._choice = choice
         if keeper and keeper.entries:  # it is not the beginning
             self._own["greeting"] = ""
@@ -175,7 +179,7 @@ class Connection:
     def wind_down(self, within_s: float) -> None:
         """The server will stop by then: let what is being said come to the end of its sentence."""
         self.tell("chinwag.restarting", within_ms=round(within_s * 1000))
-        self.session.wind_down()
+        self.session.drain()
 
     @property
     def at_rest(self) -> bool:
@@ -201,7 +205,7 @@ class Connection:
         self.tell("chinwag.conversation", conversation=kept.shown if kept else unkept)
         previous = None
         for entry in self.session.history:
-            if entry.shown and not (isinstance(entry, Reply) and not entry.words):
+            if entry.shown and not (isinstance(entry, Response) and not entry.words):
                 told = outbound.item(entry, heard=True)
                 for kind in ("conversation.item.added", "conversation.item.done"):
                     self._tell(kind, previous_item_id=previous, item=told)
@@ -209,7 +213,7 @@ class Connection:
 
     def begin_anew(self, gone_since: float) -> None:
         """The client has lost what it knew, and was silent since then, on the loop's clock: tell it all there is."""
-        self.session.hush(gone_since)
+        self.session.stop_at(gone_since)
         self._incoming.flush()
         self.greet()
 
@@ -218,7 +222,7 @@ class Connection:
     def receive_bytes(self, data: bytes) -> None:
         """A binary frame: sound, as input_audio_buffer.append carries it. Whatever is wrong with it is told."""
         if not self._over:
-            self._guard(None, len(data), lambda: self.session.hear(self._incoming.push(data)))
+            self._guard(None, len(data), lambda: self.session.append_audio(self._incoming.push(data)))
 
     def receive_text(self, data: str) -> None:
         """A client event. Whatever is wrong with it is told in an `error` event, and the connection lives on."""
@@ -242,7 +246,7 @@ class Connection:
     def hear(self, audio: Audio) -> None:
         """Sound of a media track, 24 kHz. A buffer that is full is told once, as a track cannot be refused."""
         try:
-            self.session.hear(audio)
+            self.session.append_audio(audio)
             self._buffer_full = False
         except Refused as refused:
             if not self._buffer_full:
@@ -294,7 +298,7 @@ class Connection:
             case "session.update":
                 self._configuration_update(checked.session.model_dump(exclude_unset=True))
             case "input_audio_buffer.append":
-                session.hear(self._incoming.push(inbound.unbase64(checked.audio, "audio")))
+                session.append_audio(self._incoming.push(inbound.unbase64(checked.audio, "audio")))
             case "input_audio_buffer.commit":
                 self._hear_rest()
                 session.commit()
@@ -330,7 +334,7 @@ class Connection:
     def _configuration_update(self, update: dict[str, Any]) -> None:
         self._take(update)
         if self._configuration.kind == "transcription":
-            self.session.cancel()
+            self.session.cancel_response()
         if self._configuration.heard is not self._incoming.form:
             self._hear_rest()
             self._incoming = FromClient(self._configuration.heard)
@@ -339,12 +343,12 @@ class Connection:
     def _hear_rest(self) -> None:
         """What the resampler holds back belongs to what came before."""
         with suppress(Refused):  # the buffer was full
-            self.session.hear(self._incoming.flush())
+            self.session.append_audio(self._incoming.flush())
 
     def _create_item(self, checked: ConversationItemCreateEvent) -> None:
         item: Any = checked.item
         if item.type == "mcp_approval_response":
-            answer = Aside(item.id, item.model_dump(exclude={"id"}, exclude_none=True))
+            answer = McpItem(item.id, item.model_dump(exclude={"id"}, exclude_none=True))
             self.session.items.approve(answer, checked.previous_item_id)
         else:
             self.session.items.add(items.entry(item, "item", self._incoming.form), checked.previous_item_id)
@@ -353,14 +357,14 @@ class Connection:
         asked: Any = checked.response
         known = asked.model_dump(exclude_unset=True, exclude={"input"}) if asked else {}
         settings, form = self._configuration.for_response(known)
-        context: list[Entry] | None = None
+        context: list[Item] | None = None
         if asked and asked.input is not None:
             context = items.context(asked.input, self.session.history, self._incoming.form)
         tag = Asked(asked.metadata if asked else None, form, bool(asked and asked.conversation == "none"))
-        self.session.respond(settings, tag, context=context, aside=tag.aside)
+        self.session.create_response(settings, tag, context=context, aside=tag.aside)
 
     def _cancel(self, response_id: str | None) -> None:
-        if not self.session.cancel(reply_id=response_id):
+        if not self.session.cancel_response(response_id=response_id):
             raise Refused("response_cancel_not_active", "Cancellation failed: no active response found.")
 
     def _playback(self, event: dict[str, Any]) -> None:
@@ -385,7 +389,7 @@ class Connection:
             raise Refused("invalid_value", "chinwag.detector has a detector: 'all' or 'ear'.", param="detector")
         self._configuration.detector = detector
         settings = self.session.settings
-        self.session.update(replace(settings, hearing=replace(settings.hearing, detector=detector)))
+        self.session.update(replace(settings, listening=replace(settings.listening, detector=detector)))
 
     def _ping(self, event: dict[str, Any]) -> None:
         """The client wants to know whether the line is there, and what it need not keep."""
@@ -458,8 +462,8 @@ class Connection:
             self._observer(event)
         if self._keeper:
             self._keeper.told(event)
-        if self.loudspeaker and isinstance(event, events.ReplyDucked | events.ReplyResumed):
-            self.loudspeaker.duck(low=isinstance(event, events.ReplyDucked))
+        if self.loudspeaker and isinstance(event, events.ResponseDucked | events.ResponseUnducked):
+            self.loudspeaker.duck(low=isinstance(event, events.ResponseDucked))
         if own := outbound.own(event):
             if self._extended:
                 self._send(own)
@@ -478,9 +482,9 @@ class Connection:
                 self._tell("input_audio_buffer.speech_started", audio_start_ms=event.at_ms, item_id=event.item_id)
             case events.SpeechStopped():
                 self._tell("input_audio_buffer.speech_stopped", audio_end_ms=event.at_ms, item_id=event.item_id)
-            case events.TurnTakenBack():
+            case events.TurnRetracted():
                 self._tell("conversation.item.deleted", item_id=event.item_id)
-            case events.SilenceGrewLong():
+            case events.IdleTimeoutReached():
                 where = {"audio_start_ms": event.start_ms, "audio_end_ms": event.end_ms, "item_id": event.item_id}
                 self._tell("input_audio_buffer.timeout_triggered", **where)
             case events.InputCommitted():
@@ -490,7 +494,7 @@ class Connection:
                 self._tell("conversation.item.added", item=item, previous_item_id=event.previous_id)
                 if event.done:
                     self._tell("conversation.item.done", item=item, previous_item_id=event.previous_id)
-            case events.Transcribed():
+            case events.TranscriptionCompleted():
                 self._transcribed(event)
             case events.TranscriptionFailed():
                 error = {
@@ -501,21 +505,21 @@ class Connection:
                 }
                 kind = "conversation.item.input_audio_transcription.failed"
                 self._tell(kind, item_id=event.item_id, content_index=0, error=error)
-            case events.ReplyStarted():
+            case events.ResponseStarted():
                 self._responses.started(event, self._configuration.spoken)
-            case events.ReplyText():
+            case events.ResponseText():
                 self._responses.text(event)
-            case events.ReplyAudio():
+            case events.ResponseAudio():
                 self._responses.audio(event)
-            case events.ReplyEnded():
+            case events.ResponseEnded():
                 self._responses.ended(event)
-            case events.Fault():
+            case events.ErrorOccurred():
                 self._send(outbound.fault(event.code, event.message, self._offer(event.engine, "stt")))
 
     def _offer(self, engine: str, *tasks: Task) -> outbound.Offer:
         return self._choice.offer(engine, *tasks) if self._choice and self._extended and engine else None
 
-    def _transcribed(self, event: events.Transcribed) -> None:
+    def _transcribed(self, event: events.TranscriptionCompleted) -> None:
         if not self._configuration.transcribes:
             return
         kind = "conversation.item.input_audio_transcription"

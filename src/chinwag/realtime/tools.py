@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from chinwag.errors import Refused
 from chinwag.tools.mcp_server import McpSpec
-from chinwag.tools.offer import Offer
+from chinwag.tools.offer import ToolOffer
 from chinwag.tools.tool import OWN, Choice, Tool
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -21,7 +21,9 @@ MOST = 128
 """OpenAI's limit."""
 
 
-def offer(tools: Sequence[Mapping[str, Any]], choice: Any, before: Offer, allowed: Sequence[str], where: str) -> Offer:
+def offer(
+    tools: Sequence[Mapping[str, Any]], choice: Any, before: ToolOffer, allowed: Sequence[str], where: str
+) -> ToolOffer:
     """What is offered from now on. Raises Refused for what cannot be.
 
     before: as the session began, with the server's own tools. allowed: addresses of MCP servers that a client may name.

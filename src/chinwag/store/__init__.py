@@ -16,10 +16,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chinwag.audio import Audio
 from chinwag.errors import StoreError
-from chinwag.store import conversations, search
+from chinwag.store import repository as conversations
+from chinwag.store import search
+from chinwag.store.audio_files import Sounds, wav
 from chinwag.store.database import WRITES, open_database, reason
 from chinwag.store.records import Conversation, Found, Item, Role, Sound
-from chinwag.store.sounds import Sounds, wav
 from chinwag.store.writer import Writer
 
 __all__ = ["Conversation", "ConversationStore", "Found", "Item", "Role", "Sound"]

@@ -8,7 +8,7 @@ from typing import Annotated
 from platformdirs import user_data_path
 from pydantic import Field, TypeAdapter
 
-from chinwag.tools.kept import Kept
+from chinwag.tools.list_file import Kept
 
 
 def add_note(text: Annotated[str, Field(min_length=1, max_length=2000, description="what to remember")]) -> str:

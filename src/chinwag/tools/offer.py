@@ -9,7 +9,7 @@ from chinwag.tools.tool import Choice, Filler, Source, Tool
 
 
 @dataclass(frozen=True)
-class Offer:
+class ToolOffer:
     """functions: the client answers them. servers: MCP servers that the client named. own: the server's own tools.
 
     choice: auto, none, required, a function by name, or {"type": "mcp", "server_label": …, "name": …}.

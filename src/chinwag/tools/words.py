@@ -8,7 +8,7 @@ from typing import Annotated
 from platformdirs import user_data_path
 from pydantic import BaseModel, Field, TypeAdapter
 
-from chinwag.tools.kept import Kept
+from chinwag.tools.list_file import Kept
 
 
 class Word(BaseModel):

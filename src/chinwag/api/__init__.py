@@ -1,0 +1,1 @@
+"""The HTTP routes beside the Realtime API, one module a route."""

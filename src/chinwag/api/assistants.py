@@ -1,0 +1,26 @@
+"""GET /api/assistants: who can answer, for `chinwag.session.update`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from chinwag.runtime.runtime import Runtime
+
+
+def router(host: Runtime) -> APIRouter:
+    """The route."""
+    routes = APIRouter()
+
+    @routes.get("/api/assistants")
+    async def assistants() -> dict[str, Any]:
+        """Those there are, read anew from their files; faults: the files that cannot be used, and why."""
+        found = await host.assistants.look()
+        return {
+            "assistants": [one.shown for one in found.assistants.values()],
+            "default": host.config.assistant.name,
+            "faults": [str(fault) for fault in found.faults],
+        }
+
+    return routes

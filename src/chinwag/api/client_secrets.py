@@ -1,0 +1,49 @@
+"""POST /v1/realtime/client_secrets: a key for a page or an app that is to talk, and to do nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from chinwag.ids import new_id
+from chinwag.realtime import client_events as inbound
+from chinwag.realtime.session_config import Configuration
+from chinwag.runtime.client_secrets import LONGEST_S, SHORTEST_S, USUAL_S, ClientSecrets
+from chinwag.runtime.http_errors import ready
+from chinwag.runtime.runtime import Runtime
+
+
+class ExpiresAfter(BaseModel):
+    """How long the secret opens sessions; those that it opened go on."""
+
+    anchor: Literal["created_at"] = "created_at"
+    seconds: int = Field(USUAL_S, ge=SHORTEST_S, le=LONGEST_S)
+
+
+class ClientSecretRequest(BaseModel):
+    """The body. session: as `session.update` takes it."""
+
+    expires_after: ExpiresAfter | None = None
+    session: dict[str, Any] | None = None
+
+
+def router(host: Runtime, secrets: ClientSecrets) -> APIRouter:
+    """The route."""
+    routes = APIRouter()
+
+    @routes.post("/v1/realtime/client_secrets")
+    async def client_secrets(asked: ClientSecretRequest | None = None) -> dict[str, Any]:
+        """Make one; the session is checked now and begins with it whenever the secret is used."""
+        ready(host)
+        asked = asked or ClientSecretRequest()
+        event = {"type": "session.update", "session": asked.session or {}}
+        update = inbound.check("session.update", event).session.model_dump(exclude_unset=True)
+        session, _ = Configuration(new_id("sess"), host.defaults()).updated(update)
+        value, expires_at = secrets.make(update, (asked.expires_after or ExpiresAfter()).seconds)
+        await host.peers.tell("secret", **secrets.share(value))
+        # the id is the session's own, which it gets as it opens
+        return {"value": value, "expires_at": expires_at, "session": session.wire}
+
+    return routes

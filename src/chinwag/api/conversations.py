@@ -1,0 +1,127 @@
+"""/api/conversations: what is kept, to be listed, searched, renamed, deleted and taken away."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from chinwag.runtime.archive import ID
+from chinwag.runtime.http_errors import ApiError, invalid
+from chinwag.runtime.runtime import Runtime
+
+if TYPE_CHECKING:
+    from chinwag.store import Conversation, Item
+
+LONGEST_TITLE = 200
+MOST = 100
+"""Conversations on one page of the list."""
+
+
+class Change(BaseModel):
+    """What a conversation is to be called."""
+
+    title: str = Field(min_length=1, max_length=LONGEST_TITLE)
+
+
+def router(host: Runtime) -> APIRouter:
+    """The routes."""
+    routes, keeping = APIRouter(prefix="/api/conversations"), host.keeping
+
+    async def one(conversation_id: str) -> Conversation:
+        known = await keeping.ask(lambda store: store.get(conversation_id)) if ID.fullmatch(conversation_id) else None
+        if known is None:
+            raise _missing(conversation_id)
+        return known
+
+    async def whole(conversation_id: str) -> tuple[Conversation, list[Item]]:
+        known = await one(conversation_id)
+        return known, await keeping.ask(lambda store: store.items(conversation_id))
+
+    @routes.get("")
+    async def newest(
+        q: str = "", after: str | None = None, limit: Annotated[int, Query(ge=1, le=MOST)] = 20
+    ) -> dict[str, Any]:
+        """Those that were talked in last, first. q: only those that hold these words. after: behind that one."""
+        found: list[Conversation] = []
+        if keeping.on:
+            found = await keeping.ask(lambda store: store.newest(limit + 1, after, q))
+        data = [_export().summary(each) for each in found[:limit]]
+        return {
+            "object": "list",
+            "data": data,
+            "first_id": data[0]["id"] if data else None,
+            "last_id": data[-1]["id"] if data else None,
+            "has_more": len(found) > limit,
+            "keep": keeping.settings.keep,
+            "audio": keeping.settings.audio,
+        }
+
+    @routes.delete("")
+    async def delete_all() -> dict[str, Any]:
+        """All of them, for good."""
+        return {"object": "list.deleted", "deleted": await keeping.forget_all()}
+
+    @routes.get("/{conversation_id}")
+    async def get(conversation_id: str) -> dict[str, Any]:
+        """One of them with its items."""
+        shown: dict[str, Any] = _export().as_json(*await whole(conversation_id))
+        return shown
+
+    @routes.patch("/{conversation_id}")
+    async def rename(conversation_id: str, change: Change) -> dict[str, Any]:
+        """Call it otherwise."""
+        await one(conversation_id)
+        title = " ".join(change.title.split())
+        if not title:
+            raise invalid("A title has at least one letter.", "title")
+        await keeping.rename(conversation_id, title)
+        return dict(_export().summary(await one(conversation_id)))
+
+    @routes.delete("/{conversation_id}")
+    async def delete(conversation_id: str) -> dict[str, Any]:
+        """One of them, for good."""
+        if not (ID.fullmatch(conversation_id) and await keeping.forget(conversation_id)):
+            raise _missing(conversation_id)
+        return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
+
+    @routes.get("/{conversation_id}/export")
+    async def export(conversation_id: str, format: Literal["md", "json", "wav"] = "md") -> Response:
+        """To take away: Markdown, JSON, or a stereo WAV where its sound was kept."""
+        known, items = await whole(conversation_id)
+        headers = _named(known, format)
+        if format == "md":
+            return Response(_export().as_markdown(known, items), 200, headers, "text/markdown; charset=utf-8")
+        if format == "json":
+            return JSONResponse(_export().as_json(known, items), 200, headers)
+        sound = await keeping.ask(lambda store: store.wav(conversation_id))
+        if sound is None:
+            message = "No sound of this conversation was kept: store.audio has the server keep it."
+            raise ApiError(404, message, "audio_not_kept", "format")
+        return StreamingResponse(sound, 200, headers, "audio/wav")
+
+    return routes
+
+
+def _export() -> Any:
+    from chinwag.store import export
+
+    return export
+
+
+def _missing(conversation_id: str) -> ApiError:
+    message = f"There is no conversation {conversation_id[:80]!r} here."
+    return ApiError(404, message, "conversation_not_found", "conversation_id")
+
+
+def _named(one: Conversation, form: str) -> dict[str, str]:
+    """The file's name: the title, and for old clients what ASCII has of it."""
+    name = re.sub(r"[^\w .-]+", " ", one.title).strip(" .")[:80] or "conversation"
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().strip() or "conversation"
+    told = f"attachment; filename=\"{plain}.{form}\"; filename*=UTF-8''{quote(name)}.{form}"
+    return {"Content-Disposition": told, "Cache-Control": "no-store"}

@@ -1,0 +1,108 @@
+"""POST /v1/audio/speech: text spoken, sent as it is made."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from chinwag.api.streams import server_sent, streamed
+from chinwag.audio import Audio
+from chinwag.audio.encode import MEDIA_TYPES, Encoder
+from chinwag.engines.protocols import Voice
+from chinwag.language import wanted
+from chinwag.realtime.session_config import OPENAI_VOICES
+from chinwag.runtime.http_errors import invalid, ready
+from chinwag.runtime.runtime import Runtime
+from chinwag.speech.synthesis import Style, frames
+from chinwag.text.clauses import ClauseSplitter
+from chinwag.text.speakable.speakable import Speakable
+from chinwag.text.speakable.symbols import words_in
+
+LONGEST_INPUT = 4096
+"""Characters, as OpenAI's limit."""
+
+READING_VOICES = OPENAI_VOICES | {"fable", "onyx", "nova"}
+"""OpenAI has these for speech as well; each of them is the server's own voice."""
+
+
+class SpeechRequest(BaseModel):
+    """The body. `model` and `instructions` are passed over: there is one voice engine, and it reads as it does."""
+
+    input: str = Field(min_length=1, max_length=LONGEST_INPUT)
+    voice: str | dict[str, Any] | None = None
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
+    speed: float | None = Field(None, ge=0.25, le=4.0)
+    stream_format: Literal["audio", "sse"] = "audio"
+
+
+def router(host: Runtime) -> APIRouter:
+    """The route."""
+    routes = APIRouter()
+
+    @routes.post("/v1/audio/speech", response_model=None)
+    async def speech(asked: SpeechRequest, request: Request) -> Response:
+        """The sound, mono at 24 kHz."""
+        voice = ready(host).tts
+        settings = host.config.tts
+        named = _voice(asked.voice, voice) or settings.voice or None
+        style = Style(named, asked.speed or settings.speed, None if named else wanted(host.config.stt.language))
+        sound = _encoded(_spoken(voice, asked.input, style), asked.response_format)
+        if asked.stream_format == "sse":
+            return await server_sent(request, _events(sound, len(asked.input)))
+        return await streamed(request, sound, MEDIA_TYPES[asked.response_format], None)
+
+    @routes.get("/v1/audio/voices")
+    async def voices() -> dict[str, Any]:
+        """The voices there are, as servers beside OpenAI's list them."""
+        voice = ready(host).tts
+        spoken = {name: language for language, names in voice.languages.items() for name in names}
+        return {"voices": [{"id": name, "name": name, "language": spoken.get(name)} for name in voice.voices]}
+
+    return routes
+
+
+def _voice(asked: str | dict[str, Any] | None, voice: Voice) -> str | None:
+    name = asked.get("id") if isinstance(asked, dict) else asked
+    if name in voice.voices:
+        return str(name)
+    if not name or name in READING_VOICES:
+        return None
+    raise invalid(f"There is no voice {name!r}. There are: {', '.join(voice.voices)}.", "voice")
+
+
+async def _spoken(voice: Voice, text: str, style: Style) -> AsyncGenerator[Audio, None]:
+    speakable, splitter = Speakable(words_in(style.language)), ClauseSplitter()
+    clauses = [*splitter.push(speakable.push(text) + speakable.finish()), *splitter.finish()]
+    for clause in clauses:
+        async with aclosing(frames(voice, clause, style)) as sound:
+            async for frame in sound:
+                yield frame
+
+
+async def _encoded(sound: AsyncGenerator[Audio, None], form: str) -> AsyncGenerator[bytes, None]:
+    encoder = Encoder(form)
+    try:
+        async with aclosing(sound) as pieces:
+            async for piece in pieces:
+                if data := await asyncio.to_thread(encoder.push, piece):
+                    yield data
+        if data := await asyncio.to_thread(encoder.finish):
+            yield data
+    finally:
+        encoder.close()
+
+
+async def _events(sound: AsyncGenerator[bytes, None], characters: int) -> AsyncGenerator[dict[str, Any], None]:
+    async with aclosing(sound) as pieces:
+        async for piece in pieces:
+            yield {"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode()}
+    # voices read characters, not tokens
+    usage = {"input_tokens": characters, "output_tokens": 0, "total_tokens": characters}
+    yield {"type": "speech.audio.done", "usage": usage}

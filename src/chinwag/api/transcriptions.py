@@ -1,0 +1,216 @@
+"""POST /v1/audio/transcriptions: the words in a file."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import Message
+
+from chinwag.api.segments import Segment, transcribed
+from chinwag.api.streams import server_sent, unless_gone
+from chinwag.audio import LISTEN_RATE, Audio
+from chinwag.audio.decode import DecodeError, decoded
+from chinwag.engines.protocols import Engines
+from chinwag.errors import ChinwagError
+from chinwag.runtime.http_errors import ApiError, invalid, ready
+from chinwag.runtime.runtime import Runtime
+
+FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
+
+FORM_BYTES = 64 * 1024
+"""What the form around the file may take."""
+DROPPED = 8
+"""Times the limit that is read of a file too large before the connection is cut."""
+
+
+class Heard:
+    """A file on its way to words. seconds: of its sound so far; segments: those so far."""
+
+    def __init__(self, engines: Engines, file: UploadFile, language: str | None) -> None:
+        self.seconds = 0.0
+        self.segments: list[Segment] = []
+        self._engines, self._file, self._language = engines, file, language
+
+    @property
+    def text(self) -> str:
+        """All words so far."""
+        return " ".join(segment.text for segment in self.segments)
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """What it cost, as OpenAI counts it for Whisper: in seconds begun."""
+        return {"type": "duration", "seconds": math.ceil(self.seconds)}
+
+    async def listen(self) -> AsyncGenerator[Segment, None]:
+        """Each segment as it is heard. Raises ApiError where the file is no sound."""
+        try:
+            async with aclosing(transcribed(self._engines, self._pieces(), self._language)) as segments:
+                async for segment in segments:
+                    self.segments.append(segment)
+                    yield segment
+        except DecodeError as error:
+            raise invalid(str(error), "file", "invalid_file") from error
+
+    async def _pieces(self) -> AsyncIterator[Audio]:
+        pieces = decoded(self._file.file)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            self.seconds = piece.end / LISTEN_RATE
+            yield piece
+
+
+def router(host: Runtime) -> APIRouter:
+    """The route."""
+    routes = APIRouter()
+
+    @routes.post("/v1/audio/transcriptions", response_model=None)
+    async def transcriptions(request: Request) -> Response:
+        """The words, in the form that was asked for, or streamed."""
+        engines = ready(host)
+        form = await _limited(request, host.config.server.max_upload_bytes).form(max_files=1)
+        handed_on = False
+        try:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise invalid("Send the sound as the form's file.", "file", "missing_required_parameter")
+            wanted = _field(form, "response_format") or "json"
+            streams = _field(form, "stream").lower() in ("true", "1")
+            _check(form, wanted, streams=streams)
+            language = _language(engines, form, host.config.stt.language)
+            heard = Heard(engines, file, language)
+            if streams:
+                handed_on = True
+                return await server_sent(request, _events(heard, form))
+            await unless_gone(request, _all(heard))
+            return _written(heard, wanted, language)
+        finally:
+            if not handed_on:
+                await form.close()
+
+    return routes
+
+
+async def _all(heard: Heard) -> None:
+    async with aclosing(heard.listen()) as segments:
+        async for _ in segments:
+            continue
+
+
+async def _events(heard: Heard, form: FormData) -> AsyncGenerator[dict[str, Any], None]:
+    try:
+        async with aclosing(heard.listen()) as segments:
+            async for segment in segments:
+                space = "" if len(heard.segments) == 1 else " "
+                yield {"type": "transcript.text.delta", "delta": space + segment.text}
+        yield {"type": "transcript.text.done", "text": heard.text, "usage": heard.usage}
+    finally:
+        await form.close()
+
+
+def _limited(request: Request, limit: int) -> Request:
+    """The request, whose body ends with ApiError 413 where it is longer; what is too much is read and dropped, as a
+    client hears no answer before it has sent all."""
+    taken = 0
+
+    async def receive() -> Message:
+        nonlocal taken
+        message = await request.receive()
+        taken += len(message.get("body", b""))
+        if taken <= limit + FORM_BYTES:
+            return message
+        while message.get("more_body") and taken < limit * DROPPED:
+            message = await request.receive()
+            taken += len(message.get("body", b""))
+        raise ApiError(
+            413, f"The file is larger than {limit} bytes. Send it in pieces, or compress it.", "file_too_large", "file"
+        )
+
+    return Request(request.scope, receive)
+
+
+def _field(form: FormData, name: str) -> str:
+    value = form.get(name, "")
+    return value if isinstance(value, str) else ""
+
+
+def _language(engines: Engines, form: FormData, usual: str) -> str:
+    language = _field(form, "language") or usual
+    try:
+        engines.stt.open(language)
+    except ChinwagError as error:
+        raise invalid(str(error), "language", "unsupported_value") from error
+    return language
+
+
+def _check(form: FormData, wanted: str, *, streams: bool) -> None:
+    if wanted not in FORMATS:
+        raise invalid(f"There is no response_format {wanted!r}. There are: {', '.join(FORMATS)}.", "response_format")
+    if streams and wanted not in ("json", "text"):
+        raise invalid("A stream has response_format json or text.", "response_format")
+    granularities = form.getlist("timestamp_granularities[]") + form.getlist("timestamp_granularities")
+    if any(one != "segment" for one in granularities):
+        message = "Times are those of segments: words have none here."
+        raise invalid(message, "timestamp_granularities", "unsupported_value")
+
+
+def _written(heard: Heard, wanted: str, language: str) -> Response:
+    match wanted:
+        case "text":
+            return PlainTextResponse(heard.text + "\n")
+        case "srt":
+            return PlainTextResponse(_srt(heard.segments), media_type="application/x-subrip")
+        case "vtt":
+            return PlainTextResponse(_vtt(heard.segments), media_type="text/vtt")
+        case "verbose_json":
+            return JSONResponse(
+                {
+                    "task": "transcribe",
+                    "language": language,
+                    "duration": round(heard.seconds, 3),
+                    "text": heard.text,
+                    "segments": [_detailed(index, segment) for index, segment in enumerate(heard.segments)],
+                    "usage": heard.usage,
+                }
+            )
+    return JSONResponse({"text": heard.text, "usage": heard.usage})
+
+
+def _detailed(index: int, segment: Segment) -> dict[str, Any]:
+    """In Whisper's fields, those that a recogniser of another make can tell."""
+    text = segment.text.encode()
+    return {
+        "id": index,
+        "seek": round(segment.start * 100),
+        "start": round(segment.start, 3),
+        "end": round(segment.end, 3),
+        "text": segment.text,
+        "tokens": [],
+        "temperature": 0.0,
+        "avg_logprob": round(math.log(max(segment.confidence, 1e-6)), 4),
+        "compression_ratio": round(len(text) / len(zlib.compress(text)), 4),
+        "no_speech_prob": round(1 - segment.speech, 4),
+    }
+
+
+def _srt(segments: list[Segment]) -> str:
+    return "".join(
+        f"{index}\n{_clock(one.start, ',')} --> {_clock(one.end, ',')}\n{one.text}\n\n"
+        for index, one in enumerate(segments, 1)
+    )
+
+
+def _vtt(segments: list[Segment]) -> str:
+    cues = "".join(f"{_clock(one.start, '.')} --> {_clock(one.end, '.')}\n{one.text}\n\n" for one in segments)
+    return f"WEBVTT\n\n{cues}"
+
+
+def _clock(seconds: float, mark: str) -> str:
+    ms = round(seconds * 1000)
+    return f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}{mark}{ms % 1000:03}"

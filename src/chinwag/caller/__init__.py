@@ -1,1 +1,0 @@
-"""The other end of the wire: a caller who speaks and listens, for `talk`, the benchmark and the tests."""

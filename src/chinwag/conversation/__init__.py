@@ -1,0 +1,1 @@
+"""One conversation: session, response scheduler, response, barge-in, history, items and tools."""

@@ -1,0 +1,70 @@
+"""The calls of one reply, as the model writes them: told as they come, and not before the reply's gate is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from chinwag.conversation.events import Event, ToolCallArguments, ToolCallStarted, ToolCallWritten
+from chinwag.conversation.tool_items import ToolCall
+from chinwag.engines.protocols import CallDelta
+from chinwag.ids import new_id
+from chinwag.tools.tool import OWN, Tool
+
+
+class ToolCallAssembler:
+    """Makes calls of their pieces. emit: is told; tools: those that were offered."""
+
+    def __init__(self, response_id: str, tools: Sequence[Tool], emit: Callable[[Event], None]) -> None:
+        self.calls: list[ToolCall] = []
+        self._reply_id, self._emit = response_id, emit
+        self._tools = {tool.name: tool for tool in tools}
+        self._open = self._over = False
+
+    def take(self, piece: CallDelta) -> None:
+        """The next piece; what comes behind the end (a reply that was stopped in that moment) is nothing."""
+        if self._over:
+            return
+        if piece.index >= len(self.calls):
+            call = self._begun(piece)
+            self.calls.append(call)
+            self._tell(ToolCallStarted(self._reply_id, call.item_id))
+        call = self.calls[piece.index]
+        if piece.arguments:
+            call.arguments += piece.arguments
+            self._tell(ToolCallArguments(self._reply_id, call.item_id, piece.arguments))
+
+    def open(self) -> None:
+        """Tell what there is, and from now on what comes."""
+        self._open = True
+        for call in self.calls:
+            self._emit(ToolCallStarted(self._reply_id, call.item_id))
+            if call.arguments:
+                self._emit(ToolCallArguments(self._reply_id, call.item_id, call.arguments))
+            if self._over:
+                self._emit(ToolCallWritten(self._reply_id, call.item_id))
+
+    def end(self, *, whole: bool) -> None:
+        """No more will come. whole: they were written to their end, and are to be run."""
+        if self._over:
+            return
+        self._over = True
+        for call in self.calls:
+            if whole and not call.arguments.strip():
+                call.arguments = "{}"
+                self._tell(ToolCallArguments(self._reply_id, call.item_id, "{}"))
+            call.status = "completed" if whole else "incomplete"
+            self._tell(ToolCallWritten(self._reply_id, call.item_id))
+
+    def _begun(self, piece: CallDelta) -> ToolCall:
+        tool = self._tools.get(piece.name)
+        call = ToolCall(new_id("item"), piece.call_id, piece.name, response_id=self._reply_id)
+        if tool is None:  # made up: the server answers, as no client could
+            call.server, call.called = OWN, piece.name
+        else:
+            call.server, call.called = tool.server, tool.called
+            call.asked_by = new_id("mcpr") if tool.approval else None
+        return call
+
+    def _tell(self, event: Event) -> None:
+        if self._open:
+            self._emit(event)

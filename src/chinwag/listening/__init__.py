@@ -1,0 +1,1 @@
+"""From sound to a turn: voice activity, partial and final transcripts, endpointing."""

@@ -1,0 +1,172 @@
+"""OpenTelemetry traces: each spoken turn is one, its stages are spans within, and no attribute holds a word of it.
+
+The environment asks for them and configures them, as OpenTelemetry's specification has it: OTEL_EXPORTER_OTLP_ENDPOINT,
+OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_BSP_*, and so on.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from chinwag import __version__
+from chinwag.conversation import events
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+SPOKEN = "http/protobuf"
+
+MOST_BEGUN = 64
+"""Utterances and replies of one session whose begin is kept; more are begun only by a client that means harm."""
+
+STAGES = (
+    ("transcribe", "", "transcript_final"),
+    ("decide", "", "turn_decided"),
+    ("think", "asked", "first_token"),
+    ("phrase", "first_token", "first_clause"),
+    ("speak", "first_clause", "first_audio"),
+)
+"""Spans of a turn: name, the stage of its trace that each begins with (the end of speech for none), and ends with."""
+
+log = logging.getLogger(__name__)
+
+
+def tracer(environment: Mapping[str, str] = os.environ) -> Tracer | None:
+    """What sends traces where the environment asks for them; None where it does not, or what sends them is missing."""
+    chosen = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    asked = chosen == "otlp" or any(environment.get(name) for name in ENDPOINTS)
+    if not asked or chosen == "none" or environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return None
+    protocol = next((environment[name] for name in PROTOCOLS if environment.get(name)), SPOKEN)
+    if chosen not in ("", "otlp") or protocol != SPOKEN:
+        log.warning("No traces are sent: only OTLP over %s is spoken here, not %s.", SPOKEN, chosen or protocol)
+        return None
+    if importlib.util.find_spec("opentelemetry.sdk") is None:
+        log.warning("No traces are sent, though the environment asks for them: pip install 'chinwag[otel]'.")
+        return None
+    return Tracer(_provider(environment))
+
+
+def _provider(environment: Mapping[str, str]) -> TracerProvider:
+    """Our own, not the process's: libraries that trace as well would put words into their attributes."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    named = environment.get("OTEL_SERVICE_NAME") or "service.name=" in environment.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    ours = {"service.version": __version__, **({} if named else {"service.name": "chinwag"})}
+    provider = TracerProvider(resource=Resource.create(ours), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
+
+
+class Tracer:
+    """Sends the traces of one server."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("chinwag", __version__)
+
+    def close(self) -> None:
+        """Send what waits. It may take seconds, so it belongs on a thread."""
+        self._provider.shutdown()
+
+    def session(self, session_id: str, transport: str) -> SessionTraces:
+        """A session begins."""
+        return SessionTraces(self, {"chinwag.session_id": session_id, "chinwag.transport": transport})
+
+    def record(self, name: str, span: Span, children: Mapping[str, Span]) -> None:
+        """A span that is over, with those within."""
+        from opentelemetry.trace import StatusCode, set_span_in_context
+
+        root = self._tracer.start_span(name, attributes=span.attributes, start_time=_ns(span.start))
+        within = set_span_in_context(root)
+        for child, one in children.items():
+            made = self._tracer.start_span(child, within, attributes=one.attributes, start_time=_ns(one.start))
+            made.end(_ns(max(one.start, one.end)))
+        if span.failed:
+            root.set_status(StatusCode.ERROR)
+        root.end(_ns(max(span.start, span.end)))
+
+
+class Span:
+    """From when to when, in seconds since 1970."""
+
+    def __init__(self, start: float, end: float, attributes: dict[str, Any] | None = None, *, failed: bool = False):
+        self.start, self.end, self.attributes, self.failed = start, end, attributes or {}, failed
+
+
+class SessionTraces:
+    """Watches one session. clock: seconds since 1970."""
+
+    def __init__(self, tracer: Tracer, attributes: dict[str, Any], clock: Any = time.time) -> None:
+        self._tracer, self._attributes, self._clock = tracer, attributes, clock
+        self._spoken: dict[str, int] = {}
+        self._replies: dict[str, float] = {}
+        self._turns: dict[str, tuple[events.TurnTraced, float]] = {}
+
+    def told(self, event: events.Event) -> None:
+        """That has happened in it."""
+        match event:
+            case events.SpeechStarted():
+                _keep(self._spoken, event.item_id, event.at_ms)
+            case events.ResponseStarted():
+                _keep(self._replies, event.response_id, self._clock())
+            case events.TurnTraced():  # with the first sound
+                _keep(self._turns, event.response_id, (event, self._clock() - event.stages.get("first_audio", 0.0)))
+            case events.ResponseEnded():
+                self._ended(event.response_id, event.status, event.reason or "", event.engine)
+
+    def over(self) -> None:
+        """Nothing more will: what was under way ends with it."""
+        for response_id in [*self._replies]:
+            self._ended(response_id, "cancelled", "session_ended", "")
+
+    def _ended(self, response_id: str, status: str, reason: str, engine: str) -> None:
+        now = self._clock()
+        began, turn = self._replies.pop(response_id, now), self._turns.pop(response_id, None)
+        attributes = {**self._attributes, "chinwag.response_id": response_id, "chinwag.status": status}
+        known = {"chinwag.reason": reason, "chinwag.engine": engine}
+        attributes.update({name: value for name, value in known.items() if value})
+        failed = status == "failed"
+        if turn is None:  # it was typed, or nothing of the answer was heard
+            self._tracer.record("reply", Span(began, now, attributes, failed=failed), {})
+            return
+        traced, speech_end = turn
+        spoken_s = (traced.speech_end_ms - self._spoken.pop(traced.item_id, traced.speech_end_ms)) / 1000
+        children = {"listen": Span(speech_end - spoken_s, speech_end), **_stages(traced.stages, speech_end)}
+        if (first := traced.stages.get("first_audio")) is not None:
+            children["say"] = Span(speech_end + first, now)
+            attributes["chinwag.voice_to_voice_ms"] = round(first * 1000, 1)
+        attributes["chinwag.item_id"] = traced.item_id
+        attributes["chinwag.drafted"] = "draft_started" in traced.stages
+        start = min(child.start for child in children.values())
+        self._tracer.record("turn", Span(start, now, attributes, failed=failed), children)
+
+
+def _stages(stages: Mapping[str, float], speech_end: float) -> dict[str, Span]:
+    asked = stages.get("draft_started", stages.get("turn_decided"))
+    known = {"": 0.0, **stages, **({} if asked is None else {"asked": asked})}
+    return {
+        name: Span(speech_end + min(known[begin], known[end]), speech_end + known[end])
+        for name, begin, end in STAGES
+        if begin in known and end in known
+    }
+
+
+def _keep(kept: dict[str, Any], name: str, value: Any) -> None:
+    while len(kept) >= MOST_BEGUN:
+        kept.pop(next(iter(kept)))
+    kept[name] = value
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)

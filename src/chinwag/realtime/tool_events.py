@@ -1,0 +1,88 @@
+"""Calls of tools on the wire: functions that the client answers, and what the server runs itself as MCP calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from chinwag.conversation import events
+from chinwag.conversation.session import Session
+from chinwag.conversation.tool_items import ToolCall
+from chinwag.realtime import server_events as outbound
+
+Written = events.ToolCallStarted | events.ToolCallArguments | events.ToolCallWritten
+Ran = events.ToolCallProgress | events.McpToolsProgress | events.ItemDone
+
+
+class Tell(Protocol):
+    """Sends a server event."""
+
+    def __call__(self, kind: str, **fields: Any) -> None:
+        """That kind, with these fields."""
+
+
+class CallsTold:
+    """Turns what happens to calls into server events."""
+
+    def __init__(self, session: Session, tell: Tell) -> None:
+        self._session, self._tell = session, tell
+        self._indexes: dict[str, int] = {}
+
+    def written(self, event: Written, index: Callable[[str], int]) -> None:
+        """The model writes a call. index: the output_index of an item in its response."""
+        call = self._session.history.find(event.item_id)
+        if not isinstance(call, ToolCall):  # the client has deleted it
+            return
+        if call.asked_by:
+            if isinstance(event, events.ToolCallWritten) and call.status == "completed":
+                self._ask(call, event.response_id, index(call.asked_by))
+            return
+        place = self._indexes[call.item_id] = index(call.item_id)
+        where: dict[str, Any] = {"response_id": event.response_id, "output_index": place}
+        about = {"item_id": call.item_id, **where}
+        if not call.server:
+            about["call_id"] = call.call_id
+        kind = "response.mcp_call_arguments" if call.server else "response.function_call_arguments"
+        match event:
+            case events.ToolCallStarted():
+                item = {**outbound.item(call), "arguments": ""}
+                self._tell("response.output_item.added", **where, item=item)
+                self._added(call, item)
+            case events.ToolCallArguments():
+                self._tell(f"{kind}.delta", **about, delta=event.delta)
+            case events.ToolCallWritten():
+                name = {} if call.server else {"name": call.name}
+                self._tell(f"{kind}.done", **about, **name, arguments=call.arguments)
+                item = outbound.item(call)
+                if not call.server or call.status != "completed":  # else it is done when it was run
+                    self._done(call, item)
+                self._tell("response.output_item.done", **where, item=item)
+
+    def ran(self, event: Ran) -> None:
+        """The server ran a call, or listed tools."""
+        match event:
+            case events.ToolCallProgress():
+                index = self._indexes.get(event.item_id, 0)
+                self._tell(f"response.mcp_call.{event.state}", item_id=event.item_id, output_index=index)
+            case events.McpToolsProgress():
+                self._tell(f"mcp_list_tools.{event.state}", item_id=event.item_id)
+            case events.ItemDone():
+                entry = self._session.history.find(event.item_id)
+                self._indexes.pop(event.item_id, None)
+                if entry is not None:
+                    self._done(entry, outbound.item(entry))
+
+    def _ask(self, call: ToolCall, response_id: str, index: int) -> None:
+        item, where = outbound.approval_request(call), {"response_id": response_id, "output_index": index}
+        self._tell("response.output_item.added", **where, item=item)
+        self._added(call, item)
+        self._done(call, item)
+        self._tell("response.output_item.done", **where, item=item)
+
+    def _added(self, entry: Any, item: dict[str, Any]) -> None:
+        previous = self._session.history.before(entry.item_id)
+        self._tell("conversation.item.added", item=item, previous_item_id=previous)
+
+    def _done(self, entry: Any, item: dict[str, Any]) -> None:
+        previous = self._session.history.before(entry.item_id)
+        self._tell("conversation.item.done", item=item, previous_item_id=previous)

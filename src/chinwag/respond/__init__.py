@@ -1,1 +1,0 @@
-"""What to answer: the history, the prompt, and the clauses of the answer."""

@@ -1,1 +1,0 @@
-"""From a clause to sound at the listener's ear, and what of it was heard."""

@@ -1,0 +1,1 @@
+"""Markdown to speakable words, token by token."""

@@ -1,0 +1,1 @@
+"""Sound over RTP: jitter buffer and aiortc tracks."""

@@ -1,1 +1,0 @@
-"""The rest of OpenAI's API with the same engines: one module a route."""
