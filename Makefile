@@ -65,4 +65,4 @@ constraints: setup  ## pin every dependency again, at its newest
 
 clean:  ## remove .venv, .venv-extras and what tools left behind
 	@rm -rf .venv .venv-extras build dist bench-out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find src tests scripts benchmarks research -name __pycache__ -type d -prune -exec rm -rf {} +

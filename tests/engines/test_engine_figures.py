@@ -1,10 +1,10 @@
-"""`chinwag bench engines` with real engines, each in its process."""
+"""`python -m benchmarks engines` with real engines, each in its process."""
 
 from __future__ import annotations
 
 import pytest
 
-from chinwag.bench import engines
+from benchmarks import engines
 
 pytestmark = pytest.mark.engines
 

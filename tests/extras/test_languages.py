@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from serving import serving
 
-from chinwag.bench import languages, make_corpus
+from benchmarks import corpora, languages
 from chinwag.bench.corpus import Recording
 from chinwag.config import WeightsSettings
 from chinwag.weights import Store
@@ -28,7 +28,7 @@ def spoken(recordings: list[Recording]) -> list[Recording]:
 
 async def test_a_turn_in_each_language_is_understood_and_answered_in_it() -> None:
     store = Store(WeightsSettings())
-    recordings = await make_corpus.languages(store, print, most=1)
+    recordings = await corpora.language_recordings(store, print, most=1)
     with serving(env=languages.ENGINES) as server:
         server.wait("ready")
         async with languages.judge(store, print) as ear:

@@ -7,8 +7,8 @@ import pytest
 from engines.contract import loaded, speech, watched, words
 from serving import serving
 
+from benchmarks import languages
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, join, silence
-from chinwag.bench import languages
 from chinwag.bench.corpus import Recording, Truth
 from chinwag.config import SttSettings
 from chinwag.engines.protocols import EngineOptions

@@ -1,4 +1,4 @@
-"""`chinwag bench interrupt`, `turns` and `conversation` against a server that follows a script."""
+"""`chinwag bench interrupt`, `turns` and `python -m benchmarks conversation` against a server that follows a script."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
 from scripted import LOUD, Scripted, scripted
 from websockets.asyncio.server import ServerConnection
 
+from benchmarks import conversation, corpora
 from chinwag.audio import WIRE_RATE, Audio
-from chinwag.bench import conversation, corpus, interrupt, sentences, talker, turns, yielding
+from chinwag.bench import corpus, interrupt, talker, turns, yielding
 
 pytestmark = pytest.mark.realtime
 
@@ -175,9 +176,9 @@ async def test_the_scripted_conversation_is_recorded_from_both_sides(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     script = (
-        sentences.Line("tone"),
-        sentences.Line("tone", (), "mm-hmm", 0.1),
-        sentences.Line("tone", (), "wait", 0.1),
+        corpora.ScriptLine("tone"),
+        corpora.ScriptLine("tone", (), "mm-hmm", 0.1),
+        corpora.ScriptLine("tone", (), "wait", 0.1),
     )
     monkeypatch.setattr(conversation, "SCRIPT", script)
 

@@ -1,4 +1,4 @@
-"""What is measured, kept and drawn of the engines; `chinwag bench engines` measures them."""
+"""What is measured, kept and drawn of the engines; `python -m benchmarks engines` measures them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from chinwag.bench import engines, plots
+from benchmarks import engines, plots
+from chinwag.bench import engine_figures
+from chinwag.bench.plots import PlotError
 from chinwag.engines.protocols import TASKS
 from chinwag.errors import EngineError
 
@@ -36,12 +38,12 @@ def test_all_are_measured_or_those_named() -> None:
 
 
 def test_the_newest_is_kept_and_what_failed_changes_nothing(tmp_path: Path) -> None:
-    assert engines.remembered(tmp_path) == []
-    engines.remember([HEARS, SPEAKS, GONE], tmp_path)
-    engines.remember([{**HEARS, "first_ms": 40.0}, {**SPEAKS, "error": "x", "fix": "y"}], tmp_path)
-    assert engines.remembered(tmp_path) == [SPEAKS, {**HEARS, "first_ms": 40.0}]
-    (tmp_path / engines.FILE).write_text("[1, {", "utf-8")
-    assert engines.remembered(tmp_path) == []
+    assert engine_figures.load_figures(tmp_path) == []
+    engine_figures.save_figures([HEARS, SPEAKS, GONE], tmp_path)
+    engine_figures.save_figures([{**HEARS, "first_ms": 40.0}, {**SPEAKS, "error": "x", "fix": "y"}], tmp_path)
+    assert engine_figures.load_figures(tmp_path) == [SPEAKS, {**HEARS, "first_ms": 40.0}]
+    (tmp_path / engine_figures.FILE).write_text("[1, {", "utf-8")
+    assert engine_figures.load_figures(tmp_path) == []
 
 
 def test_what_could_not_be_measured_is_told_with_its_reason() -> None:
@@ -68,5 +70,5 @@ def test_it_is_drawn(tmp_path: Path) -> None:
     plots.engines({"engines": [HEARS, SPEAKS, thinks, GONE]}, tmp_path / "engines.svg")
     drawn = (tmp_path / "engines.svg").read_text("utf-8")
     assert all(name in drawn for name in ("moonshine tiny", "hibari", "40 tokens/s", "WER 2.1%"))
-    with pytest.raises(plots.PlotError, match="nothing to draw"):
+    with pytest.raises(PlotError, match="nothing to draw"):
         plots.engines({"engines": [GONE]}, tmp_path / "none.svg")

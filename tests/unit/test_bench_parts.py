@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from benchmarks import conversation
 from chinwag.audio import WIRE_RATE, Audio, silence
-from chinwag.bench import conversation, corpus, goals, interrupt, make_corpus, report
+from chinwag.bench import corpus, goals, interrupt, make_corpus, report
 from chinwag.bench.latency import measure, summarise
 from chinwag.bench.machine import machine
 from chinwag.bench.noises import NOISES

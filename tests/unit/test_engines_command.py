@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from chinwag.bench import engines as bench
+from chinwag.bench.engine_figures import save_figures
 from chinwag.cli import _app
 from chinwag.cli.engines import rows_of
 from chinwag.config import Config, SttSettings, WeightsSettings
@@ -53,10 +53,10 @@ def test_a_server_that_does_not_answer_says_how_to_start_it(rows: dict[tuple[str
 
 
 def test_what_was_measured_here_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chinwag.bench.engines.user_cache_path", lambda name: tmp_path)
+    monkeypatch.setattr("chinwag.bench.engine_figures.user_cache_path", lambda name: tmp_path)
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
     measured = {"task": "tts", "engine": "hibari", "model": "", "first_ms": 24.0, "real_time_factor": 0.01}
-    bench.remember([measured])
+    save_figures([measured])
     rows = {(row.task, row.name): row for row in rows_of(Config(weights=WeightsSettings(folder=tmp_path)))}
     assert (rows["tts", "hibari"].first_ms, rows["tts", "hibari"].real_time_factor) == (24.0, 0.01)
     assert rows["tts", "kokoro"].first_ms is None

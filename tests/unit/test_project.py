@@ -30,7 +30,7 @@ def kept_files() -> list[Path]:
     )
     if listed.returncode == 0 and listed.stdout:
         return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
-    folders = ("src", "tests", "scripts", "docs", ".ci")
+    folders = ("src", "tests", "scripts", "benchmarks", "research", "docs", ".ci")
     return [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
 
 

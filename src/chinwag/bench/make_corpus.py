@@ -25,7 +25,7 @@ from platformdirs import user_cache_path
 from chinwag.audio import WIRE_RATE, Audio, Samples, join, silence
 from chinwag.bench.corpus import SPEECH, CorpusError, Kind, Recording, Truth, load, save, spoken
 from chinwag.bench.noises import NOISES
-from chinwag.bench.sentences import BACKCHANNELS, INTERRUPTIONS, INTO, PAUSE, PHRASES, SCRIPT, SENTENCES
+from chinwag.bench.sentences import BACKCHANNELS, INTERRUPTIONS, PAUSE, SENTENCES
 from chinwag.client_sdk.call import room_noise
 from chinwag.config import TtsSettings
 from chinwag.engines import registry
@@ -44,7 +44,6 @@ VOICES = (
     "af_heart", "am_michael", "bf_emma", "bm_george", "af_bella", "am_fenrir", "bf_isabella",
     "bm_daniel", "af_sarah", "am_puck", "bf_alice", "bm_lewis", "af_nova", "am_eric",
 )  # fmt: skip
-SCRIPT_VOICE = "am_michael"
 SPEEDS = (1.0, 0.92, 1.08, 0.95, 1.15, 0.9, 1.03, 0.98, 1.1)
 SHORTEST_PAUSE, USUAL_PAUSE, LONGEST_PAUSE = 0.3, 0.7, 1.2
 """Seconds of silence where a speaker stops to think."""
@@ -68,7 +67,7 @@ async def default_corpus(store: Store, tell: Callable[[str], None]) -> list[Reco
             pauses = [next(lengths) for _ in range(text.count(PAUSE))]
             yield await record(voice, f"{place:02d}-{speaker}", text, speaker, pauses=pauses, speed=speed)
 
-    return await _made("bench-corpus", "a corpus of spoken turns", make, store, tell)
+    return await make_with_kokoro("bench-corpus", "a corpus of spoken turns", make, store, tell)
 
 
 async def interruptions(store: Store, tell: Callable[[str], None]) -> list[Recording]:
@@ -88,33 +87,7 @@ async def interruptions(store: Store, tell: Callable[[str], None]) -> list[Recor
         for name, kind, text, sound in NOISES:
             yield in_room(name, text, kind, [Audio(sound, WIRE_RATE)])
 
-    return await _made("bench-interruptions", "a corpus of interruptions", make, store, tell)
-
-
-async def script(store: Store, tell: Callable[[str], None]) -> list[Recording]:
-    """What one person says in the scripted conversation: line-0 and so on, and what they put into the answers."""
-
-    async def make(voice: Voice) -> AsyncGenerator[Recording, None]:
-        for place, line in enumerate(SCRIPT):
-            yield await record(voice, f"line-{place}", line.text, SCRIPT_VOICE, pauses=line.pauses)
-        for name, text in INTO.items():
-            yield await record(voice, name, text, SCRIPT_VOICE, kind="interruption")
-        for name, source in (("mm-hmm", "backchannel-mm-hmm-low"), ("cough", "noise-cough-1")):
-            noise = next(noise for noise in NOISES if noise.name == source)
-            yield in_room(name, noise.text, noise.kind, [Audio(noise.pcm, WIRE_RATE)])
-
-    return await _made("bench-script", "the person of the scripted conversation", make, store, tell)
-
-
-async def languages(store: Store, tell: Callable[[str], None], most: int = 6) -> list[Recording]:
-    """What is said in each language, `most` phrases of each, language by language. As `default_corpus`."""
-
-    async def make(voice: Voice) -> AsyncGenerator[Recording, None]:
-        for language, one in PHRASES.items():
-            for place, text in enumerate(one["said"][:most]):
-                yield await record(voice, f"{language}-{place}", text, one["voice"], language=language)
-
-    return await _made(f"bench-languages-{most}", "a corpus in each language", make, store, tell)
+    return await make_with_kokoro("bench-interruptions", "a corpus of interruptions", make, store, tell)
 
 
 def pause_lengths() -> list[float]:
@@ -124,13 +97,17 @@ def pause_lengths() -> list[float]:
     return [round(float(length), 3) for length in np.random.default_rng(3).permutation(even)]
 
 
-async def _made(
+async def make_with_kokoro(
     name: str,
     what: str,
     make: Callable[[Voice], AsyncGenerator[Recording, None]],
     store: Store,
     tell: Callable[[str], None],
 ) -> list[Recording]:
+    """Return a corpus from the cache folder `name`; a corpus that is not there yet is made with the Kokoro voices.
+
+    Raises WeightsError or EngineError if the Kokoro engine cannot be loaded.
+    """
     folder = user_cache_path("chinwag") / f"{name}-{VERSION}"
     with contextlib.suppress(CorpusError):
         return load(folder)

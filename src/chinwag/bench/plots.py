@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg", ".pdf")
 COLOURS = {"chinwag": "#1b7837", "smart_turn": "#d95f02", "silence_800": "#7570b3"}
 NAMES = {"chinwag": "Chinwag", "smart_turn": "Smart Turn alone", "silence_800": "silence alone"}
-TITLES = {
-    "vad": "voice activity, a frame", "turn": "turn judge, a look", "stt": "hearing: one second to words",
-    "llm": "thinking: first word, nothing read ahead", "tts": "speaking: first sound of a sentence",
-}  # fmt: skip
-PERSON, ANSWER, DUCKED_COLOUR, CUT_IN = "#4575b4", "#1b7837", "#a6d96a", "#d73027"
+CUT_IN = "#d73027"
 
 
 class PlotError(ChinwagError):
@@ -39,7 +35,7 @@ def check(path: Path) -> None:
 
 def latency(result: dict[str, Any], path: Path) -> None:
     """How many turns were answered by when, and the median of each stage on the same axis."""
-    figure, axes = _figure(7.5, 4.2)
+    figure, axes = make_figure(7.5, 4.2)
     # a run over both transports holds the figures of each
     both: dict[str, Any] = {name: result[name] for name in ("websocket", "webrtc") if name in result}
     runs = both or {"voice to voice": result}
@@ -58,12 +54,12 @@ def latency(result: dict[str, Any], path: Path) -> None:
     axes.set(xlabel="ms from the end of the speech", ylabel="share of the turns", ylim=(0, 1.02), xlim=(0, None))
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     axes.set_title(f"{result['turns']} turns: answered at the ear after …", fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def load(result: dict[str, Any], path: Path) -> None:
     """What each number of talkers waits for, and the cores that it takes."""
-    figure, axes = _figure(7.5, 4.2)
+    figure, axes = make_figure(7.5, 4.2)
     steps = result["steps"]
     come = [step["sessions"] for step in steps]
     places = range(len(steps))
@@ -86,12 +82,12 @@ def load(result: dict[str, Any], path: Path) -> None:
     axes.patch.set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     axes.set_title("Voice to voice by how many talk at once", fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def turns(result: dict[str, Any], path: Path) -> None:
     """Cut-offs against delay, a curve for each detector; a dot where it really works."""
-    figure, axes = _figure(7.5, 4.8)
+    figure, axes = make_figure(7.5, 4.8)
     for name, label in NAMES.items():
         figures = result.get(name, {})
         if not figures.get("curve"):
@@ -107,7 +103,7 @@ def turns(result: dict[str, Any], path: Path) -> None:
     axes.set(xlabel="mean delay of the decision, ms", ylabel="turns cut off, %", xlim=(0, 1500), ylim=(0, None))
     axes.set_title(f"{result['turns']} turns; dots: as it works", fontsize=10)
     axes.legend(fontsize=8, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _curve(axes: Axes, points: Sequence[dict[str, Any]], colour: str, line: str, label: str) -> None:
@@ -117,7 +113,7 @@ def _curve(axes: Axes, points: Sequence[dict[str, Any]], colour: str, line: str,
 
 def interrupt(result: dict[str, Any], path: Path) -> None:
     """How many interruptions the reply had yielded to by when, for both kinds of client."""
-    figure, axes = _figure(7.5, 4.2)
+    figure, axes = make_figure(7.5, 4.2)
     for name, figures, colour in (("page", result, "#1b7837"), ("stock client", result["stock"], "#7570b3")):
         plain = [trial for trial in figures["per_trial"] if trial["kind"] == "interruption" and not trial["void"]]
         for key, line, what in (("yield_ms", "-", "12 dB lower or silent"), ("stopped_ms", ":", "silent")):
@@ -130,69 +126,11 @@ def interrupt(result: dict[str, Any], path: Path) -> None:
     axes.set(xlabel="ms from the first sound of the interruption", ylabel="share of the interruptions")
     axes.set(xlim=(0, None), ylim=(0, 1.02))
     axes.legend(fontsize=8, frameon=False, loc="lower right")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def timeline(story: dict[str, Any], path: Path) -> None:
-    """A conversation in rows of half a minute: who speaks when, and from the end of the speech to the answer.
-
-    Light green where the answer was ducked, a red mark where it began before the person was done.
-    """
-    row_s = 30.0
-    rows = max(int(-(-story["seconds"] // row_s)), 1)
-    figure, first = _figure(12, 1.5 * rows + 0.6, rows)
-    for row, axes in enumerate(first if isinstance(first, list) else [first]):
-        begin, end = row * row_s, (row + 1) * row_s
-        for key, lane, colour in (("person", 1, PERSON), ("answer", 0, ANSWER), ("ducked", 0, DUCKED_COLOUR)):
-            bars = [(a, b - a) for a, b in story[key] if a < end and b > begin]
-            axes.broken_barh(bars, (lane + 0.1, 0.6), facecolors=colour)
-        axes.plot(story["cut_ins"], [0.4] * len(story["cut_ins"]), "v", color=CUT_IN, markersize=8)
-        for turn in story["turns"]:
-            if turn["voice_to_voice_ms"] is not None and begin <= turn["end"] < end:
-                axes.text(turn["end"], 0.82, f"{turn['voice_to_voice_ms']:.0f} ms", fontsize=7, color="0.25")
-            if begin <= turn["begin"] < end:
-                late = turn["begin"] > end - 8
-                place, side = (end, "right") if late else (turn["begin"], "left")
-                axes.text(place, 1.75, turn["text"][:60], fontsize=7, color=PERSON, ha=side)
-        axes.set(xlim=(begin, end), ylim=(0, 2.1), yticks=[0.4, 1.4])
-        axes.set_yticklabels(["answer", "person"], fontsize=8)
-        axes.tick_params(axis="x", labelsize=8)
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
-    _save(figure, path)
-
-
-def engines(result: dict[str, Any], path: Path) -> None:
-    """The time to each engine's first result, a panel a task, with words wrong or tokens a second beside it."""
-    good = [entry for entry in result["engines"] if entry.get("first_ms") is not None]
-    tasks = [task for task in TITLES if any(entry["task"] == task for entry in good)]
-    if not tasks:
-        raise PlotError("No engine could be measured, so there is nothing to draw.", "See the reasons above.")
-    figure, panels = _figure(7.5, 0.9 + 0.45 * len(good) + 0.5 * len(tasks), rows=len(tasks))
-    for axes, task in zip(panels if len(tasks) > 1 else [panels], tasks, strict=True):
-        entries = sorted((e for e in good if e["task"] == task), key=lambda e: float(e["first_ms"]), reverse=True)
-        names = [f"{entry['engine']} {entry['model']}".strip() for entry in entries]
-        places, times = range(len(entries)), [entry["first_ms"] for entry in entries]
-        axes.barh(places, times, height=0.6, color=COLOURS["chinwag"])
-        late = [max(0.0, (entry["first_p95_ms"] or 0) - entry["first_ms"]) for entry in entries]
-        axes.barh(places, late, left=times, height=0.15, color=COLOURS["smart_turn"])
-        for place, entry in enumerate(entries):
-            beside = [f"{entry['first_ms']:.3g} ms"]
-            if entry.get("wer") is not None:
-                beside.append(f"WER {entry['wer']:.1%}")
-            if entry.get("tokens_per_s") is not None:
-                beside.append(f"{entry['tokens_per_s']:.0f} tokens/s")
-            end = max(entry["first_ms"], entry["first_p95_ms"] or 0)
-            axes.text(end, place, "  " + ", ".join(beside), va="center", fontsize=7)
-        axes.set(yticks=list(places), xlim=(0, 1.45 * max(e["first_p95_ms"] or e["first_ms"] for e in entries)))
-        axes.set_yticklabels(names, fontsize=8)
-        axes.tick_params(axis="x", labelsize=7)
-        axes.set_title(TITLES[task], fontsize=9, loc="left")
-    (panels[-1] if len(tasks) > 1 else panels).set_xlabel("ms: median, and thin to the 95th percentile", fontsize=8)
-    _save(figure, path)
-
-
-def _figure(width: float, height: float, rows: int = 1) -> tuple[Figure, Any]:
+def make_figure(width: float, height: float, rows: int = 1) -> tuple[Figure, Any]:
+    """Return an empty figure (inches) and its axes: one object for one row, else a list from top to bottom."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -202,7 +140,8 @@ def _figure(width: float, height: float, rows: int = 1) -> tuple[Figure, Any]:
     return figure, axes[0] if rows == 1 else axes
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write the figure in the format that the file's suffix names. Raises PlotError."""
     try:
         figure.savefig(path, dpi=130)
     except OSError as error:

@@ -1,18 +1,11 @@
-"""What the voices of the made corpus say. `|` marks a silence.
+"""The sentences of the synthesised corpus. `|` marks a silence.
 
 The words before a silence end in a comma where the sentence is unfinished, so that the voice does not fall.
 """
 
 from __future__ import annotations
 
-import tomllib
-from importlib.resources import files
-from typing import Any, NamedTuple
-
 PAUSE = "|"
-
-PHRASES: dict[str, Any] = tomllib.loads((files("chinwag.bench") / "phrases.toml").read_text("utf-8"))
-"""In each language: what is `said`, and the `voice` that says it."""
 
 _PLAIN = (
     "What is the capital of France?",
@@ -120,30 +113,3 @@ INTERRUPTIONS = (
 )
 BACKCHANNELS = ("Yeah.", "Right.", "Okay.", "I see.", "Oh, wow.", "Sure.")
 """Those that the voice can say; it has no "mm-hmm" and no "uh-huh", which are hummed in `noises`."""
-
-
-class Line(NamedTuple):
-    """What the person says in the scripted conversation. pauses: seconds of each `|`.
-
-    into: what they put into the answer, and the seconds after its first sound at which; by the name in `INTO`.
-    """
-
-    text: str
-    pauses: tuple[float, ...] = ()
-    into: str = ""
-    when: float = 0.0
-
-
-SCRIPT = (
-    Line("Hello! I would like to plan a weekend in London."),
-    Line("I like museums, and, um, | maybe a walk in a park.", (1.0,)),
-    Line("Tell me a short story about the Tower of London.", (), "mm-hmm", 2.0),
-    Line("Which museum is good for, | somebody who likes, | old ships?", (1.4, 0.7)),
-    Line("Tell me more about it.", (), "wait", 2.5),
-    Line("Go on.", (), "cough", 1.8),
-    Line("My number is, five five five, | two three four, | nine one one seven.", (0.6, 0.6)),
-    Line("Explain how I get from the station to the park.", (), "bus", 2.5),
-    Line("Thank you, that was very helpful. Goodbye."),
-)
-INTO = {"wait": "Wait, stop. What does it cost?", "bus": "No, I meant by bus."}
-"""Interruptions of the script; "mm-hmm" and "cough" come from `noises`."""

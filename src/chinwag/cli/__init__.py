@@ -43,9 +43,14 @@ def _root(
 
 
 def app() -> None:
-    """The program; a fault with a known fix is told in a line, not in a traceback."""
+    """Run the command line."""
+    run_app(_app)
+
+
+def run_app(program: typer.Typer) -> None:
+    """Run a command line; an error with a known fix is printed as two lines, without a traceback."""
     try:
-        _app()
+        program()
     except ChinwagError as error:
         typer.secho(f"chinwag: {error.message}", fg=typer.colors.RED, err=True)
         if error.fix:

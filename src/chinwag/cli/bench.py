@@ -13,20 +13,7 @@ import typer
 from rich.console import Console
 
 from chinwag import config
-from chinwag.bench import (
-    conversation,
-    corpus,
-    engines,
-    goals,
-    interrupt,
-    languages,
-    latency,
-    load,
-    make_corpus,
-    plots,
-    report,
-    turns,
-)
+from chinwag.bench import corpus, goals, interrupt, latency, load, make_corpus, plots, report, turns
 from chinwag.bench.corpus import Recording
 from chinwag.bench.machine import machine
 from chinwag.client_sdk.call import Transport
@@ -40,7 +27,7 @@ Url = Annotated[
     typer.Option(help="A running server, like ws://127.0.0.1:8000/v1/realtime; without it, one is started."),
 ]
 Json = Annotated[Path | None, typer.Option(help="Write the figures here.")]
-Plot = Annotated[Path | None, typer.Option(help="Draw them here, as .png, .svg or .pdf; needs chinwag[bench].")]
+Plot = Annotated[Path | None, typer.Option(help="Draw them here, as .png, .svg or .pdf; needs chinwag\\[bench].")]
 Corpus = Annotated[
     Path | None,
     typer.Option("--corpus", help="Mono WAVs, each with NAME.json; without it, one is made with the Kokoro voices."),
@@ -79,8 +66,8 @@ def latency_command(
     ] = TransportChoice.websocket,
 ) -> None:
     """Time from the last sound of a question to the first sound of its answer."""
-    out, tell = Console(), _teller()
-    _check(json, plot)
+    out, tell = Console(), progress_printer()
+    check_outputs(json, plot)
 
     async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
         def on_turn(turn: dict[str, Any]) -> None:
@@ -91,7 +78,7 @@ def latency_command(
         by: Transport = "webrtc" if transport == "webrtc" else "websocket"
         return await latency.run(at, recordings, turns, api_key=api_key, on_turn=on_turn, transport=by)
 
-    result = asyncio.run(_measured(url, folder, make_corpus.default_corpus, measure, tell))
+    result = asyncio.run(measure_server(url, folder, make_corpus.default_corpus, measure, tell))
     wanted = goals.TRANSPORTS if transport == "both" else goals.LATENCY
     result["goals"] = goals.verdicts(result, wanted)
     if transport == "both":
@@ -100,7 +87,7 @@ def latency_command(
         report.show(result, out)
     report.show_goals(result, wanted, out, "Goals, embedded engines on two cores")
     report.show_machine(result, out)
-    _write(result, json, plot, plots.latency)
+    write_results(result, json, plot, plots.latency)
 
 
 @app.command("turns")
@@ -113,8 +100,8 @@ def turns_command(
     api_key: Key = None,
 ) -> None:
     """How often it answers into a pause, beside fixed silence and Smart Turn alone: three conversations."""
-    out, tell = Console(), _teller()
-    _check(json, plot)
+    out, tell = Console(), progress_printer()
+    check_outputs(json, plot)
 
     async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
         def on_turn(detector: str, turn: dict[str, Any]) -> None:
@@ -122,13 +109,13 @@ def turns_command(
 
         return await turns.run(at, recordings, turns_, api_key=api_key, on_turn=on_turn)
 
-    result = asyncio.run(_measured(url, folder, make_corpus.default_corpus, measure, tell))
+    result = asyncio.run(measure_server(url, folder, make_corpus.default_corpus, measure, tell))
     wanted = goals.turns(result)
     result["goals"] = goals.verdicts(result, wanted)
     report.show_turns(result, out)
     report.show_goals(result, wanted, out, "Goals")
     report.show_machine(result, out)
-    _write(result, json, plot, plots.turns)
+    write_results(result, json, plot, plots.turns)
 
 
 @app.command("interrupt")
@@ -141,8 +128,8 @@ def interrupt_command(
     api_key: Key = None,
 ) -> None:
     """Whether it stops when interrupted and goes on when it was none, for the page and for a stock client."""
-    out, tell = Console(), _teller()
-    _check(json, plot)
+    out, tell = Console(), progress_printer()
+    check_outputs(json, plot)
 
     async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
         def on_trial(client: str, trial: dict[str, Any]) -> None:
@@ -150,14 +137,14 @@ def interrupt_command(
 
         return await interrupt.run(at, recordings, turns, api_key=api_key, on_trial=on_trial)
 
-    result = asyncio.run(_measured(url, folder, make_corpus.interruptions, measure, tell))
+    result = asyncio.run(measure_server(url, folder, make_corpus.interruptions, measure, tell))
     both = (*goals.INTERRUPT_PAGE, *goals.INTERRUPT_STOCK)
     result["goals"] = goals.verdicts(result, both)
     report.show_interrupt(result, out)
     report.show_goals(result, goals.INTERRUPT_PAGE, out, "Goals, client with chinwag events")
     report.show_goals(result, goals.INTERRUPT_STOCK, out, "Goals, stock client")
     report.show_machine(result, out)
-    _write(result, json, plot, plots.interrupt)
+    write_results(result, json, plot, plots.interrupt)
 
 
 @app.command("load")
@@ -173,8 +160,8 @@ def load_command(
     api_key: Key = None,
 ) -> None:
     """How many people can talk with one server at once, and what each of them has of it."""
-    out, tell = Console(), _teller()
-    _check(json, plot)
+    out, tell = Console(), progress_printer()
+    check_outputs(json, plot)
     counts = load.parse(sessions)
 
     async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
@@ -182,95 +169,22 @@ def load_command(
             at, recordings, counts, seconds, api_key=api_key, on_step=lambda step: tell(report.step_line(step))
         )
 
-    result = asyncio.run(_measured(url, folder, make_corpus.default_corpus, measure, tell))
+    result = asyncio.run(measure_server(url, folder, make_corpus.default_corpus, measure, tell))
     wanted = goals.load(result)
     result["goals"] = goals.verdicts(result, wanted)
     report.show_load(result, out)
     report.show_goals(result, wanted, out, "Goals, embedded engines on two cores")
     report.show_machine(result, out)
-    _write(result, json, plot, plots.load)
+    write_results(result, json, plot, plots.load)
 
 
-@app.command("conversation")
-def conversation_command(
-    output: Annotated[Path, typer.Option(help="Write OUTPUT.wav, OUTPUT.svg and OUTPUT.json.")],
-    url: Url = None,
-    api_key: Key = None,
-) -> None:
-    """Record a scripted conversation of about two minutes, both sides, with its timeline."""
-    out, tell = Console(), _teller()
-    files = {kind: output.with_name(f"{output.name}.{kind}") for kind in ("wav", "svg", "json")}
-    _check(files["json"], files["svg"])
-
-    async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
-        return await conversation.run(at, recordings, files["wav"], api_key=api_key, tell=tell)
-
-    result = asyncio.run(_measured(url, None, make_corpus.script, measure, tell))
-    conversation.show(result, out)
-    _write(result, files["json"], files["svg"], plots.timeline)
-    out.print(f"Written: {', '.join(str(file) for file in files.values())}", highlight=False)
-
-
-@app.command("languages")
-def languages_command(
-    url: Url = None,
-    turns: Annotated[int, typer.Option(min=1, help="How many turns to hold in each language.")] = 6,
-    told: Annotated[bool, typer.Option("--told", help="Tell the server the language; else it is to be heard.")] = False,
-    json: Json = None,
-    folder: Corpus = None,
-    api_key: Key = None,
-) -> None:
-    """Whole turns in eight languages: understood, and answered in the same? Needs chinwag[languages]."""
-    out, tell = Console(), _teller()
-    _check(json, None)
-
-    async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
-        async with languages.judge(Store(config.load().weights), tell) as ear:
-            return await languages.run(
-                at,
-                recordings,
-                turns,
-                ear,
-                api_key=api_key,
-                told=told,
-                on_turn=lambda turn: tell(report.turn_line(turn)),
-            )
-
-    result = asyncio.run(_measured(url, folder, make_corpus.languages, measure, tell, **languages.ENGINES))
-    languages.show(result, out)
-    if json is not None:
-        report.write(result, json)
-
-
-@app.command("engines")
-def engines_command(
-    engine: Annotated[
-        list[str] | None, typer.Option(help="Only this: tts:kokoro, or stt:whisper=tiny for one of its models. Repeat.")
-    ] = None,
-    sentences: Annotated[int, typer.Option(min=1, help="How many sentences each hears or speaks.")] = 12,
-    json: Json = None,
-    plot: Plot = None,
-) -> None:
-    """Every engine here, each in a process of its own: load time, memory, first result, real time, words wrong."""
-    out, tell = Console(), _teller()
-    _check(json, plot)
-    wanted = engines.parse(engine or [])
-    if any(task != "llm" for task, _, _ in wanted):
-        asyncio.run(make_corpus.default_corpus(Store(config.load().weights), tell))  # once, and not in a child's time
-    measured = engines.run(wanted, sentences, lambda entry: tell(engines.line(entry)))
-    engines.remember(measured)
-    result: dict[str, Any] = {"engines": measured, "sentences": sentences, "machine": machine()}
-    result["versions"] = engines.versions(wanted)
-    engines.show(measured, out)
-    here = result["machine"]
-    out.print(f"machine: {here['cpu']}, {here['cores']} cores, {here['os']}", highlight=False)
-    _write(result, json, plot, plots.engines)
-
-
-async def _measured(
+async def measure_server(
     url: str | None, folder: Path | None, made: Made, measure: Measure, tell: Tell, **settings: str
 ) -> dict[str, Any]:
-    """Measure the server at the address, or one that is started for it, with the folder's recordings or made ones."""
+    """Measure the server at `url` with the recordings of `folder`.
+
+    Without a URL a server is started with `settings` in its environment; without a folder `made` makes the recordings.
+    """
     recordings = corpus.load(folder) if folder is not None else await made(Store(config.load().weights), tell)
     startup = None
     async with contextlib.AsyncExitStack() as stack:
@@ -283,21 +197,24 @@ async def _measured(
     return {**result, "corpus": str(folder or "made"), "machine": machine()}
 
 
-def _teller() -> Tell:
+def progress_printer() -> Tell:
+    """Return a function that prints a line of progress to stderr."""
     console = Console(stderr=True)
     return lambda line: console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
-def _check(json: Path | None, plot: Path | None) -> None:
+def check_outputs(json: Path | None, plot: Path | None) -> None:
+    """Raise ReportError or PlotError before a long run if its results could not be written."""
     if json is not None:
         report.check(json)
     if plot is not None:
         plots.check(plot)
 
 
-def _write(
+def write_results(
     result: dict[str, Any], json: Path | None, plot: Path | None, draw: Callable[[dict[str, Any], Path], None]
 ) -> None:
+    """Write the figures and their plot to the files that were asked for."""
     if json is not None:
         report.write(result, json)
     if plot is not None:

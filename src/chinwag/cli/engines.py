@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from chinwag import config as configuration
-from chinwag.bench import engines as bench
+from chinwag.bench.engine_figures import load_figures
 from chinwag.config import Config
 from chinwag.engines import registry
 from chinwag.engines.listing import Row, State, look
@@ -48,7 +48,7 @@ def engines(
 
 def rows_of(config: Config) -> list[Row]:
     """All engines, with the speed that was measured here."""
-    measured = {(entry.get("task"), entry.get("engine")): entry for entry in reversed(bench.remembered())}
+    measured = {(entry.get("task"), entry.get("engine")): entry for entry in reversed(load_figures())}
     return [_with_speed(row, measured.get((row.task, row.name), {})) for row in look(config, Store(config.weights))]
 
 

@@ -28,7 +28,7 @@ class Model:
 @dataclass(frozen=True, slots=True)
 class Row:
     """One engine. chosen: by the settings. models: what its `model` may be, its own choice first. size: bytes of its
-    weights. fix: what brings it to "ready". first_ms, real_time_factor: as `chinwag bench engines` measured them here.
+    weights. fix: what brings it to "ready". first_ms, real_time_factor: measured here by `benchmarks engines`.
     """
 
     task: Task

@@ -33,7 +33,7 @@ LINGER_S = 30.0
 TELL_EVERY_S = 0.5
 
 PER_BYTE, BESIDES = 1.7, 80 * 2**20
-"""Memory that an engine takes: by each byte of its weights, and beside them. Measured with `chinwag bench engines`:
+"""Memory that an engine takes: by each byte of its weights, and beside them. Measured with `benchmarks engines`:
 Moonshine tiny 139 MB of 44, Whisper base 198 of 98, Qwen2.5 0.5B 889 of 491, Kokoro 380 of 119."""
 
 SESSIONS_OWN = {"voice", "speed", "language", "partial_every_ms"}

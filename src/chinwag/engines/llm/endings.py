@@ -17,7 +17,7 @@ WORTH_ASKING = 0.1
 
 QUESTIONS, ASKED = frozenset("?？"), 0.9
 """Marks behind which it is not asked, and what is taken for its answer: behind 44 of the questions in
-scripts/turns/texts.txt it gave 0.91 in the mean, behind 97 other ends 0.25."""
+research/turns/texts.txt it gave 0.91 in the mean, behind 97 other ends 0.25."""
 
 
 def sentence_end(likeliest: Sequence[Mapping[str, Any]]) -> tuple[float, str]:

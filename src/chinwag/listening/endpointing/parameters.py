@@ -1,4 +1,4 @@
-"""The numbers of turn taking, as `scripts/fit_turns.py` found them: fitted.json, beside this file."""
+"""The numbers of turn taking, as `research/turns/fit_turns.py` found them: fitted.json, beside this file."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Fitted(_Strict):
 
 def load(path: Path = FITTED) -> Fitted:
     """Read and check a file of fitted numbers. Raises FittedError naming what is wrong with it."""
-    fix = "Reinstall Chinwag, or make the file anew: python scripts/fit_turns.py."
+    fix = "Reinstall Chinwag, or make the file anew: python -m research.turns.fit_turns."
     try:
         return Fitted.model_validate_json(path.read_bytes())
     except OSError as error:

@@ -11,9 +11,9 @@ import numpy as np
 from chinwag.listening.endpointing.features import FEATURES
 from chinwag.listening.endpointing.model import Looks, features, log_odds
 from chinwag.listening.endpointing.parameters import LOOKS, Fitted, Pauses, Weights
-from turns.points import Point
-from turns.policy import HESITATION_S, Heard, best_waiting
-from turns.regression import Array, auc, fit, unseen
+from research.turns.points import Point
+from research.turns.policy import HESITATION_S, Heard, best_waiting
+from research.turns.regression import Array, auc, fit, unseen
 
 SHARES = {"made": 0.7, "two": 0.15, "cut": 0.05, "recorded": 0.1}
 """What each source's points weigh together: recorded people are few, and a cut in fluent speech is nobody's pause."""

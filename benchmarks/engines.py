@@ -1,8 +1,9 @@
-"""Every engine side by side, each in a process of its own (`one_engine.py`), one after another in one run."""
+"""Measure every engine, one after another, each in a process of its own (`one_engine.py`)."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,19 +12,16 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any, cast
 
-from platformdirs import user_cache_path
 from rich.console import Console
 from rich.table import Table
 
 from chinwag import __version__
 from chinwag.engines import registry
 from chinwag.engines.protocols import TASKS, Task
-from chinwag.errors import ChinwagError, EngineError
+from chinwag.errors import EngineError
 
 WITHIN_S = 900.0
 """For one engine; a large one on a slow machine is told to have taken too long."""
-
-FILE = "engines.json"
 
 RUNTIMES = ("ctranslate2", "hibari", "ollama", "onnxruntime", "openai", "torch", "xllamacpp")
 
@@ -63,10 +61,17 @@ def run(wanted: Sequence[Named], sentences: int, on_engine: Callable[[dict[str, 
 def _measure(task: Task, name: str, model: str, sentences: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "figures.json"
-        command = [sys.executable, "-m", "chinwag.bench.one_engine", task, name, model, str(sentences), str(file)]
+        search_path = (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
+        command = [sys.executable, "-m", "benchmarks.one_engine", task, name, model, str(sentences), str(file)]
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WITHIN_S, check=False
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=WITHIN_S,
+                check=False,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in search_path if path)},
             )
         except subprocess.TimeoutExpired:
             return {"error": f"It took more than {WITHIN_S / 60:.0f} minutes.", "fix": "Try a smaller model."}
@@ -79,46 +84,12 @@ def _measure(task: Task, name: str, model: str, sentences: int) -> dict[str, Any
         return cast(dict[str, Any], json.loads(file.read_text("utf-8")))
 
 
-def remembered(folder: Path | None = None) -> list[dict[str, Any]]:
-    """What was measured on this machine, the newest of each engine and model; empty where nothing was."""
-    try:
-        kept = json.loads(_place(folder).read_text("utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [entry for entry in kept if isinstance(entry, dict)] if isinstance(kept, list) else []
-
-
-def remember(measured: Sequence[dict[str, Any]], folder: Path | None = None) -> None:
-    """Keep what could be measured, in place of what was known of the same engine and model."""
-    good = [entry for entry in measured if "error" not in entry]
-
-    def key(entry: dict[str, Any]) -> tuple[Any, ...]:
-        return entry.get("task"), entry.get("engine"), entry.get("model")
-
-    fresh = {key(entry) for entry in good}
-    kept = [entry for entry in remembered(folder) if key(entry) not in fresh]
-    place = _place(folder)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        whole = place.with_suffix(".part")
-        whole.write_text(json.dumps([*kept, *good], indent=1), "utf-8")
-        whole.replace(place)
-    except OSError as error:
-        raise ChinwagError(
-            f"{place} cannot be written: {error.strerror}.", "Free disk space and run it again."
-        ) from None
-
-
 def versions(wanted: Sequence[Named]) -> dict[str, str]:
     """Of Chinwag, of what models run on, and of what these engines import, as far as it is installed."""
     distributions = packages_distributions()
     own = [module for task, name, _ in wanted for module in registry.look(task, name).about.modules]
     found = {name: version(name) for module in (*RUNTIMES, *own) for name in distributions.get(module, ())[:1]}
     return {"chinwag": __version__, **found}
-
-
-def _place(folder: Path | None) -> Path:
-    return (folder or user_cache_path("chinwag")) / FILE
 
 
 def line(entry: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from chinwag.listening.endpointing.pacing import Rhythm
 from chinwag.listening.endpointing.parameters import Eagerness, Pauses, Waiting
 from chinwag.listening.endpointing.policy import PATIENCE, Endpointer
-from turns.points import Point
+from research.turns.points import Point
 
 Array = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Audio, Samples
-from turns.points import Point, Sound
+from research.turns.points import Point, Sound
 
 ARCHIVES = {
     "pyannote.audio==4.0.7": "3a903dfb5ca711d134cc2522561c9158b186836f5d62e8a57c46c6648e8a8229",

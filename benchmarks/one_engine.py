@@ -1,4 +1,4 @@
-"""Measures one engine in a process of its own: `python -m chinwag.bench.one_engine TASK NAME MODEL SENTENCES FILE`.
+"""Measures one engine in a process of its own: `python -m benchmarks.one_engine TASK NAME MODEL SENTENCES FILE`.
 
 A process of its own, so that its memory is its own and nothing that was loaded before makes it look quicker.
 """

@@ -13,7 +13,7 @@ from chinwag.audio import LISTEN_RATE, Samples, join
 from chinwag.config import TtsSettings
 from chinwag.engines.protocols import Voice
 from chinwag.engines.tts.kokoro import KokoroVoice
-from turns.points import Point, Sound, load
+from research.turns.points import Point, Sound, load
 
 TEXTS = Path(__file__).with_name("texts.txt")
 VOICES = ("af_sarah", "am_puck", "bf_alice", "bm_lewis", "af_nova", "am_liam", "af_sky", "am_onyx")

@@ -1,8 +1,9 @@
-"""Fit the numbers of turn taking: `python scripts/fit_turns.py [--data DIR] [--again]`.
+"""Fit the parameters of turn taking: `python -m research.turns.fit_turns [--data DIR] [--again]`.
 
-Makes the data, lets the real engines look at it (ten minutes on two cores; kept in the data folder for the next time,
---again makes it anew), fits, writes src/chinwag/listening/fitted.json and docs/images/turn-curve.svg, and prints the
-tables of docs/turn-taking.md.
+Makes the data and lets the real engines judge it: ten minutes on two cores. The judgements stay in the data folder for
+the next run; --again makes them anew. Then it fits the parameters, writes
+src/chinwag/listening/endpointing/fitted.json and docs/images/turn-curve.svg, and prints the tables of
+docs/turn-taking.md.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import asyncio
 from pathlib import Path
 
 from platformdirs import user_cache_path
-from turns.made import made
-from turns.points import Point, judges, read, save
-from turns.recorded import recorded
-from turns.report import draw, tables
-from turns.weigh import fit_all
 
-ROOT = Path(__file__).resolve().parent.parent
-FITTED = ROOT / "src" / "chinwag" / "listen" / "fitted.json"
+from research.turns.made import made
+from research.turns.points import Point, judges, read, save
+from research.turns.recorded import recorded
+from research.turns.report import draw, tables
+from research.turns.weigh import fit_all
+
+ROOT = Path(__file__).resolve().parents[2]
+FITTED = ROOT / "src" / "chinwag" / "listening" / "endpointing" / "fitted.json"
 CURVE = ROOT / "docs" / "images" / "turn-curve.svg"
 
 

@@ -49,12 +49,12 @@ async def run(
     ear: Transcriber,
     *,
     api_key: str | None = None,
-    told: bool = False,
+    send_language: bool = False,
     on_turn: Callable[[dict[str, Any]], None] = lambda turn: None,
 ) -> dict[str, Any]:
     """So many turns in each of the recordings' languages, each language in a call of its own.
 
-    told: the server is told which language it is, in place of hearing it.
+    send_language: the server gets the language in its configuration; otherwise it detects the language.
     Returns by language: `wer` of what the server heard, `reply_wer` of its answers heard back (characters in place of
     words in Chinese and Japanese), `reply_language`: the share of answers that were heard as the same language,
     `voice_to_voice_ms` and `per_turn`. Raises CallError where no conversation comes about.
@@ -63,7 +63,7 @@ async def run(
     for language, some in itertools.groupby(recordings, lambda recording: recording.truth.language):
         measured: list[dict[str, Any]] = []
         asked = {"type": "realtime", "audio": {"input": {"transcription": {"language": language}}}}
-        setup = [{"type": "session.update", "session": asked}] if told else []
+        setup = [{"type": "session.update", "session": asked}] if send_language else []
         async with talking(url, api_key=api_key, setup=setup) as talker:
             for recording in itertools.islice(some, turns):
                 log = await talker.turn(recording)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from chinwag.listening.endpointing.parameters import Eagerness
-from turns.policy import (
+from research.turns.policy import (
     TARGETS,
     Cost,
     Heard,
@@ -22,7 +22,7 @@ from turns.policy import (
     waits,
     waits_as_it_learns,
 )
-from turns.weigh import MADE, Result
+from research.turns.weigh import MADE, Result
 
 SOURCES = {"made": MADE, "recorded": ("recorded",)}
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 880, 380, 58, 44, 20, 52

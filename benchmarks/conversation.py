@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from benchmarks.corpora import SCRIPT, ScriptLine
 from chinwag.audio import WIRE_RATE, Audio, Samples
 from chinwag.bench.corpus import Recording
 from chinwag.bench.latency import measure
-from chinwag.bench.sentences import SCRIPT, Line
 from chinwag.bench.talker import NOISE_DBFS, Talker, TurnLog, talking
 from chinwag.client_sdk.call import CallError, room_noise
 from chinwag.client_sdk.ear import AUDIBLE, Ear
@@ -72,7 +72,7 @@ async def run(
 
 
 async def _line(
-    talker: Talker, recording: Recording, line: Line, named: dict[str, Recording], logs: list[TurnLog]
+    talker: Talker, recording: Recording, line: ScriptLine, named: dict[str, Recording], logs: list[TurnLog]
 ) -> None:
     if not line.into:
         logs.append(await talker.turn(recording))

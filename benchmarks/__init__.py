@@ -1,0 +1,1 @@
+"""Benchmarks for the development of Chinwag: engines, languages and a recorded conversation."""

@@ -1,1 +1,0 @@
-"""What `scripts/fit_turns.py` is made of."""
