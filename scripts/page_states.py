@@ -114,9 +114,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class State:
-    """One picture.
+    """A state of the page that the documentation shows.
 
-    browser: what `chromium` takes. init: a script before the page's own. host: another name of this machine.
+    browser: arguments of `chromium`. init: a script that runs before the page's own. host: the host name in the
+    page's address. before: prepares the server. phone: whether a picture at a phone's size is taken as well.
     """
 
     name: str
@@ -126,6 +127,12 @@ class State:
     init: str = MICROPHONE
     host: str = "localhost"
     before: Callable[[FakeServer], None] | None = None
+    phone: bool = False
+
+    @property
+    def screens(self) -> tuple[str, ...]:
+        """Names of the screens that the state is shown on."""
+        return ("desktop", "phone") if self.phone else ("desktop",)
 
 
 STATES: list[State] = []
@@ -134,7 +141,7 @@ STATES: list[State] = []
 def state(
     words: str, **fields: Any
 ) -> Callable[[Callable[[Stage], Awaitable[None]]], Callable[[Stage], Awaitable[None]]]:
-    """Adds it to STATES, under its function's name."""
+    """Add the decorated function to STATES under its name."""
 
     def add(make: Callable[[Stage], Awaitable[None]]) -> Callable[[Stage], Awaitable[None]]:
         STATES.append(State(make.__name__.replace("_", "-"), words, make, **fields))
@@ -162,7 +169,7 @@ async def voices() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 # --- before a talk ------------------------------------------------------------------------------------------
 
 
-@state("Ready: who answers is chosen with one press, or left as it is")
+@state("Ready: who answers is chosen with one press, or left as it is", phone=True)
 async def idle(stage: Stage) -> None:
     await expect(stage.page.get_by_role("radio", name="Companion Talks")).to_be_checked()
     await stage.says("Ready")
@@ -249,7 +256,7 @@ async def thinking(stage: Stage) -> None:
     await stage.says("Thinking")
 
 
-@state("Speaking: the word at your ear is marked, its voice is below the line")
+@state("Speaking: the word at your ear is marked, its voice is below the line", phone=True)
 async def speaking(stage: Stage) -> None:
     wire = await stage.start()
     await stage.ask(wire)
@@ -310,7 +317,7 @@ async def push_to_talk(stage: Stage) -> None:
     await stage.says("Ready: hold to talk")
 
 
-@state("Hold to talk, held")
+@state("Hold to talk, held", phone=True)
 async def push_to_talk_held(stage: Stage) -> None:
     await _way(stage, "Hold to talk")
     await stage.page.locator("#talk").hover()
@@ -320,7 +327,7 @@ async def push_to_talk_held(stage: Stage) -> None:
     await stage.says("Hearing you")
 
 
-@state("A tool asks for leave, another has been used")
+@state("A tool asks for leave, another has been used", phone=True)
 async def tool_approval(stage: Stage) -> None:
     wire = await stage.start()
     await stage.ask(wire, words="What time is it? And open the front door.")
@@ -354,7 +361,7 @@ def _conversations() -> list[dict[str, Any]]:
     ]
 
 
-@state("Settings: they count at once")
+@state("Settings: they count at once", phone=True)
 async def settings(stage: Stage) -> None:
     await stage.start()
     await stage.panel("Settings")

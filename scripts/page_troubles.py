@@ -82,7 +82,7 @@ async def old_browser(stage: Stage) -> None:
     await told(stage, "This browser cannot talk")
 
 
-@state("The line broke in the middle of an answer: finding the way back")
+@state("The line broke in the middle of an answer: finding the way back", phone=True)
 async def reconnecting(stage: Stage) -> None:
     wire = await stage.start()
     await wire.send("chinwag.session.resumable", resume="token", within_ms=60_000)

@@ -39,6 +39,7 @@ SCREENS: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1180, "height": 760}},
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
 }
+WIDTHS = {"desktop": 560, "phone": 180}
 RULES = ("--host-resolver-rules=MAP chinwag.test 127.0.0.1",)
 PATIENCE_MS = 60_000
 patience.PATIENCE_MS = PATIENCE_MS
@@ -48,13 +49,13 @@ GALLERY = "<!-- made by scripts/screenshots.py from here on -->"
 
 
 async def save(page: Page, path: Path) -> None:
-    """With a palette: a fifth of the bytes, and no difference to the eye on a page of few colours."""
+    """Save a screenshot with a palette, which has a fifth of the bytes and looks the same on a page of few colours."""
     shot = await page.screenshot(animations="disabled")
     print(f"{path} {await asyncio.to_thread(reduce, shot, path)} kB")
 
 
 def reduce(shot: bytes, path: Path) -> int:
-    """How many kB are left."""
+    """Write the screenshot with COLOURS colours and return its size in kB."""
     with Image.open(io.BytesIO(shot)) as image:
         few = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     few.save(path, optimize=True)
@@ -69,13 +70,13 @@ async def take_states(folder: Path, wanted: list[State]) -> None:
             if state.browser not in browsers:
                 own = chromium(flags=RULES, **dict(state.browser))
                 browsers[state.browser] = await stack.enter_async_context(own)
-            for screen, context in SCREENS.items():
+            for screen in state.screens:
                 async with fake_server() as server:
                     server.assistants = ASSISTANTS
                     if state.before:
                         state.before(server)
                     url = server.url.replace("localhost", state.host)
-                    async with opened(browsers[state.browser], url, init=state.init, **context) as page:
+                    async with opened(browsers[state.browser], url, init=state.init, **SCREENS[screen]) as page:
                         await state.make(Stage(server, page, question, answer))
                         await save(page, folder / f"{screen}-{state.name}.png")
 
@@ -107,14 +108,16 @@ async def in_state(page: Page, words: str) -> None:
     await expect(page.locator("#state-words")).to_have_text(words, timeout=PATIENCE_MS)
 
 
+def picture(state: State, screen: str) -> str:
+    source = f"images/{screen}-{state.name}.png"
+    return f'<img src="{source}" width="{WIDTHS[screen]}" alt="On a {screen}: {state.words}">'
+
+
 def write_gallery(path: Path) -> None:
-    """The pictures, behind what was written by hand."""
+    """Replace the gallery of the file, which follows the text that was written by hand."""
     by_hand = path.read_text("utf-8").split(GALLERY)[0]
     rows = [
-        f"### {state.words}\n\n"
-        f'<img src="images/desktop-{state.name}.png" width="560" alt="On a desktop: {state.words}"> '
-        f'<img src="images/phone-{state.name}.png" width="180" alt="On a phone: {state.words}">\n'
-        for state in STATES
+        f"### {state.words}\n\n{' '.join(picture(state, screen) for screen in state.screens)}\n" for state in STATES
     ]
     path.write_text(by_hand + "\n".join([GALLERY, "", *rows]), "utf-8")
 
