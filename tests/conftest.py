@@ -1,6 +1,7 @@
-"""Rules for every test: a category, its own event loop, no task left behind.
+"""Rules for every test: a category, an event loop, no task left behind.
 
-A coroutine test needs no decorator. Unit tests run at virtual time (see virtual_time.py), the others on a real loop.
+A coroutine test needs no decorator. Unit tests run at virtual time (see virtual_time.py), browser tests on the loop of
+the shared Chromium (see browser/conftest.py), the others on a real loop of their own.
 """
 
 from __future__ import annotations
@@ -39,15 +40,37 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(test):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    shared = pyfuncitem.funcargs.get("browser_loop")
+    if isinstance(shared, asyncio.Runner):
+        _run(shared, test, arguments)
+        return True
     virtual = any(mark.name == "unit" for mark in pyfuncitem.iter_markers())
     with asyncio.Runner(loop_factory=VirtualTimeLoop if virtual else asyncio.new_event_loop) as runner:
-        runner.run(_without_leaks(test, arguments))
+        _run(runner, test, arguments)
     return True
 
 
-async def _without_leaks(test: Callable[..., Awaitable[None]], arguments: dict[str, Any]) -> None:
+def _run(runner: asyncio.Runner, test: Callable[..., Awaitable[None]], arguments: dict[str, Any]) -> None:
+    """Run a test; a task that it leaves behind fails it, and no such task reaches the next test."""
+    before = asyncio.all_tasks(runner.get_loop())
+    try:
+        runner.run(_without_leaks(test, arguments, before))
+    finally:
+        if left := asyncio.all_tasks(runner.get_loop()) - before:
+            runner.run(_cancel(left))
+
+
+async def _without_leaks(
+    test: Callable[..., Awaitable[None]], arguments: dict[str, Any], before: set[asyncio.Task[Any]]
+) -> None:
     await test(**arguments)
     for _ in range(5):  # tasks that were just cancelled need a few turns of the loop to end
         await asyncio.sleep(0)
-    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, f"the test left tasks behind: {left}"
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

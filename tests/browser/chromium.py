@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, Playwright, async_playwright, expect
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_MS = 20_000
@@ -43,31 +43,60 @@ def executable() -> str:
     return found.stdout.strip()
 
 
+class _Shared:
+    """The Playwright of this process, and the browser that tests without wishes share."""
+
+    playwright: Playwright
+    browser: Browser
+
+
+@asynccontextmanager
+async def shared_chromium() -> AsyncIterator[None]:
+    """Start Playwright and the browser that `chromium()` lends to tests without wishes of their own."""
+    async with async_playwright() as _Shared.playwright:
+        _Shared.browser = await _launch("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+        try:
+            yield
+        finally:
+            await _Shared.browser.close()
+
+
 @asynccontextmanager
 async def chromium(
     microphone: Path | None = None, *, ask: bool = False, device: bool = True, flags: tuple[str, ...] = ()
 ) -> AsyncIterator[Browser]:
-    """A browser.
+    """A browser: the shared one, or one of the test's own where an argument asks for other flags.
 
     microphone: a WAV that its microphone plays once; None for a beep each second.
     ask: the user is asked for the microphone (and in a headless browser never answers yes).
     device: whether there is a microphone at all.
     """
-    arguments = [*FLAGS, *flags]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        arguments.append("--no-sandbox")  # Chromium refuses to start as root with it
+    if microphone is None and device and not ask and not flags:
+        try:
+            yield _Shared.browser
+        finally:
+            for context in _Shared.browser.contexts:
+                await context.close()
+        return
+    arguments = list(flags)
     if not ask:
         arguments.append("--use-fake-ui-for-media-stream")
     if device:
         arguments.append("--use-fake-device-for-media-stream")
     if microphone:
         arguments.append(f"--use-file-for-fake-audio-capture={microphone}%noloop")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable(), args=arguments)
-        try:
-            yield browser
-        finally:
-            await browser.close()
+    browser = await _launch(*arguments)
+    try:
+        yield browser
+    finally:
+        await browser.close()
+
+
+async def _launch(*flags: str) -> Browser:
+    arguments = [*FLAGS, *flags]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        arguments.append("--no-sandbox")  # Chromium refuses to start as root with it
+    return await _Shared.playwright.chromium.launch(executable_path=executable(), args=arguments)
 
 
 async def comes_true(page: Page, expression: str) -> None:
