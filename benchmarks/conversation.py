@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.corpora import SCRIPT, ScriptLine
-from chinwag.audio import WIRE_RATE, Audio, Samples
+from chinwag.audio import WIRE_RATE, Audio
+from chinwag.audio.g711 import G711
 from chinwag.bench.corpus import Recording
 from chinwag.bench.latency import measure
 from chinwag.bench.talker import NOISE_DBFS, Talker, TurnLog, talking
@@ -31,6 +31,7 @@ JOINED = 0.25
 """Seconds of silence inside an answer that are drawn as a part of it."""
 LARGEST = 4_000_000
 """Bytes of the recording."""
+MU_LAW = G711("mu")
 TOLD = (
     "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped", "input_audio_buffer.committed",
     "conversation.item.input_audio_transcription.completed", "response.created", "response.done",
@@ -168,7 +169,8 @@ def sides(talker: Talker, logs: Sequence[TurnLog], seconds: float) -> tuple[Audi
 def write(path: Path, left: Audio, right: Audio) -> None:
     """Write a stereo WAV of G.711 mu-law at 16 kHz, or at 12 kHz where it would be too large. Raises WavError."""
     rate = 16_000 if 2 * 16_000 * left.seconds < LARGEST else 12_000
-    data = np.stack([mu_law(side.resampled(rate).pcm) for side in (left, right)], axis=1).tobytes()
+    sides = [np.frombuffer(MU_LAW.encode(side.resampled(rate)), np.uint8) for side in (left, right)]
+    data = np.stack(sides, axis=1).tobytes()
     # 7 is WAVE_FORMAT_MULAW, for which the format chunk has an extension, here empty (RFC 2361)
     form = struct.pack("<HHIIHHH", 7, 2, rate, 2 * rate, 2, 8, 0)
     fact = struct.pack("<I", len(data) // 2)
@@ -181,16 +183,6 @@ def write(path: Path, left: Audio, right: Audio) -> None:
         raise WavError(
             f"{path} cannot be written: {error.strerror}.", "Name a file in a folder you may write to."
         ) from None
-
-
-def mu_law(pcm: Samples) -> NDArray[np.uint8]:
-    """G.711 mu-law bytes: sign, three bits of exponent, four of mantissa, all inverted (ITU-T G.711)."""
-    sample = np.clip(np.rint(pcm * 32768), -32635, 32635).astype(np.int32)
-    size = np.abs(sample) + 132
-    exponent = np.floor(np.log2(size)).astype(np.int32) - 7
-    mantissa = (size >> (exponent + 3)) & 0x0F
-    signs = np.where(sample < 0, 0x80, 0)
-    return np.asarray(~(signs | (exponent << 4) | mantissa) & 0xFF, np.uint8)
 
 
 def show(result: dict[str, Any], console: Console) -> None:

@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from chinwag.audio import Audio
-from chinwag.audio.encode import Encoder
+from chinwag.audio.codecs import StreamEncoder
 from chinwag.client_sdk.call import CallError, call
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]  # starting a server counts
@@ -44,7 +44,7 @@ async def client_of(server: Server, key: str = KEY) -> AsyncIterator[AsyncOpenAI
 
 
 def file_of(sound: Audio, form: str) -> tuple[str, bytes]:
-    encoder = Encoder(form)
+    encoder = StreamEncoder(form)
     return f"speech.{form}", encoder.push(sound) + encoder.finish()
 
 

@@ -20,8 +20,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from chinwag.api.segments import LONGEST_S, Cutter
 from chinwag.api.stops import Stops
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, join, silence
-from chinwag.audio.decode import DecodeError, decoded
-from chinwag.audio.encode import MEDIA_TYPES, Encoder
+from chinwag.audio.codecs import MEDIA_TYPES, DecodeError, StreamEncoder, decode_file
 from chinwag.config import Config
 from chinwag.engines.fake import FakeChat, Fakes, loud
 from chinwag.engines.protocols import CallDelta, Delta, Usage
@@ -59,7 +58,7 @@ def wav(sound: Audio) -> bytes:
 
 
 def encoded(sound: Audio, form: str) -> bytes:
-    encoder = Encoder(form)
+    encoder = StreamEncoder(form)
     return b"".join([encoder.push(sound), encoder.finish()])
 
 
@@ -292,7 +291,7 @@ async def test_speech_in_every_form(form: str) -> None:
         if form == "pcm":
             seconds = len(data) / 2 / WIRE_RATE
         else:
-            seconds = sum(piece.seconds for piece in decoded(io.BytesIO(data)))
+            seconds = sum(piece.seconds for piece in decode_file(io.BytesIO(data)))
         assert seconds == pytest.approx(1.0, abs=0.15)  # 20 characters of 50 ms
 
 
@@ -390,7 +389,7 @@ def test_a_playlist_does_not_have_the_server_read_its_own_files(tmp_path: Path) 
     )
     for playlist in lists:
         with pytest.raises(DecodeError):
-            list(decoded(io.BytesIO(playlist.encode())))
+            list(decode_file(io.BytesIO(playlist.encode())))
 
 
 def test_a_film_without_sound_is_told() -> None:
@@ -401,7 +400,7 @@ def test_a_film_without_sound_is_told() -> None:
         container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")))
         container.mux(stream.encode(None))
     with pytest.raises(DecodeError, match="no sound"):
-        list(decoded(io.BytesIO(held.getvalue())))
+        list(decode_file(io.BytesIO(held.getvalue())))
 
 
 def test_speech_without_a_pause_is_cut_at_its_quietest_place() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, Resampler, Samples, ToListenRate, join, silence
+from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, Resampler, Samples, join, silence, to_listen_rate
 
 pytestmark = pytest.mark.unit
 
@@ -42,7 +42,7 @@ def test_no_bytes_are_no_sound() -> None:
 
 
 def test_an_odd_number_of_bytes_is_refused() -> None:
-    with pytest.raises(ValueError, match="3 bytes came: an odd number"):
+    with pytest.raises(ValueError, match="3 bytes is an odd number"):
         Audio.from_pcm16(b"\x00\x01\x02")
 
 
@@ -176,7 +176,7 @@ def test_a_piece_of_another_rate_is_refused() -> None:
 
 
 def listened(pieces: list[Samples]) -> list[Audio]:
-    stream = ToListenRate()
+    stream = to_listen_rate()
     return [stream.push(Audio(pcm, WIRE_RATE)) for pcm in pieces]
 
 
@@ -201,7 +201,7 @@ def test_it_is_heard_one_millisecond_late() -> None:
     assert out.end == 3200
     before, after = out.pcm[1616 - 40 : 1616], out.pcm[1617 : 1617 + 40]
     np.testing.assert_allclose(before, after[::-1], atol=1e-6)  # as much in front as behind: no phase is turned
-    stream = ToListenRate()
+    stream = to_listen_rate()
     for sample in range(0, 4800, 240):
         assert stream.push(Audio(click[sample : sample + 240], WIRE_RATE)).end == (sample + 240) * 2 // 3
 
@@ -234,7 +234,7 @@ def test_what_cannot_be_heard_at_16_khz_is_not_folded_into_speech(hertz: float) 
 
 
 def test_its_flush_gives_the_last_millisecond_and_what_follows_begins_anew() -> None:
-    stream = ToListenRate()
+    stream = to_listen_rate()
     said = stream.push(Audio(tone(440, 0.1, WIRE_RATE), WIRE_RATE))
     tail = stream.flush()
     assert (tail.start, tail.end) == (LISTEN_RATE // 10, LISTEN_RATE // 10 + 16)
@@ -246,7 +246,7 @@ def test_its_flush_gives_the_last_millisecond_and_what_follows_begins_anew() -> 
 
 
 def test_no_sound_and_another_rate() -> None:
-    stream = ToListenRate()
+    stream = to_listen_rate()
     assert len(stream.push(Audio(np.zeros(0, np.float32), WIRE_RATE)).pcm) == 0
     with pytest.raises(ValueError, match="24000 samples a second, the piece has 16000"):
         stream.push(silence(0.1, LISTEN_RATE))

@@ -325,7 +325,7 @@ def test_what_is_put_into_a_reply_knows_what_it_is() -> None:
 def test_mu_law_is_that_of_the_telephone() -> None:
     # values of ITU-T G.711: full scale, silence, and its two smallest steps
     pcm = np.array([32635, -32635, 0, 8, -8, 1000], np.float32) / np.float32(32768)
-    assert conversation.mu_law(pcm).tolist() == [0x80, 0x00, 0xFF, 0xFE, 0x7E, 0xCE]
+    assert list(conversation.MU_LAW.encode(Audio(pcm, 8000))) == [0x80, 0x00, 0xFF, 0xFE, 0x7E, 0xCE]
 
 
 def test_the_recording_of_both_sides_is_a_stereo_file_under_four_megabytes(tmp_path: Path) -> None:

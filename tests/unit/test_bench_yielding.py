@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from chinwag.audio import WIRE_RATE, Audio, Samples
+from chinwag.audio.gain import DUCKED
 from chinwag.bench import goals, interrupt
 from chinwag.bench.yielding import Trial, TrialKind, judge, repeats
 from chinwag.client_sdk.call import Arrived
-from chinwag.client_sdk.ear import DUCKED, Ear
+from chinwag.client_sdk.ear import Ear
 
 pytestmark = pytest.mark.unit
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from talker import FRAME_S, Talker, talking
 
 from chinwag.audio import WIRE_RATE, Audio, Samples, silence
+from chinwag.audio.gain import DUCKED, RAMP_S
 from chinwag.conversation.barge_in import UNDECIDED_S
 from chinwag.conversation.events import (
     ErrorOccurred,
@@ -29,7 +30,7 @@ from chinwag.conversation.events import (
     TranscriptionCompleted,
     TurnRetracted,
 )
-from chinwag.conversation.response import DUCKED, RAMP_S, SEND_AHEAD_S
+from chinwag.conversation.response import SEND_AHEAD_S
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeVoice
 from chinwag.listening.listener import GOES_ON_S
 from chinwag.realtime.connection import STOCK_LEAD_S

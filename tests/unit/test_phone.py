@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from wire import LONG, Client, connected
 
-from chinwag.audio import G711, PHONE_RATE, WIRE_RATE, Audio, Samples, silence
+from chinwag.audio import PHONE_RATE, WIRE_RATE, Audio, Samples, silence
+from chinwag.audio.g711 import G711
 from chinwag.engines.fake import FakeChat, Fakes, loud
 from chinwag.realtime.audio_format import FORMATS, PCM, FromClient, ToClient
 

@@ -13,7 +13,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.mediastreams import MediaStreamError
 
 from chinwag.audio import WIRE_RATE, Audio, Samples
-from chinwag.audio.opus import FRAME, RATE, Decoder, Encoder, duration
+from chinwag.audio.opus import FRAME, RATE, OpusDecoder, OpusEncoder, duration
 from chinwag.transport.rtc.jitter import LONGEST_S, SILENT_AFTER_S, Lost, Reorder
 from chinwag.transport.rtc.tracks import Incoming, OutgoingTrack
 
@@ -160,7 +160,7 @@ def _length(pieces: list[bytes | Lost]) -> int:
 
 
 def test_opus_there_and_back_keeps_pitch_and_time() -> None:
-    encoder, decoder, sound = Encoder(), Decoder(), tone(2.0)
+    encoder, decoder, sound = OpusEncoder(), OpusDecoder(), tone(2.0)
     heard = []
     for number in range(100):
         packet = encoder.encode(sound[number * FRAME : (number + 1) * FRAME], number * STEP)
@@ -178,7 +178,7 @@ def test_opus_there_and_back_keeps_pitch_and_time() -> None:
 def test_silence_is_encoded_once_and_what_follows_it_sounds_as_ever() -> None:
     quiet, sound = np.zeros(20 * FRAME, np.float32), tone(0.4)
     said = np.concatenate([sound, quiet, sound, quiet])
-    encoder, decoder = Encoder(), Decoder()
+    encoder, decoder = OpusEncoder(), OpusDecoder()
     sent = [encoder.encode(said[at : at + FRAME], at * 2) for at in range(0, len(said), FRAME)]
     assert [packet.pts for packet in sent] == [number * STEP for number in range(len(sent))]
     silences = {bytes(packet) for packet in sent[27:40]}
@@ -191,7 +191,7 @@ def test_silence_is_encoded_once_and_what_follows_it_sounds_as_ever() -> None:
 
 
 def test_what_was_lost_is_concealed_and_then_fades() -> None:
-    encoder, decoder, sound = Encoder(), Decoder(), tone(1.0)
+    encoder, decoder, sound = OpusEncoder(), OpusDecoder(), tone(1.0)
     for number in range(25):
         decoder.decode(bytes(encoder.encode(sound[number * FRAME : (number + 1) * FRAME], number * STEP)))
     first, rest = decoder.conceal(STEP), decoder.conceal(20 * STEP)
@@ -202,7 +202,7 @@ def test_what_was_lost_is_concealed_and_then_fades() -> None:
 
 
 def test_what_is_no_opus_is_a_frame_of_silence() -> None:
-    assert len(Decoder().decode(b"\xff\xff\xff\xff").pcm) == FRAME
+    assert len(OpusDecoder().decode(b"\xff\xff\xff\xff").pcm) == FRAME
     assert duration(b"") == 0
     assert duration(bytes([0b01111011, 3])) == 3 * STEP
 

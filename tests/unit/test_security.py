@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Mount
 from wire import connected
 
 from chinwag import config
-from chinwag.audio.decode import DecodeError, decoded
+from chinwag.audio.codecs import DecodeError, decode_file
 from chinwag.config import Config, IceServer, LlmSettings, McpSettings, ServerSettings, StoreSettings, WebrtcSettings
 from chinwag.conversation.session import SessionSettings
 from chinwag.engines.fake import Fakes
@@ -406,7 +406,7 @@ async def test_no_name_leads_out_of_its_folder(name: str) -> None:
 )
 def test_a_file_that_names_others_is_not_followed(written: bytes) -> None:
     with pytest.raises(DecodeError):
-        list(decoded(BytesIO(written)))
+        list(decode_file(BytesIO(written)))
 
 
 def test_folders_are_the_servers_own_and_no_file_of_elsewhere_is_followed(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from chinwag.api.streams import server_sent, streamed
 from chinwag.audio import Audio
-from chinwag.audio.encode import MEDIA_TYPES, Encoder
+from chinwag.audio.codecs import MEDIA_TYPES, StreamEncoder
 from chinwag.engines.protocols import Voice
 from chinwag.language import wanted
 from chinwag.realtime.session_config import OPENAI_VOICES
@@ -87,7 +87,7 @@ async def _spoken(voice: Voice, text: str, style: Style) -> AsyncGenerator[Audio
 
 
 async def _encoded(sound: AsyncGenerator[Audio, None], form: str) -> AsyncGenerator[bytes, None]:
-    encoder = Encoder(form)
+    encoder = StreamEncoder(form)
     try:
         async with aclosing(sound) as pieces:
             async for piece in pieces:

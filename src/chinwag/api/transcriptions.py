@@ -17,7 +17,7 @@ from starlette.types import Message
 from chinwag.api.segments import Segment, transcribed
 from chinwag.api.streams import server_sent, unless_gone
 from chinwag.audio import LISTEN_RATE, Audio
-from chinwag.audio.decode import DecodeError, decoded
+from chinwag.audio.codecs import DecodeError, decode_file
 from chinwag.engines.protocols import Engines
 from chinwag.errors import ChinwagError
 from chinwag.runtime.http_errors import ApiError, invalid, ready
@@ -60,7 +60,7 @@ class Heard:
             raise invalid(str(error), "file", "invalid_file") from error
 
     async def _pieces(self) -> AsyncIterator[Audio]:
-        pieces = decoded(self._file.file)
+        pieces = decode_file(self._file.file)
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             self.seconds = piece.end / LISTEN_RATE
             yield piece

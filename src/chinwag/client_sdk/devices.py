@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chinwag.audio import WIRE_RATE, Audio, Resampler, Samples
-from chinwag.client_sdk.ear import DUCKED
+from chinwag.audio.gain import DUCKED
 from chinwag.errors import ChinwagError
 
 BLOCK_S = 0.02

@@ -11,11 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from chinwag.audio import WIRE_RATE, Audio, Samples, join, silence
+from chinwag.audio.gain import DUCKED
 
 AUDIBLE = 10 ** (-50 / 20)
 """Amplitude of -50 dBFS: a sample beyond it is heard."""
-DUCKED = 0.2
-"""Volume (-14 dB) while somebody may be interrupting."""
 
 
 class Playback(Protocol):

@@ -14,9 +14,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
 from chinwag.audio import WIRE_RATE, Audio, Samples
+from chinwag.audio.gain import DUCKED, GainRamp
 from chinwag.conversation.events import (
     CancelReason,
     Event,
@@ -43,12 +42,6 @@ from chinwag.tools.tool import Choice, Tool
 
 SEND_AHEAD_S = 0.4
 """Sound is sent this far ahead of the ear: enough for a network's jitter, little enough that a cut is exact."""
-
-DUCKED = 0.2
-"""-14 dB: a voice that lets another be heard, and can still be followed."""
-
-RAMP_S = 0.01
-"""A change of loudness that takes so long does not click."""
 
 DRAFT_TOKENS = 40
 """As much as a draft may write before it is adopted: the first sentence or two, about a second of a small model."""
@@ -135,7 +128,7 @@ class Response:
         self._finish_reason: str | None = None
         self._written = ""
         self._clauses: list[str] = []
-        self._gain = self._wanted = 1.0
+        self._wanted, self._ramp = 1.0, GainRamp()
         self.spent = False
         """It was too long to be drafted to its end, and its model cannot go on where it was stopped."""
         self._calling = ToolCallAssembler(response_id, options.tools, emit)
@@ -457,15 +450,8 @@ class Response:
 
     def _at_volume(self, frame: Audio) -> Samples:
         """For a client that cannot lower the reply itself, it is sent low."""
-        before, self._gain = self._gain, 1.0 if self.options.client_ducks else self._wanted
-        if self._cut:
-            self._gain = 0.0
-        if before == self._gain == 1.0:
-            return frame.pcm
-        gains = np.full(len(frame.pcm), self._gain, np.float32)
-        ramp = min(len(gains), round(RAMP_S * frame.rate))
-        gains[:ramp] = np.linspace(before, self._gain, ramp, dtype=np.float32)
-        return frame.pcm * gains
+        gain = 1.0 if self.options.client_ducks else self._wanted
+        return self._ramp.apply(frame.pcm, 0.0 if self._cut else gain, frame.rate)
 
     def _joined(self, clauses: Iterable[str]) -> str:
         return joined(clauses) if self.options.audio else "".join(clauses)

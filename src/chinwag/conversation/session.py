@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, ToListenRate
+from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, to_listen_rate
+from chinwag.audio.gain import DUCKED
 from chinwag.conversation.barge_in import BargeIn, Outcome
 from chinwag.conversation.events import (
     CancelReason,
@@ -34,7 +35,7 @@ from chinwag.conversation.events import (
 )
 from chinwag.conversation.history import History, Item, MessageItem, prompt_budget
 from chinwag.conversation.items import ConversationItems
-from chinwag.conversation.response import DUCKED, SEND_AHEAD_S, Response
+from chinwag.conversation.response import SEND_AHEAD_S, Response
 from chinwag.conversation.responses import Manner, ResponseScheduler
 from chinwag.conversation.tool_items import McpItem
 from chinwag.conversation.tools import ToolRunner
@@ -115,7 +116,7 @@ class Session:
         self._listener = Listener(engines.vad, engines.turn, engines.stt, settings.listening, self, engines.load)
         self._answers = ResponseScheduler(engines, self.history, self.id, self._from_reply, self._listener.sensed)
         self._floor = BargeIn(self._decided)
-        self._to_listen_rate = ToListenRate()
+        self._to_listen_rate = to_listen_rate()
         self._received = 0
         self._speech_id = ""
         self._speech_at = 0

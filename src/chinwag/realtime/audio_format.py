@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chinwag.audio import G711, PHONE_RATE, WIRE_RATE, Audio, Resampler
+from chinwag.audio import PHONE_RATE, WIRE_RATE, Audio, Resampler
+from chinwag.audio.g711 import G711
 from chinwag.errors import Refused
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from chinwag.audio import WIRE_RATE, Audio, Samples
-from chinwag.conversation.response import DUCKED, RAMP_S, Response
+from chinwag.audio.gain import DUCKED, GainRamp
+from chinwag.conversation.response import Response
 
 FRAME = WIRE_RATE // 50
 """Samples in the 20 ms that a frame has."""
@@ -62,14 +63,14 @@ class Loudspeaker:
         self._sounding: Response | None = None
         self._left = 0
         self._whole: set[str] = set()
-        self._gain = self._wanted = 1.0
+        self._gain, self._ramp = 1.0, GainRamp()
 
     def play(self, reply: Response, audio: Audio) -> None:
         """More of a reply's sound, 24 kHz, behind what still waits; its start is the place in the reply."""
         if reply is not self._sounding:
             self._end()
             self._sounding = reply
-            self._gain = self._wanted = DUCKED if reply.ducked else 1.0
+            self._ramp.gain = self._gain = DUCKED if reply.ducked else 1.0
             self._left = 0
             reply.playout.report(0)
             self._tell("output_audio_buffer.started", response_id=reply.response_id)
@@ -77,7 +78,7 @@ class Loudspeaker:
 
     def duck(self, *, low: bool) -> None:
         """Be heard low from the next frame on, or at full volume again."""
-        self._wanted = DUCKED if low else 1.0
+        self._gain = DUCKED if low else 1.0
 
     def ended(self, response_id: str) -> None:
         """No more of that reply will come."""
@@ -133,16 +134,9 @@ class Loudspeaker:
                 self._sent.append(sent)
                 if head.reply is self._sounding:
                     self._left = sent.samples
-        return self._at_volume(np.concatenate(pieces)) if pieces else np.zeros(0, np.float32)
-
-    def _at_volume(self, pcm: Samples) -> Samples:
-        before, self._gain = self._gain, self._wanted
-        if before == self._gain == 1.0:
-            return pcm
-        gains = np.full(len(pcm), self._gain, np.float32)
-        ramp = min(len(gains), round(RAMP_S * WIRE_RATE))
-        gains[:ramp] = np.linspace(before, self._gain, ramp, dtype=np.float32)
-        return pcm * gains
+        if not pieces:
+            return np.zeros(0, np.float32)
+        return self._ramp.apply(np.concatenate(pieces), self._gain, WIRE_RATE)
 
     def _report(self, now: float) -> None:
         """What left long enough ago has been heard by now."""
@@ -166,7 +160,7 @@ class Loudspeaker:
         self._queue.clear()
         self._sent.clear()
         self._whole.discard(reply.response_id)
-        self._gain = self._wanted = 1.0
+        self._ramp.gain = self._gain = 1.0
         self._tell("output_audio_buffer.cleared", response_id=reply.response_id)
         heard_ms = min(self._left, reply.playout.played) * 1000 // WIRE_RATE
         where = {"item_id": reply.item_id, "content_index": 0, "audio_end_ms": heard_ms}

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
 from sqlalchemy import Connection
 
 from chinwag.audio import WIRE_RATE, Audio, Samples
+from chinwag.audio.codecs import decode_flac, encode_flac
+from chinwag.audio.frames import to_int16, wav_header
 from chinwag.ids import new_id
 from chinwag.store import repository as conversations
 from chinwag.store.records import Role, Sound
@@ -35,7 +34,7 @@ class Sounds:
         self, connection: Connection, conversation_id: str, item_id: str, side: Role, began: float, audio: Audio
     ) -> None:
         """Write the sound of an item, and write that down. Blocks. Raises OSError where the disk is full."""
-        data, name = encode(audio), f"{new_id('sound')}.flac"
+        data, name = encode_flac(audio), f"{new_id('sound')}.flac"
         if len(data) > self._limit:
             return
         place = self._place(conversation_id)
@@ -70,7 +69,7 @@ class Sounds:
         path = self._place(conversation_id) / sound.file
         if not path.resolve().is_relative_to(self._folder.resolve()):
             raise OSError(f"{path} lies outside of {self._folder}")
-        return decode(path)
+        return decode_flac(path)
 
     def _place(self, conversation_id: str) -> Path:
         return self._folder / conversation_id
@@ -80,31 +79,6 @@ class Sounds:
         for old in conversations.oldest_sounds(connection, over) if over > 0 else ():
             conversations.forget_sounds(connection, old)
             self.tidy(connection, old)
-
-
-def encode(audio: Audio) -> bytes:
-    """As FLAC."""
-    out = _Bytes()
-    with av.open(out, "w", format="flac") as container:
-        stream = container.add_stream("flac", rate=audio.rate, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.frombuffer(audio.to_pcm16(), "<i2")[None], format="s16", layout="mono")
-        frame.sample_rate, frame.pts = audio.rate, 0
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return bytes(out.data)
-
-
-def decode(path: Path) -> Audio:
-    """A FLAC file. Raises OSError."""
-    try:
-        with av.open(str(path)) as container:
-            (stream,) = container.streams.audio
-            pieces = [frame.to_ndarray().reshape(-1) for frame in container.decode(stream)]
-            rate = int(stream.rate)
-    except (av.FFmpegError, ValueError) as error:
-        raise OSError(f"{path.name} cannot be read: {error}") from error
-    pcm = np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
-    return Audio(pcm.astype(np.float32) / 32768.0, rate)
 
 
 @dataclass(frozen=True)
@@ -136,7 +110,7 @@ def wav(kept: Sequence[Sound], files: Sounds, conversation_id: str) -> Iterator[
     """
     placed = timeline(kept)
     length = max((one.at + round(one.sound.seconds * WIRE_RATE) for one in placed), default=0)
-    yield _head(length)
+    yield wav_header(WIRE_RATE, length * 4, channels=2)
     heard: list[tuple[int, int, Samples]] = []
     coming = iter([*placed, None])
     following = next(coming)
@@ -151,7 +125,7 @@ def wav(kept: Sequence[Sound], files: Sounds, conversation_id: str) -> Iterator[
             first, last = max(at, start), min(at + len(pcm), start + size)
             if first < last:
                 mixed[first - start : last - start, side] += pcm[first - at : last - at]
-        yield np.clip(np.rint(mixed * 32768.0), -32768, 32767).astype("<i2").tobytes()
+        yield to_int16(mixed).tobytes()
         heard = [one for one in heard if one[0] + len(one[2]) > start + size]
 
 
@@ -160,31 +134,4 @@ def _at_wire_rate(files: Sounds, conversation_id: str, sound: Sound) -> Samples:
         audio = files.read(conversation_id, sound)
     except OSError:
         return np.zeros(0, np.float32)
-    return audio.pcm if audio.rate == WIRE_RATE else audio.resampled(WIRE_RATE).pcm
-
-
-def _head(samples: int) -> bytes:
-    """Of a stereo PCM16 WAV of so many samples a side."""
-    size = min(samples * 4, 0xFFFFFFFF - 36)
-    shape = struct.pack("<IHHIIHH", 16, 1, 2, WIRE_RATE, WIRE_RATE * 4, 4, 16)
-    return b"RIFF" + struct.pack("<I", size + 36) + b"WAVEfmt " + shape + b"data" + struct.pack("<I", size)
-
-
-class _Bytes:
-    """What FFmpeg writes a file into: it goes back to write the length at the front."""
-
-    def __init__(self) -> None:
-        self.data, self._at = bytearray(), 0
-
-    def write(self, piece: Any) -> int:
-        written = bytes(piece)
-        self.data[self._at : self._at + len(written)] = written
-        self._at += len(written)
-        return len(written)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = offset + (0, self._at, len(self.data))[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
+    return audio.resampled(WIRE_RATE).pcm

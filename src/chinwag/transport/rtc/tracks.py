@@ -12,7 +12,7 @@ from aiortc.mediastreams import MediaStreamError
 from aiortc.rtp import RtpPacket
 
 from chinwag.audio import Audio, Samples
-from chinwag.audio.opus import RATE, Decoder, Encoder
+from chinwag.audio.opus import RATE, OpusDecoder, OpusEncoder
 from chinwag.transport.rtc.jitter import Lost, Reorder
 
 _usual = aioice.ice.get_host_addresses
@@ -39,7 +39,7 @@ class OutgoingTrack(MediaStreamTrack):
 
     def __init__(self, frame: Callable[[], Samples]) -> None:
         super().__init__()
-        self._frame, self._encoder = frame, Encoder()
+        self._frame, self._encoder = frame, OpusEncoder()
         self._due: float | None = None
         self._at = 0
 
@@ -67,7 +67,7 @@ class Incoming:
 
     def __init__(self, hear: Callable[[Audio], None]) -> None:
         self._hear = hear
-        self._decoder, self.order = Decoder(), Reorder()
+        self._decoder, self.order = OpusDecoder(), Reorder()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._ssrc: int | None = None
