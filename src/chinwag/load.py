@@ -1,7 +1,7 @@
-"""How much of the machine is left, and who goes before whom on it.
+"""Load of the machine: pressure, load shedding, and priority between the sessions of one server.
 
-All conversations of a server share one `Load`. It is told what they wait for and measures what is left; who asks it
-does less of what can wait (live words, drafts, later clauses) before anybody is kept waiting for speech.
+All sessions share one `Load`. It measures how busy the machine is and how long people wait. Under pressure, sessions
+skip work that can wait (partial transcripts, draft responses, later clauses) so that nobody waits for speech.
 """
 
 from __future__ import annotations
@@ -16,195 +16,204 @@ from typing import Any
 
 import psutil
 
-BUSY = 0.9
-"""Share of all cores from which on another conversation would take from those there are."""
-LATE_S = 0.08
-"""So late, the event loop cannot send 40 ms frames in time."""
-ANSWER_S = 0.8
-"""From a sure end of a turn to the first sound of its answer: who waits longer notices it."""
-BEARABLE_S = 1.5
-"""The same, from which on nobody else is to come in: people still take it for a pause to think."""
-WORDS_S = 0.4
-"""The same for the final words, from the silence on that they are asked for in."""
+CORES_BUSY = 0.9
+"""Share of all cores from which on another session would slow down the running ones."""
+LOOP_LAG_S = 0.08
+"""Lag of the event loop at which 40 ms frames can no longer be sent in time."""
+NOTICEABLE_S = 0.8
+"""Response delay (sure end of turn to first sound) that people notice."""
+MAX_RESPONSE_DELAY_S = 1.5
+"""Response delay from which on no further session is admitted: people still take it for a pause to think."""
+TRANSCRIPT_S = 0.4
+"""Delay of the final transcript, from the request in the silence on, that people notice."""
 
 BUSY_FROM, STRAINED_FROM = 0.7, 1.0
-AT_WORK_S = 1.0
-"""So long after its last step a conversation still takes from the others."""
+ACTIVE_S = 1.0
+"""A session counts as active for this long after its last step."""
 WINDOW_S = 20.0
-LOOK_EVERY_S = 0.25
+MEASURE_EVERY_S = 0.25
 SMOOTHED_S = 6.0
-"""Time constant of the cores' share: a turn's burst is no load."""
+"""Time constant of the share of busy cores: one turn's burst is no load."""
 
 
-class Level(IntEnum):
-    """What is left out: nothing; what is thrown away most often; all that can wait."""
+class LoadLevel(IntEnum):
+    """What is shed: nothing; the work that is thrown away most often; all work that can wait."""
 
     CALM = 0
     BUSY = 1
     STRAINED = 2
 
 
-class Recent:
-    """Seconds that something took, of the last WINDOW_S."""
+class RecentDurations:
+    """Durations, in seconds, that were measured within the last WINDOW_S."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._took: deque[tuple[float, float]] = deque(maxlen=512)
+        self._measured: deque[tuple[float, float]] = deque(maxlen=512)
 
     def add(self, seconds: float) -> None:
-        """It took so long just now."""
-        self._took.append((self._clock(), seconds))
+        """Record a duration that ended just now."""
+        self._measured.append((self._clock(), seconds))
 
     @property
-    def high(self) -> float:
-        """What nine of ten stayed within; 0 where there were none."""
+    def p90_s(self) -> float:
+        """The 90th percentile; 0 without measurements."""
         since = self._clock() - WINDOW_S
-        took = list(self._took)  # in one piece, as the metrics are read on another thread
-        ordered = sorted(seconds for at, seconds in took if at >= since)
+        measured = list(self._measured)  # copied at once, as the metrics are read on another thread
+        ordered = sorted(seconds for at, seconds in measured if at >= since)
         return ordered[(len(ordered) * 9) // 10] if ordered else 0.0
 
 
-class LoadTicket:
-    """Somebody waits for something, until it is `over`."""
+class PriorityTicket:
+    """Priority work that a person waits for, until it is released."""
 
     def __init__(self, load: Load) -> None:
         self._load: Load | None = load
 
-    def over(self) -> None:
-        """They have it, or do not want it any more; may be called again."""
+    def release(self) -> None:
+        """End the priority: the work is done or no longer wanted. Further calls do nothing."""
         load, self._load = self._load, None
         if load:
-            load._less()
+            load._end_priority()
 
 
 class Load:
-    """The gauge, and the precedence that follows from it.
+    """The load of one server, and the shedding and priorities that follow from it.
 
-    sessions: conversations that are held. cores: share of the machine's cores that was busy lately, 0 to 1.
-    late, words, answer: how late the event loop was; from the asking to the final words; from a sure end to the
-    first sound. clock: seconds; the running loop's own where none is given.
+    sessions: connected sessions. cores: share of busy cores, smoothed, 0 to 1. loop_lag: lag of the event loop.
+    transcript_delay: from a request for the final transcript to its arrival. response_delay: from a sure end of turn to
+    the first sound. clock: seconds; the running loop's time by default.
     """
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
         self._clock = clock or _loop_time
         self.sessions = 0
         self.cores = 0.0
-        self.late, self.words, self.answer = Recent(self._clock), Recent(self._clock), Recent(self._clock)
-        self._at_work: dict[str, float] = {}
-        self._waiting = 0
-        self._free = asyncio.Event()
-        self._free.set()
+        self.loop_lag = RecentDurations(self._clock)
+        self.transcript_delay, self.response_delay = RecentDurations(self._clock), RecentDurations(self._clock)
+        self._active: dict[str, float] = {}
+        self._pending = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
-    # --- the gauge -------------------------------------------------------------------------------------------
+    # --- measurement -----------------------------------------------------------------------------------------
 
-    async def watch(self, cores: Callable[[], float] | None = None) -> None:
-        """Measure until cancelled. cores: share of them that was busy since it was asked last."""
-        cores = cores or Cores()
+    async def measure(self, cores: Callable[[], float] | None = None) -> None:
+        """Measure until cancelled. cores: returns the share of cores that was busy since its last call."""
+        cores = cores or CpuMeter()
         while True:
             began = self._clock()
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(MEASURE_EVERY_S)
             took = self._clock() - began
-            self.late.add(max(0.0, took - LOOK_EVERY_S))
+            self.loop_lag.add(max(0.0, took - MEASURE_EVERY_S))
             self.cores += (cores() - self.cores) * min(1.0, took / SMOOTHED_S)
 
     @property
     def pressure(self) -> float:
-        """How near people are to being kept waiting by one another: 0 at rest, 1 where they are."""
-        return self._against(ANSWER_S)
+        """How near people are to waiting for one another: 0 at rest, 1 when they do."""
+        return self._against(NOTICEABLE_S)
 
     @property
     def fullness(self) -> float:
-        """The same, against how long an answer may take before nobody else is to come in."""
-        return self._against(BEARABLE_S)
+        """The same against MAX_RESPONSE_DELAY_S: at 1 no further session is admitted."""
+        return self._against(MAX_RESPONSE_DELAY_S)
 
-    def _against(self, answer_s: float) -> float:
-        return max(self.cores / BUSY, self.late.high / LATE_S, self.words.high / WORDS_S, self.answer.high / answer_s)
+    def _against(self, response_delay_s: float) -> float:
+        return max(
+            self.cores / CORES_BUSY,
+            self.loop_lag.p90_s / LOOP_LAG_S,
+            self.transcript_delay.p90_s / TRANSCRIPT_S,
+            self.response_delay.p90_s / response_delay_s,
+        )
 
     @property
-    def level(self) -> Level:
-        """What is to be left out now; nothing while one talks alone, whoever else is connected and silent."""
-        if self._others_at_work < 1:
-            return Level.CALM
+    def level(self) -> LoadLevel:
+        """What to shed now; nothing while only one session is active, however many are connected."""
+        if self._other_active_sessions < 1:
+            return LoadLevel.CALM
         pressure = self.pressure
-        return Level.STRAINED if pressure >= STRAINED_FROM else Level.BUSY if pressure >= BUSY_FROM else Level.CALM
+        if pressure >= STRAINED_FROM:
+            return LoadLevel.STRAINED
+        return LoadLevel.BUSY if pressure >= BUSY_FROM else LoadLevel.CALM
 
-    def at_work(self, conversation: str) -> None:
-        """Somebody speaks in it, or its answer is being written, just now."""
+    def mark_active(self, session_id: str) -> None:
+        """Record that somebody speaks in this session now, or that its response is being written."""
         now = self._clock()
-        if conversation not in self._at_work:
-            self._at_work = {name: at for name, at in self._at_work.items() if at >= now - AT_WORK_S}
-        self._at_work[conversation] = now
+        if session_id not in self._active:
+            self._active = {name: at for name, at in self._active.items() if at >= now - ACTIVE_S}
+        self._active[session_id] = now
 
     @property
-    def _others_at_work(self) -> int:
-        """Conversations at work besides one."""
-        if len(self._at_work) < 2:
+    def _other_active_sessions(self) -> int:
+        """Number of active sessions besides one."""
+        if len(self._active) < 2:
             return 0
-        since = self._clock() - AT_WORK_S
-        return sum(at >= since for at in list(self._at_work.values())) - 1
+        since = self._clock() - ACTIVE_S
+        return sum(at >= since for at in list(self._active.values())) - 1
 
     def as_dict(self) -> dict[str, Any]:
-        """For /api/status; times in ms."""
+        """Return the figures for /api/status; times in ms."""
+        delays = {"late": self.loop_lag, "words": self.transcript_delay, "answer": self.response_delay}
         return {
             "level": self.level.name.lower(),
             "pressure": round(self.pressure, 2),
             "fullness": round(self.fullness, 2),
             "cores": round(self.cores, 2),
-            **{f"{name}_ms": round(getattr(self, name).high * 1000) for name in ("late", "words", "answer")},
+            **{f"{name}_ms": round(delay.p90_s * 1000) for name, delay in delays.items()},
         }
 
-    # --- what is shed ----------------------------------------------------------------------------------------
+    # --- load shedding ---------------------------------------------------------------------------------------
 
-    def words_every_s(self, usual_s: float) -> float:
-        """The period of live words."""
+    def partial_period_s(self, usual_s: float) -> float:
+        """Return the period of partial transcripts, in seconds."""
         return usual_s * (1, 3, 6)[self.level]
 
     @property
     def early_drafts(self) -> bool:
-        """Whether answers are begun while the last word still sounds: half of them are thrown away."""
-        return self.level is Level.CALM
+        """Whether a draft response may begin while the last word still sounds: half of these are discarded."""
+        return self.level is LoadLevel.CALM
 
     @property
     def drafts(self) -> bool:
-        """Whether answers are begun before the end is sure."""
-        return self.level < Level.STRAINED
+        """Whether a draft response may begin before the end of the turn is sure."""
+        return self.level < LoadLevel.STRAINED
 
     @property
-    def reads_ahead(self) -> bool:
-        """Whether live words are read into the model's cache; the final ones always are."""
-        return self.level < Level.STRAINED
+    def prefills(self) -> bool:
+        """Whether partial transcripts are prefilled; final transcripts always are."""
+        return self.level < LoadLevel.STRAINED
 
-    # --- who goes first --------------------------------------------------------------------------------------
+    # --- priority --------------------------------------------------------------------------------------------
 
-    def awaited(self) -> LoadTicket:
-        """Somebody waits: for final words, for what the model makes of them, for a first clause."""
-        self._waiting += 1
-        self._free.clear()
-        return LoadTicket(self)
+    def prioritise(self) -> PriorityTicket:
+        """Begin priority work: a final transcript, its prefill, or a response's first clause."""
+        self._pending += 1
+        self._idle.clear()
+        return PriorityTicket(self)
 
     @property
-    def somebody_waits(self) -> bool:
-        """Whether what can wait is to wait."""
-        return self._waiting > 0
+    def priority_pending(self) -> bool:
+        """Whether work that can wait should wait for priority work."""
+        return self._pending > 0
 
-    async def give_way(self, at_most_s: float) -> None:
-        """Wait until nobody waits, but not for ever."""
-        # not wait_for: until Python 3.12 it keeps a cancellation to itself that comes as the wait ends
+    async def yield_to_priority(self, at_most_s: float) -> None:
+        """Wait until no priority work is pending, for at most so many seconds."""
+        # not wait_for: before Python 3.12 it swallows a cancellation that comes as the wait ends
         with suppress(TimeoutError):
             async with asyncio.timeout(at_most_s):
-                await self._free.wait()
+                await self._idle.wait()
 
-    def _less(self) -> None:
-        self._waiting -= 1
-        if not self._waiting:
-            self._free.set()
+    def _end_priority(self) -> None:
+        self._pending -= 1
+        if not self._pending:
+            self._idle.set()
 
 
-class Cores:
-    """How busy this machine's cores are; what runs at a lower priority than we gives way to us, and counts as free.
+class CpuMeter:
+    """Share of busy cores of this machine. Processes of a lower priority than ours count as free: they yield to us.
 
-    Worked out from psutil's times and not taken from its percentages, which take any span of less than a second of all
-    cores together for a whole one, and so tell twice as much of a quarter of a second of two cores.
+    It uses psutil's times, not its percentages: those take any span below a second of all cores together for a whole
+    second, and so report twice the load for a quarter of a second on two cores.
     """
 
     def __init__(self) -> None:
@@ -212,18 +221,18 @@ class Cores:
         self._total, self._free = self._times()
 
     def __call__(self) -> float:
-        """Share of all of them that was busy since the last call, 0 to 1; 0 where no time has passed."""
+        """Return the share of all cores that was busy since the last call, 0 to 1; 0 if no time has passed."""
         before, (self._total, self._free) = (self._total, self._free), self._times()
         passed, free = self._total - before[0], self._free - before[1]
         return min(1.0, max(0.0, 1.0 - free / passed)) if passed > 0 else 0.0
 
     def _times(self) -> tuple[float, float]:
-        """Seconds of all cores since the machine's start: all of them, and those that were free for us."""
+        """Return seconds of all cores since the machine's start: in total, and free for us."""
         times = psutil.cpu_times()
-        gives_way = getattr(times, "nice", 0.0) if psutil.POSIX and self._own.nice() <= 0 else 0.0
-        # Linux counts them as user and nice too
+        nice = getattr(times, "nice", 0.0) if psutil.POSIX and self._own.nice() <= 0 else 0.0
+        # Linux counts guests as user and nice too
         guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
-        return sum(times) - guests, times.idle + getattr(times, "iowait", 0.0) + gives_way
+        return sum(times) - guests, times.idle + getattr(times, "iowait", 0.0) + nice
 
 
 def _loop_time() -> float:

@@ -13,20 +13,20 @@ from talker import Talker, talking
 
 from chinwag.conversation.events import PartialTranscript, TurnTraced
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber
-from chinwag.load import WINDOW_S, Cores, Level, Load, Recent
+from chinwag.load import WINDOW_S, CpuMeter, Load, LoadLevel, RecentDurations
 
 pytestmark = pytest.mark.unit
 
 LONG = " ".join(f"This is sentence number {n} of a long answer." for n in range(1, 12))
 
 
-def loaded(level: Level, **fakes: object) -> Fakes:
+def loaded(level: LoadLevel, **fakes: object) -> Fakes:
     """Engines of a server where others talk as well."""
     made = Fakes(**fakes)  # type: ignore[arg-type]
     made.load.sessions = 2
     for name in ("another", "a third"):
-        made.load._at_work[name] = math.inf
-    made.load.cores = {Level.CALM: 0.1, Level.BUSY: 0.75, Level.STRAINED: 1.0}[level]
+        made.load._active[name] = math.inf
+    made.load.cores = {LoadLevel.CALM: 0.1, LoadLevel.BUSY: 0.75, LoadLevel.STRAINED: 1.0}[level]
     assert made.load.level is level
     return made
 
@@ -35,28 +35,28 @@ def loaded(level: Level, **fakes: object) -> Fakes:
 
 
 async def test_what_took_long_counts_for_a_while() -> None:
-    recent = Recent(asyncio.get_running_loop().time)
-    assert recent.high == 0.0
+    recent = RecentDurations(asyncio.get_running_loop().time)
+    assert recent.p90_s == 0.0
     for tenths in range(1, 11):
         recent.add(tenths / 10)
-    assert recent.high == 1.0
+    assert recent.p90_s == 1.0
     for _ in range(90):
         recent.add(0.05)
-    assert recent.high == pytest.approx(0.1)
+    assert recent.p90_s == pytest.approx(0.1)
     await asyncio.sleep(WINDOW_S + 1)
-    assert recent.high == 0.0
+    assert recent.p90_s == 0.0
 
 
 async def test_it_measures_the_cores_and_how_late_the_loop_is() -> None:
     load, shares = Load(), count()
-    watching = asyncio.create_task(load.watch(lambda: 1.0 if next(shares) > 20 else 0.0))
+    watching = asyncio.create_task(load.measure(lambda: 1.0 if next(shares) > 20 else 0.0))
     await asyncio.sleep(4.9)
     assert load.cores == 0.0
     await asyncio.sleep(4.0)
     assert 0.3 < load.cores < 0.7, "a burst is no load"
     await asyncio.sleep(30)
     assert load.cores == pytest.approx(1.0, abs=0.02)
-    assert load.late.high < 0.01
+    assert load.loop_lag.p90_s < 0.01
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
 
@@ -76,16 +76,16 @@ def test_the_share_of_two_cores_in_a_quarter_of_a_second(
 
     monkeypatch.setattr(psutil, "cpu_times", lambda: Times(next(looked).values()))
     monkeypatch.setattr(psutil, "Process", type("Usual", (), {"nice": lambda _: 0}))
-    cores = Cores()
+    cores = CpuMeter()
     assert cores() == pytest.approx(busy)
 
 
 async def test_who_gives_way_can_be_stopped_in_the_moment_that_the_wait_ends() -> None:
     load = Load()
-    waiting = load.awaited()
-    giving_way = asyncio.create_task(load.give_way(1.0))
+    waiting = load.prioritise()
+    giving_way = asyncio.create_task(load.yield_to_priority(1.0))
     await asyncio.sleep(0.1)
-    waiting.over()
+    waiting.release()
     giving_way.cancel()
     await asyncio.gather(giving_way, return_exceptions=True)
     assert giving_way.cancelled()
@@ -94,16 +94,16 @@ async def test_who_gives_way_can_be_stopped_in_the_moment_that_the_wait_ends() -
 async def test_who_talks_alone_is_never_shed() -> None:
     load = Load()
     load.sessions, load.cores = 2, 1.0
-    load.at_work("one")
-    load.at_work("one")
-    assert (load.level, load.pressure > 1.0) == (Level.CALM, True)
+    load.mark_active("one")
+    load.mark_active("one")
+    assert (load.level, load.pressure > 1.0) == (LoadLevel.CALM, True)
     await asyncio.sleep(0.5)
-    load.at_work("another")
-    assert load.level is Level.STRAINED
+    load.mark_active("another")
+    assert load.level is LoadLevel.STRAINED
     assert load.as_dict()["level"] == "strained"
     await asyncio.sleep(0.6)
     assert load.as_dict()["level"] == "calm", "the first is silent by now"
-    load.at_work("one")
+    load.mark_active("one")
     assert load.as_dict()["level"] == "strained"
 
 
@@ -114,15 +114,15 @@ async def test_who_talks_alone_among_silent_conversations_loses_nothing() -> Non
         assert await words_apart(talker) == pytest.approx(0.16, abs=0.1)
 
 
-@pytest.mark.parametrize("stage", ["late", "words", "answer"])
+@pytest.mark.parametrize("stage", ["loop_lag", "transcript_delay", "response_delay"])
 async def test_each_thing_that_people_wait_for_counts(stage: str) -> None:
     load = Load()
     load.sessions = 2
     for name in ("one", "another"):
-        load.at_work(name)
+        load.mark_active(name)
     for _ in range(10):
         getattr(load, stage).add(2.0)
-    assert load.level is Level.STRAINED
+    assert load.level is LoadLevel.STRAINED
 
 
 # --- who goes first ------------------------------------------------------------------------------------------
@@ -130,18 +130,18 @@ async def test_each_thing_that_people_wait_for_counts(stage: str) -> None:
 
 async def test_what_can_wait_lets_go_first_but_not_for_ever() -> None:
     load, loop = Load(), asyncio.get_running_loop()
-    await load.give_way(5.0)
+    await load.yield_to_priority(5.0)
     assert loop.time() == 0.0, "nobody waits"
-    first, second = load.awaited(), load.awaited()
-    loop.call_later(0.2, first.over)
-    loop.call_later(0.3, first.over)  # is told twice
-    loop.call_later(0.5, second.over)
-    await load.give_way(5.0)
+    first, second = load.prioritise(), load.prioritise()
+    loop.call_later(0.2, first.release)
+    loop.call_later(0.3, first.release)  # is told twice
+    loop.call_later(0.5, second.release)
+    await load.yield_to_priority(5.0)
     assert loop.time() == pytest.approx(0.5)
-    load.awaited()
-    await load.give_way(0.25)
+    load.prioritise()
+    await load.yield_to_priority(0.25)
     assert loop.time() == pytest.approx(0.75)
-    assert load.somebody_waits
+    assert load.priority_pending
 
 
 async def test_nobody_waits_when_all_is_said() -> None:
@@ -149,24 +149,24 @@ async def test_nobody_waits_when_all_is_said() -> None:
     async with talking(fakes) as talker:
         await talker.say(1.0)
         await talker.hear_out()
-        assert not fakes.load.somebody_waits
-        assert 0 < fakes.load.answer.high < 1.0
-        assert 0 < fakes.load.words.high < 0.1
+        assert not fakes.load.priority_pending
+        assert 0 < fakes.load.response_delay.p90_s < 1.0
+        assert 0 < fakes.load.transcript_delay.p90_s < 0.1
         await talker.say(1.0)
-    assert not fakes.load.somebody_waits, "not even where a conversation ends in the middle"
+    assert not fakes.load.priority_pending, "not even where a conversation ends in the middle"
 
 
 async def test_a_long_answer_lets_others_go_first_and_is_told_to_its_end() -> None:
-    fakes = loaded(Level.CALM, llm=FakeChat(answer=LONG, token_s=0.01))
+    fakes = loaded(LoadLevel.CALM, llm=FakeChat(answer=LONG, token_s=0.01))
     async with talking(fakes) as talker:
         await talker.say(1.0)
         await talker.pause_until(lambda: bool(talker.all(TurnTraced)))
-        waiting = fakes.load.awaited()
+        waiting = fakes.load.prioritise()
         await talker.pause(1.0)
         calls, clauses = fakes.llm.closed, len(fakes.tts.spoken)
         await talker.pause(0.5)
         assert (fakes.llm.closed, len(fakes.tts.spoken)) == (calls, clauses), "it stopped: enough is ahead of the ear"
-        waiting.over()
+        waiting.release()
         await talker.hear_out()
         assert talker.told() == LONG, "no word is lost or comes twice"
         assert fakes.llm.closed > calls, "it went on"
@@ -194,8 +194,8 @@ async def words_apart(talker: Talker) -> float:
     return apart[len(apart) // 2]
 
 
-@pytest.mark.parametrize(("level", "usual"), [(Level.CALM, 1), (Level.BUSY, 3), (Level.STRAINED, 6)])
-async def test_live_words_come_seldomer_under_load(level: Level, usual: int) -> None:
+@pytest.mark.parametrize(("level", "usual"), [(LoadLevel.CALM, 1), (LoadLevel.BUSY, 3), (LoadLevel.STRAINED, 6)])
+async def test_partial_transcripts_come_less_often_under_load(level: LoadLevel, usual: int) -> None:
     fakes = loaded(level, llm=FakeChat(sense=lambda words: 0.0))
     async with talking(fakes) as talker:
         assert await words_apart(talker) == pytest.approx(0.16 * usual, abs=0.1)
@@ -203,10 +203,10 @@ async def test_live_words_come_seldomer_under_load(level: Level, usual: int) -> 
 
 @pytest.mark.parametrize(
     ("level", "drafted", "read_ahead"),
-    [(Level.CALM, True, True), (Level.BUSY, True, True), (Level.STRAINED, False, False)],
+    [(LoadLevel.CALM, True, True), (LoadLevel.BUSY, True, True), (LoadLevel.STRAINED, False, False)],
 )
 async def test_drafts_and_reading_ahead_are_shed_before_the_answer(
-    level: Level, drafted: bool, read_ahead: bool
+    level: LoadLevel, drafted: bool, read_ahead: bool
 ) -> None:
     fakes = loaded(level)
     async with talking(fakes) as talker:
@@ -221,13 +221,13 @@ async def test_drafts_and_reading_ahead_are_shed_before_the_answer(
 
 async def test_under_load_no_draft_begins_while_they_speak() -> None:
     starts = {}
-    for level in (Level.CALM, Level.BUSY):
+    for level in (LoadLevel.CALM, LoadLevel.BUSY):
         fakes = loaded(level)
         async with talking(fakes) as talker:
             await talker.say(2.0)
             starts[level] = len(fakes.llm.asked)
-    assert starts[Level.CALM] > 0
-    assert starts[Level.BUSY] == 0
+    assert starts[LoadLevel.CALM] > 0
+    assert starts[LoadLevel.BUSY] == 0
 
 
 # --- stale work ----------------------------------------------------------------------------------------------

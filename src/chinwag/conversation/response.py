@@ -32,7 +32,7 @@ from chinwag.conversation.tool_items import ToolCall
 from chinwag.engines.protocols import ChatModel, Engine, Message, Usage, Voice
 from chinwag.errors import ChinwagError, EngineError
 from chinwag.language import gap, joined, pieces
-from chinwag.load import Level, Load, LoadTicket
+from chinwag.load import Load, LoadLevel, PriorityTicket
 from chinwag.speech.playout import Playout, Spoken
 from chinwag.speech.synthesis import FRAME, Style, expected_s, frames
 from chinwag.text.clauses import ClauseSplitter, ends_sentence
@@ -120,7 +120,7 @@ class Response:
         self.failure: ChinwagError | None = None
         self._llm, self._voice, self._emit, self._after = llm, voice, emit, after
         self._load = load or Load()
-        self._awaited: LoadTicket | None = None
+        self._awaited: PriorityTicket | None = None
         self._loop = asyncio.get_running_loop()
         self._gate = asyncio.Event()
         self._made: asyncio.Queue[tuple[Spoken, Audio | None] | None] = asyncio.Queue(BUFFERED_FRAMES)
@@ -147,7 +147,7 @@ class Response:
         """The first of it is made, or will not be."""
         self.ready.set()
         if self._awaited:
-            self._awaited.over()
+            self._awaited.release()
 
     def finish_sentence(self) -> None:
         """Come to an end behind the sentence that is being said; what is only written is written to its end."""
@@ -227,7 +227,7 @@ class Response:
         if not self._gate.is_set():
             self._gate.set()
             if not self.ready.is_set():
-                self._awaited = self._load.awaited()
+                self._awaited = self._load.prioritise()
             self._emit(ResponseStarted(self.response_id))
             self._calling.open()
 
@@ -329,13 +329,13 @@ class Response:
         """
         request, drafted, count = self.options, not self._gate.is_set(), 0
         continues = self._llm.continues and not request.tools  # in the middle of a call none goes on
-        draft = DRAFT_TOKENS if self._load.level is Level.CALM else BUSY_DRAFT_TOKENS
+        draft = DRAFT_TOKENS if self._load.level is LoadLevel.CALM else BUSY_DRAFT_TOKENS
         most = draft if drafted and continues else None
         while True:
             piece, gives_way = 0, False
             async with aclosing(self._deltas(most)) as deltas:
                 async for delta in deltas:
-                    self._load.at_work(request.cache_key)
+                    self._load.mark_active(request.cache_key)
                     count, piece = count + 1, piece + 1
                     if drafted and count > draft and not self._gate.is_set():
                         self.spent = True
@@ -369,7 +369,7 @@ class Response:
         if self._load.sessions < 2 or not self.active or not self.options.audio:
             return False
         ahead = self.playout.ahead + self._made.qsize() * FRAME / WIRE_RATE
-        return ahead > (while_others_wait_s if self._load.somebody_waits else always_s)
+        return ahead > (while_others_wait_s if self._load.priority_pending else always_s)
 
     async def _deltas(self, most: int | None) -> AsyncGenerator[str, None]:
         """One call of the model: on from what is written so far."""

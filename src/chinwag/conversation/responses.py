@@ -149,7 +149,7 @@ class ResponseScheduler:
     async def _read_on(self) -> None:
         while self._to_read is not None:
             if not self._to_read[2]:
-                await self._engines.load.give_way(GIVES_WAY_S)
+                await self._engines.load.yield_to_priority(GIVES_WAY_S)
             (said, manner, awaited), self._to_read = self._to_read, None
             self._being_read = said
             if self._read is not None and word_key(said) == word_key(self._read):
@@ -160,12 +160,12 @@ class ResponseScheduler:
             if not messages:
                 continue
             llm = self._engines.llm
-            waiting = self._engines.load.awaited() if awaited else None
+            waiting = self._engines.load.prioritise() if awaited else None
             try:
                 expected = await llm.prefill(messages, cache_key=self._key, tools=manner.offers)
             finally:
                 if waiting:
-                    waiting.over()
+                    waiting.release()
             if llm is not self._engines.llm:  # another has come meanwhile, which has read nothing
                 self._to_read = self._to_read or (said, manner, awaited)
                 continue
@@ -349,7 +349,7 @@ class ResponseScheduler:
         if isinstance(event, ResponseAudio) and self._trace and self._trace[2].response_id == event.response_id:
             _, turn, reply = self._trace
             words_s = max(0.0, turn.transcript_at - turn.ended_at)
-            self._engines.load.answer.add(words_s + max(0.0, reply.marks["first_audio"] - turn.decided_at))
+            self._engines.load.response_delay.add(words_s + max(0.0, reply.marks["first_audio"] - turn.decided_at))
             self._emit(_traced(*self._trace))
             self._trace = None
         self._emit(event)

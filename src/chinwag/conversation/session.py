@@ -385,7 +385,7 @@ class Session:
 
     def speech_progressed(self, speech: SpeechProgress) -> None:
         """Another frame of it."""
-        self._engines.load.at_work(self.id)
+        self._engines.load.mark_active(self.id)
         self._floor.heard(speech, self.settings.interruption, echoes=self._listener.echo.lag is not None)
 
     def partial_transcript(self, speech: SpeechProgress) -> None:
@@ -393,7 +393,7 @@ class Session:
         self.speech_progressed(speech)
         if speech.text and self._speech_id and not self._floor.doubtful:
             self._emit(PartialTranscript(self._speech_id, speech.text))
-            if not self.active_response and (speech.settled or self._engines.load.reads_ahead):
+            if not self.active_response and (speech.settled or self._engines.load.prefills):
                 self._answers.read(speech.text, self._manner(), awaited=speech.settled)
 
     def likely_end(self, text: str) -> None:

@@ -331,7 +331,7 @@ class Listener:
 
     def _ask_for_words(self) -> None:
         so_far = self._so_far
-        every_s = self._load.words_every_s(self._hearing.partial_every_s)
+        every_s = self._load.partial_period_s(self._hearing.partial_every_s)
         if so_far.drafted and so_far.drafted == so_far.key:  # the cores are at work on the answer to these words
             every_s = max(every_s, DRAFTING_EVERY_S)
         if (self._now - so_far.worded) / LISTEN_RATE < every_s:
@@ -348,12 +348,12 @@ class Listener:
 
     async def _settle(self, so_far: SoFar, pause: Pause) -> None:
         """What did they say?"""
-        asked_at, waiting = self._loop.time(), self._load.awaited()
+        asked_at, waiting = self._loop.time(), self._load.prioritise()
         try:
             transcript = await self._final_words(so_far.utterance)
         finally:
-            waiting.over()
-        self._load.words.add(self._loop.time() - asked_at)
+            waiting.release()
+        self._load.transcript_delay.add(self._loop.time() - asked_at)
         if so_far is not self._so_far:
             return
         if pause is so_far.pause:

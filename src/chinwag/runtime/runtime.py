@@ -110,7 +110,7 @@ class Runtime:
     async def start(self) -> None:
         """Get ready. A failure is kept for the page and the log; the server stays up to tell of it."""
         self.watching.open()
-        self._tasks.start(self.load.watch())
+        self._tasks.start(self.load.measure())
         self._tasks.start(self._tidy())
         try:
             classes = await self._choose()
