@@ -36,21 +36,36 @@ def others(fakes: Fakes, **changes: Any) -> Engines:
     return Engines(**{**vars(fakes.engines()), **changes})
 
 
+class FakeLease:
+    """Counts its holders; the session's switch is the first."""
+
+    def __init__(self) -> None:
+        self.holders = 1
+
+    def hold(self) -> None:
+        self.holders += 1
+
+    def release(self) -> None:
+        self.holders -= 1
+
+
 # --- the session -------------------------------------------------------------------------------------------------
 
 
 async def test_the_next_reply_is_another_voices_and_the_one_being_spoken_goes_on() -> None:
-    fakes, voice = Fakes(llm=FakeChat(answer=LONG)), FakeVoice(voices=("three",))
+    fakes, voice, lease = Fakes(llm=FakeChat(answer=LONG)), FakeVoice(voices=("three",)), FakeLease()
     async with talking(fakes) as talker:
         session = talker.session
+        session.change(others(fakes, leases={"tts": lease}), session.settings)
         await talker.say(1.0)
         await talker.pause_until(lambda: len(talker.all(ResponseText)) == 2)
         session.change(others(fakes, tts=voice), session.settings)
-        assert session.uses(fakes.tts), "it still speaks"
+        lease.release()
+        assert lease.holders, "it still speaks"
         ended = await talker.hear_out()
         assert (ended.status, talker.told()) == ("completed", LONG)
         assert voice.spoken == []
-        assert not session.uses(fakes.tts)
+        assert not lease.holders
         await talker.say(1.0)
         await talker.hear_out()
         assert voice.spoken
@@ -72,18 +87,21 @@ async def test_another_model_reads_the_conversation_and_answers_next() -> None:
 
 
 async def test_an_utterance_stays_with_the_ear_that_heard_it_begin() -> None:
-    fakes, ear = Fakes(), FakeTranscriber(words=["other"] * 50)
+    fakes, ear, lease = Fakes(), FakeTranscriber(words=["other"] * 50), FakeLease()
+    first = FakeTranscriber()
     async with talking(fakes) as talker:
+        talker.session.change(others(fakes, stt=first, leases={"stt": lease}), talker.session.settings)
         await talker.say(0.5)
         talker.session.change(others(fakes, stt=ear), talker.session.settings)
-        assert talker.session.uses(fakes.stt)
+        lease.release()
+        assert lease.holders
         await talker.say(0.5)
         await talker.hear_out()
         assert talker.all(TranscriptionCompleted)[-1].text.startswith("word0")
         await talker.say(1.0)
         await talker.hear_out()
         assert talker.all(TranscriptionCompleted)[-1].text.startswith("other other")
-        assert not talker.session.uses(fakes.stt)
+        assert not lease.holders
 
 
 async def test_a_draft_of_the_old_model_is_not_given() -> None:

@@ -29,10 +29,10 @@ from chinwag.conversation.events import (
 )
 from chinwag.conversation.tool_calls import ToolCallAssembler
 from chinwag.conversation.tool_items import ToolCall
-from chinwag.engines.protocols import ChatModel, Engine, Message, Usage, Voice
+from chinwag.engines.protocols import Engines, Message, Usage
 from chinwag.errors import ChinwagError, EngineError
 from chinwag.language import gap, joined, pieces
-from chinwag.load import Load, LoadLevel, PriorityTicket
+from chinwag.load import LoadLevel, PriorityTicket
 from chinwag.speech.playout import Playout, Spoken
 from chinwag.speech.synthesis import FRAME, Style, expected_s, frames
 from chinwag.text.clauses import ClauseSplitter, ends_sentence
@@ -106,11 +106,9 @@ class Response:
         response_id: str,
         item_id: str,
         options: ResponseOptions,
-        llm: ChatModel,
-        voice: Voice,
+        engines: Engines,
         emit: Callable[[Event], None],
         after: asyncio.Task[None] | None = None,
-        load: Load | None = None,
     ) -> None:
         """after: the reply before it, whose model call is let end first, so that this one finds the cache free."""
         self.response_id, self.item_id, self.options = response_id, item_id, options
@@ -118,8 +116,9 @@ class Response:
         self.marks: dict[str, float] = {}
         self.status: ResponseStatus | Literal["in_progress"] = "in_progress"
         self.failure: ChinwagError | None = None
-        self._llm, self._voice, self._emit, self._after = llm, voice, emit, after
-        self._load = load or Load()
+        self._llm, self._voice, self._load = engines.llm, engines.tts, engines.load
+        self._release_engines = engines.hold("llm", "tts")
+        self._emit, self._after = emit, after
         self._awaited: PriorityTicket | None = None
         self._loop = asyncio.get_running_loop()
         self._gate = asyncio.Event()
@@ -141,6 +140,7 @@ class Response:
 
     def _ended(self, _: asyncio.Task[None]) -> None:
         self._after = None  # a cancelled task holds its reply: each would hold all that were cancelled before it
+        self._release_engines()
         self._begins()
 
     def _begins(self) -> None:
@@ -205,10 +205,6 @@ class Response:
     def sounding(self) -> bool:
         """It is being heard, or about to be."""
         return self.active or (self.playout.ahead > 0 and not self.playout.stopped)
-
-    def uses(self, engine: Engine) -> bool:
-        """Whether that one is still at work on it."""
-        return not self.task.done() and (engine is self._llm or engine is self._voice)
 
     @property
     def ducked(self) -> bool:

@@ -12,7 +12,7 @@ from chinwag.audio import LISTEN_RATE
 from chinwag.conversation.events import Event, ResponseAudio, ResponseEnded, ToolCallStarted, TurnTraced
 from chinwag.conversation.history import History
 from chinwag.conversation.response import SEND_AHEAD_S, Response, ResponseOptions
-from chinwag.engines.protocols import Ending, Engine, Engines, Message
+from chinwag.engines.protocols import Ending, Engines, Message
 from chinwag.errors import PromptTooLong
 from chinwag.ids import new_id
 from chinwag.listening.endpointing.features import bare_words, word_key
@@ -123,11 +123,6 @@ class ResponseScheduler:
         self._winding_down = True
         if self.last:
             self.last.finish_sentence()
-
-    def uses(self, engine: Engine) -> bool:
-        """Whether that one is at work on an answer."""
-        draft = self._draft and self._draft.reply
-        return any(reply.uses(engine) for reply in (self.last, self._next, draft, *self._asides.values()) if reply)
 
     # --- ahead of the end of a turn --------------------------------------------------------------------------
 
@@ -261,11 +256,8 @@ class ResponseScheduler:
             self.drop_next()
             self._give(self._begin(request))
             return
-        engines = self._engines
         request = replace(request, cache_key=f"{self._key}/aside")  # what was read of the conversation stays read
-        reply = Response(
-            new_id("resp"), new_id("item"), request, engines.llm, engines.tts, self._emit, load=engines.load
-        )
+        reply = Response(new_id("resp"), new_id("item"), request, self._engines, self._emit)
         self._tasks.keep(reply.task)
         self._asides[reply.response_id] = reply
         reply.task.add_done_callback(lambda _: self._asides.pop(reply.response_id, None))
@@ -298,10 +290,7 @@ class ResponseScheduler:
         reply.open()
 
     def _begin(self, request: ResponseOptions) -> Response:
-        engines, before = self._engines, self._working
-        reply = Response(
-            new_id("resp"), new_id("item"), request, engines.llm, engines.tts, self._told, before, engines.load
-        )
+        reply = Response(new_id("resp"), new_id("item"), request, self._engines, self._told, self._working)
         task = self._tasks.keep(reply.task)
         if request.asks:
             self._working = task

@@ -40,7 +40,7 @@ from chinwag.conversation.responses import Manner, ResponseScheduler
 from chinwag.conversation.tool_items import McpItem
 from chinwag.conversation.tools import ToolRunner
 from chinwag.conversation.transcription import ItemTranscriber
-from chinwag.engines.protocols import Engine, Engines, Message
+from chinwag.engines.protocols import Engines, Message
 from chinwag.errors import EngineError, Refused
 from chinwag.ids import new_id
 from chinwag.language import name
@@ -113,7 +113,7 @@ class Session:
         self.history = History(prompt_budget(settings.context_tokens, settings.max_tokens), settings.history_share)
         self.settings = settings
         self._engines, self._emit = engines, emit
-        self._listener = Listener(engines.vad, engines.turn, engines.stt, settings.listening, self, engines.load)
+        self._listener = Listener(engines, settings.listening, self)
         self._answers = ResponseScheduler(engines, self.history, self.id, self._from_reply, self._listener.sensed)
         self._floor = BargeIn(self._decided)
         self._to_listen_rate = to_listen_rate()
@@ -345,19 +345,13 @@ class Session:
             raise EngineError(cannot_speak(engines.tts, str(language)), SPEAKS_OTHERS, engines.tts.name)
         self._engines = engines
         if engines.stt is not before.stt:
-            self._listener.hear_with(engines.stt)
+            self._listener.change_engines(engines)
             self._wording.transcriber = engines.stt
         if engines.tts is not before.tts:
             self._unspoken.clear()
         self._answers.change(engines)
         self.update(settings)
         self._answers.read("", self._manner())
-
-    def uses(self, engine: Engine) -> bool:
-        """Whether that one is at work, or will be."""
-        now = self._engines
-        is_one = any(engine is one for one in (now.vad, now.turn, now.stt, now.llm, now.tts))
-        return is_one or self._answers.uses(engine) or self._listener.uses(engine)
 
     # --- what the listener tells -----------------------------------------------------------------------------
 

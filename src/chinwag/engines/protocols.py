@@ -8,6 +8,7 @@ may be cancelled; every failure is an `EngineError` with a next step.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NotRequired, Protocol, Self, TypedDict, runtime_checkable
@@ -283,9 +284,22 @@ class Voice(Engine, Protocol):
         ...
 
 
+class EngineLease(Protocol):
+    """Keeps an engine loaded. It starts with one holder, and ends when each holder has released it."""
+
+    def hold(self) -> None:
+        """Add a holder."""
+
+    def release(self) -> None:
+        """Remove a holder."""
+
+
 @dataclass(frozen=True)
 class Engines:
-    """The loaded engines that all sessions share. load: what they leave of the machine, and who goes first on it."""
+    """The engines of a session. Sessions share them, and each session can be given others while it runs.
+
+    load: how busy the machine is and whose work goes first. leases: of the engines that were loaded for this session.
+    """
 
     vad: Vad
     turn: TurnJudge
@@ -293,3 +307,13 @@ class Engines:
     llm: ChatModel
     tts: Voice
     load: Load = field(default_factory=Load, compare=False)
+    leases: Mapping[Task, EngineLease] = field(default_factory=dict, compare=False)
+
+    def hold(self, *tasks: Task) -> Callable[[], None]:
+        """Keep the engines of these tasks loaded until the returned function is called; further calls do nothing."""
+        holds = ExitStack()
+        for task in tasks:
+            if lease := self.leases.get(task):
+                lease.hold()
+                holds.callback(lease.release)
+        return holds.close

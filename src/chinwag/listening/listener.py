@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Audio
-from chinwag.engines.protocols import Ending, Engine, Transcriber, Transcript, TurnJudge, Utterance, Vad, VadStream
+from chinwag.engines.protocols import Ending, Engines, Transcript, Utterance, VadStream
 from chinwag.listening.echo import EchoGate
 from chinwag.listening.endpointing import decisions as enough
 from chinwag.listening.endpointing.features import word_key
@@ -25,7 +25,6 @@ from chinwag.listening.fallback import Asking
 from chinwag.listening.turn import EndpointingEstimate, ListenerEvents, ListenerSettings, Turn
 from chinwag.listening.utterance import FAILED, Pause, SoFar
 from chinwag.listening.vad import SpeechTracker
-from chinwag.load import Load
 from chinwag.tasks import Tasks
 
 SETTLED_S = 0.035
@@ -61,18 +60,16 @@ class Listener:
 
     def __init__(
         self,
-        vad: Vad,
-        judge: TurnJudge,
-        transcriber: Transcriber,
+        engines: Engines,
         hearing: ListenerSettings,
         hearer: ListenerEvents,
-        load: Load,
     ) -> None:
-        self._vad, self._judge, self._transcriber = vad, judge, transcriber
-        self._hearing, self._hearer, self._load = hearing, hearer, load
+        self._engines = engines
+        self._vad, self._judge, self._load = engines.vad, engines.turn, engines.load
+        self._hearing, self._hearer = hearing, hearer
         self._asked, self._kept_from = hearing, 0
         self._loop = asyncio.get_running_loop()
-        self._vad_stream: VadStream = vad.open()
+        self._vad_stream: VadStream = self._vad.open()
         self._level, self.rhythm, self.echo = Level(), Rhythm(), EchoGate()
         self._inbox: asyncio.Queue[Audio | Callable[[], None]] = asyncio.Queue()
         self._heard = np.zeros(0, np.float32)
@@ -100,13 +97,9 @@ class Listener:
         self._asked = hearing
         self._inbox.put_nowait(lambda: self._change(hearing))
 
-    def hear_with(self, transcriber: Transcriber) -> None:
-        """The next utterance is this one's; what is being said stays with the one that heard it begin."""
-        self._inbox.put_nowait(lambda: self._hear_with(transcriber))
-
-    def uses(self, engine: Engine) -> bool:
-        """Whether something that is being said, or may still go on, is heard by that one."""
-        return any(engine is so_far.heard_by for so_far in (self._so_far, self._last) if so_far)
+    def change_engines(self, engines: Engines) -> None:
+        """Open the next utterance with this transcriber. An utterance under way stays with its own."""
+        self._inbox.put_nowait(lambda: self._change_engines(engines))
 
     def commit(self, token: str) -> None:
         """End the turn now, whatever the silence; its Turn will carry the token."""
@@ -138,7 +131,7 @@ class Listener:
     @property
     def language(self) -> str | None:
         """Of the conversation: as asked for, else as it was heard last, else the only one that can be heard."""
-        known = self._transcriber.languages
+        known = self._engines.stt.languages
         only = known[0] if len(known) == 1 and known[0] != "*" else None
         return self._hearing.language or self._so_far.language or self._language or only
 
@@ -149,7 +142,8 @@ class Listener:
 
     def dismiss(self) -> None:
         """What is being said was not meant as a turn: forget it, and begin anew with what comes."""
-        self._last = None
+        self._set_last(None)
+        self._so_far.release_engine()
         self._rest()
 
     async def run(self) -> None:
@@ -166,8 +160,11 @@ class Listener:
                     log.exception("listening failed")
                     self._asking.complain(f"Something was not heard: {error}.")
                     self._kept_from = self._now
+                    self._so_far.release_engine()
                     self._rest()
         finally:
+            self._set_last(None)
+            self._so_far.release_engine()
             await self._tasks.close()
 
     # --- frames ----------------------------------------------------------------------------------------------
@@ -243,11 +240,12 @@ class Listener:
             self.rhythm.ended()
         if answered_at is not None:
             self.rhythm.answered(self._arrival(so_far.speech.started) - answered_at)
-        self._last = None
         if self._hearer.speech_started(so_far.started, goes_on=goes_on, at_once=at_once) and last and goes_on:
             last.take_up(so_far)
-            self._so_far = last
+            self._last, self._so_far = None, last
+            so_far.release_engine()
             return
+        self._set_last(None)
         for frame in so_far.sound:
             so_far.utterance.push(frame)
 
@@ -398,13 +396,18 @@ class Listener:
 
     async def _close(self, so_far: SoFar, token: str | None) -> None:
         decided_at = self._loop.time()
-        transcript = await self._final_words(so_far.utterance)
+        try:
+            transcript = await self._final_words(so_far.utterance)
+        finally:
+            so_far.release_engine()
         self._tell(so_far, transcript, decided_at, self._loop.time(), token)
 
     def _finish(self, transcript: Transcript, token: str | None = None) -> None:
         so_far = self._so_far
         self._rest()
-        self._last = so_far if token is None else None
+        self._set_last(so_far if token is None else None)
+        if token is not None:
+            so_far.release_engine()
         self._tell(so_far, transcript, self._loop.time(), so_far.pause.words_at, token)
 
     def _tell(
@@ -429,21 +432,30 @@ class Listener:
 
     def _rest(self) -> None:
         """Wait for the next turn."""
-        utterance = self._transcriber.open(self._hearing.language)
+        utterance = self._engines.stt.open(self._hearing.language)
         tracker = SpeechTracker(self._hearing.threshold)
-        self._so_far = SoFar(self._transcriber, utterance, tracker, started=self._now, worded=self._now)
+        release = self._engines.hold("stt")
+        self._so_far = SoFar(utterance, release, tracker, started=self._now, worded=self._now)
 
-    def _hear_with(self, transcriber: Transcriber) -> None:
-        self._transcriber, so_far = transcriber, self._so_far
+    def _set_last(self, turn: SoFar | None) -> None:
+        """Remember the turn that ended last, which may still go on, in place of the one before."""
+        if self._last:
+            self._last.release_engine()
+        self._last = turn
+
+    def _change_engines(self, engines: Engines) -> None:
+        self._engines, so_far = engines, self._so_far
         self._asking.forget()
         begun = so_far.speech.speaking if self._hearing.automatic else bool(so_far.sound)
         if not begun:
-            so_far.heard_by, so_far.utterance = transcriber, transcriber.open(self._hearing.language)
+            so_far.release_engine()
+            so_far.utterance, so_far.release_engine = engines.stt.open(self._hearing.language), engines.hold("stt")
 
     def _change(self, hearing: ListenerSettings) -> None:
         restarts, self._hearing = hearing.restarts(self._hearing), hearing
         self._so_far.speech.threshold = hearing.threshold
         if restarts:
+            self._so_far.release_engine()
             self._rest()
 
     def _arrival(self, sample: int) -> float:

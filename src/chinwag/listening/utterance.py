@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Audio, Samples
-from chinwag.engines.protocols import Ending, Transcriber, Transcript, Utterance
+from chinwag.engines.protocols import Ending, Transcript, Utterance
 from chinwag.listening.endpointing.features import word_key
 from chinwag.listening.endpointing.model import Looks
 from chinwag.listening.turn import SpeechProgress
@@ -44,11 +45,11 @@ class SoFar:
 
     words, worded_at: the newest words, and when they were first heard as they are. sense: of which words the session
     has told what the model thinks. drafted: to which words an answer was begun. closed: the client
-    has said where it ends, and nobody else ends it now. heard_by: whose utterance it is.
+    has said where it ends, and nobody else ends it now. release_engine: ends the hold on the utterance's transcriber.
     """
 
-    heard_by: Transcriber
     utterance: Utterance
+    release_engine: Callable[[], None]
     speech: SpeechTracker
     started: int
     worded: int

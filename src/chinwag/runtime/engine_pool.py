@@ -67,7 +67,7 @@ class Held:
 
 @dataclass(frozen=True, eq=False)
 class Lease:
-    """The right to use an engine, until it is released."""
+    """Keeps an engine of the pool loaded. It starts with one holder, and ends when each holder has released it."""
 
     pool: EnginePool
     held: Held
@@ -82,8 +82,12 @@ class Lease:
         """What it was asked for with."""
         return self.held.settings
 
+    def hold(self) -> None:
+        """Add a holder: a response or an utterance that was begun with the engine."""
+        self.pool.hold(self.held)
+
     def release(self) -> None:
-        """It is not used any more. Once only."""
+        """Remove a holder. The last one gives the engine back to the pool."""
         self.pool.release(self.held)
 
 
@@ -119,10 +123,7 @@ class EnginePool:
             held = self._held[key] = Held(task, settings)
             held.loading = asyncio.create_task(self._load(held), name=f"loading {task} {settings.engine}")
             held.loading.add_done_callback(_heard)
-        held.users += 1
-        if held.closing:
-            held.closing.cancel()
-            held.closing = None
+        self.hold(held)
         try:
             await self._loaded(held, tell)
         except BaseException:
@@ -130,8 +131,15 @@ class EnginePool:
             raise
         return Lease(self, held)
 
+    def hold(self, held: Held) -> None:
+        """Count one user more, and do not close the engine."""
+        held.users += 1
+        if held.closing:
+            held.closing.cancel()
+            held.closing = None
+
     def release(self, held: Held) -> None:
-        """One user less."""
+        """Count one user less. An engine without users is closed after UNUSED_S."""
         held.users -= 1
         if held.users:
             return

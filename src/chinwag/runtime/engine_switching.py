@@ -17,16 +17,13 @@ from chinwag.errors import ChinwagError, EngineError, Refused
 from chinwag.realtime.connection import Connection
 from chinwag.realtime.server_events import Offer
 from chinwag.runtime.auth import by_secret
-from chinwag.runtime.engine_pool import Held, Lease, Stage
+from chinwag.runtime.engine_pool import Lease, Stage
 from chinwag.runtime.runtime import Runtime
 from chinwag.tasks import Tasks
 from chinwag.weights.progress import Progress
 
 TASKS: tuple[Task, ...] = ("stt", "llm", "tts")
 """Those a client may choose for."""
-
-LOOK_EVERY_S = 1.0
-"""How often it is looked whether an engine that was left is still at its last work."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ class EngineSwitch:
             for wanted in asked:
                 fresh[wanted.task] = await self._load(wanted)
             loaded: dict[str, Any] = {task: lease.engine for task, lease in fresh.items()}
-            engines = replace(self.engines, **loaded)
+            engines = replace(self.engines, **loaded, leases={**self._leases, **fresh})
             voice = next((wanted.voice for wanted in asked if wanted.task == "tts"), None)
             connection.change(engines, self._host.defaults(engines), voice)
         except BaseException as error:
@@ -121,9 +118,9 @@ class EngineSwitch:
         self.engines = engines
         self._chosen |= {wanted.task: wanted for wanted in asked}
         for task, lease in fresh.items():
-            left, self._leases[task] = self._leases.get(task), lease
-            if left:
-                self._tasks.start(self._let_go(left))
+            replaced, self._leases[task] = self._leases.get(task), lease
+            if replaced:  # responses and utterances that began with its engine hold it on
+                replaced.release()
         connection.tell("chinwag.engines.updated", engines=self.shown)
 
     async def _load(self, wanted: Wanted) -> Lease:
@@ -140,19 +137,6 @@ class EngineSwitch:
         known = {"task": wanted.task, "engine": wanted.engine, "model": wanted.model, "stage": stage}
         bytes_ = {"done": progress.done, "total": progress.total, "bytes_per_s": round(progress.bytes_per_s)}
         self._told_to.tell("chinwag.engines.updating", **known, bytes=bytes_)
-
-    async def _let_go(self, left: Lease) -> None:
-        """Once its last reply has been made, and what it was hearing has been heard."""
-        try:
-            # nothing tells when a reply has let it go
-            while left.held not in self._held and self._told_to.session.uses(left.engine):  # noqa: ASYNC110
-                await asyncio.sleep(LOOK_EVERY_S)
-        finally:
-            left.release()
-
-    @property
-    def _held(self) -> list[Held]:
-        return [lease.held for lease in self._leases.values()]
 
     def _offer_in_place_of(self, asked: list[Wanted], error: ChinwagError) -> Offer:
         failed = getattr(error, "engine", "")
