@@ -73,7 +73,9 @@ async def test_waits_grow_after_a_cut_off_that_was_heard() -> None:
         first = await turn(talker)
         await talker.pause(3)
         await talker.say(0.5)
-        await talker.pause_until(lambda: bool(talker.session.active_response and talker.session.active_response.words))
+        await talker.pause_until(
+            lambda: bool(talker.session.active_response and talker.session.active_response.heard_text)
+        )
         await talker.say(0.5)
         assert talker.all(ResponseEnded)[-1].reason == "turn_detected"
         assert not talker.all(TurnRetracted)

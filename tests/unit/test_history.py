@@ -74,8 +74,8 @@ def test_places() -> None:
     assert history.add(MessageItem("a", "user", "a"), "root") is None
     assert history.add(MessageItem("c", "user", "c"), "a") == "a"
     assert [entry.item_id for entry in history] == ["a", "c", "b"]
-    assert history.before("b") == "c"
-    assert history.before("a") is None
+    assert history.id_before("b") == "c"
+    assert history.id_before("a") is None
     with pytest.raises(KeyError):
         history.add(MessageItem("d", "user", "d"), "z")
     assert history.remove("c")

@@ -407,7 +407,7 @@ async def test_who_goes_on_before_a_word_was_heard_is_answered_once_and_as_a_who
             {"role": "user", "content": "I went there and it was well"},
             {"role": "assistant", "content": "Second."},
         ]
-        assert talker.session.items.find(second.item_id).words == "I went there and it was well"
+        assert talker.session.items.find(second.item_id).heard_text == "I went there and it was well"
         assert talker.all(ResponseEnded)[0].reason == "turn_detected"
         assert fakes.llm.closed == len(fakes.llm.asked)
 
@@ -520,7 +520,7 @@ async def test_go_on_continues_from_where_the_ear_left() -> None:
         heard = talker.session.history.prompt("")[1]["content"]
         first = talker.session.last_response
         assert first is not None
-        unsaid = first.unsaid
+        unsaid = first.unheard_text
         assert unsaid
         assert LONG.startswith(f"{heard} {unsaid}")
         place = len(talker.events)

@@ -441,7 +441,7 @@ class Races(RuleBasedStateMachine):
         for entry in self.session.history:
             if not isinstance(entry, Response):
                 continue
-            assert entry.text.split()[: len(entry.words.split())] == entry.words.split()
+            assert entry.text.split()[: len(entry.heard_text.split())] == entry.heard_text.split()
             assert entry.playout.played <= entry.playout.sent
             if not entry.options.audio or self.reported:
                 continue
@@ -451,9 +451,9 @@ class Races(RuleBasedStateMachine):
             sounded = [at for at, event in told if isinstance(event, events.ResponseAudio)]
             ended = next(at for at, event in told if isinstance(event, events.ResponseEnded))
             if not sounded:
-                assert not entry.words
+                assert not entry.heard_text
             elif entry.status == "cancelled":
-                assert len(entry.words) <= (ended - sounded[0]) * 20 + 12, "20 characters a second, to a word"
+                assert len(entry.heard_text) <= (ended - sounded[0]) * 20 + 12, "20 characters a second, to a word"
 
 
 TestRaces = Races.TestCase

@@ -313,7 +313,7 @@ async def test_a_clients_report_and_a_late_truncation_decide_what_was_heard() ->
         await talker.say(0.6)
         await talker.pause_until(lambda: len(talker.all(ResponseAudio)) > 80)
         item = talker.all(ResponseAudio)[0].item_id
-        talker.session.items.played(item, 1000)
+        talker.session.items.report_played(item, 1000)
         await talker.say(0.4)
         assert len(talker.session.history.prompt("")[1]["content"]) < 30, "a second, and what played until the cut"
         talker.session.items.truncate(item, 500)

@@ -185,7 +185,7 @@ async def test_what_is_taken_and_what_is_refused() -> None:
         shown = client.all("session.updated")[0]["session"]
         assert shown["truncation"] == taken["truncation"]
         assert shown["audio"]["input"]["noise_reduction"]["type"] == "far_field"
-        assert client.connection.session.history.kept == 0.8
+        assert client.connection.session.history.history_share == 0.8
         for update, param in (
             ({"truncation": "disabled"}, "session.truncation"),
             ({"truncation": {"type": "retention_ratio", "retention_ratio": 1.5}}, "session.truncation.retention_ratio"),

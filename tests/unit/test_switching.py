@@ -56,10 +56,10 @@ async def test_the_next_reply_is_another_voices_and_the_one_being_spoken_goes_on
     fakes, voice, lease = Fakes(llm=FakeChat(answer=LONG)), FakeVoice(voices=("three",)), FakeLease()
     async with talking(fakes) as talker:
         session = talker.session
-        session.change(others(fakes, leases={"tts": lease}), session.settings)
+        session.change_engines(others(fakes, leases={"tts": lease}), session.settings)
         await talker.say(1.0)
         await talker.pause_until(lambda: len(talker.all(ResponseText)) == 2)
-        session.change(others(fakes, tts=voice), session.settings)
+        session.change_engines(others(fakes, tts=voice), session.settings)
         lease.release()
         assert lease.holders, "it still speaks"
         ended = await talker.hear_out()
@@ -77,7 +77,7 @@ async def test_another_model_reads_the_conversation_and_answers_next() -> None:
     async with talking(fakes) as talker:
         await talker.say(1.0)
         await talker.hear_out()
-        talker.session.change(others(fakes, llm=model), talker.session.settings)
+        talker.session.change_engines(others(fakes, llm=model), talker.session.settings)
         await talker.pause(0.5)
         assert model.prefilled[0][-1]["content"] == FakeChat().answer
         await talker.say(0.6)
@@ -90,9 +90,9 @@ async def test_an_utterance_stays_with_the_ear_that_heard_it_begin() -> None:
     fakes, ear, lease = Fakes(), FakeTranscriber(words=["other"] * 50), FakeLease()
     first = FakeTranscriber()
     async with talking(fakes) as talker:
-        talker.session.change(others(fakes, stt=first, leases={"stt": lease}), talker.session.settings)
+        talker.session.change_engines(others(fakes, stt=first, leases={"stt": lease}), talker.session.settings)
         await talker.say(0.5)
-        talker.session.change(others(fakes, stt=ear), talker.session.settings)
+        talker.session.change_engines(others(fakes, stt=ear), talker.session.settings)
         lease.release()
         assert lease.holders
         await talker.say(0.5)
@@ -110,7 +110,7 @@ async def test_a_draft_of_the_old_model_is_not_given() -> None:
         await talker.say(1.0)
         await talker.pause(0.1)
         assert fakes.llm.asked, "it was begun"
-        talker.session.change(others(fakes, llm=model), talker.session.settings)
+        talker.session.change_engines(others(fakes, llm=model), talker.session.settings)
         await talker.hear_out()
         assert talker.told() == "I am the other."
 
@@ -123,7 +123,7 @@ async def test_what_cannot_speak_the_language_changes_nothing() -> None:
         settings = session.settings
         session.update(settings.__class__(**{**vars(settings), "listening": type(settings.listening)(language="en")}))
         with pytest.raises(EngineError, match="speaks Japanese, not English"):
-            session.change(others(fakes, tts=voice), session.settings)
+            session.change_engines(others(fakes, tts=voice), session.settings)
         await talker.say(1.0)
         assert (await talker.hear_out()).status == "completed"
         assert voice.spoken == []
@@ -135,7 +135,7 @@ async def test_a_voice_that_only_the_last_engine_had_is_not_asked_of_the_next() 
         settings = talker.session.settings
         style = type(settings.style)(voice="two")
         talker.session.update(type(settings)(**{**vars(settings), "style": style}))
-        talker.session.change(others(fakes, tts=voice), talker.session.settings)
+        talker.session.change_engines(others(fakes, tts=voice), talker.session.settings)
         await talker.say(1.0)
         await talker.hear_out()
         assert voice.styles[-1][0] is None

@@ -227,7 +227,7 @@ async def test_a_talk_ends_behind_its_sentence_or_when_its_time_is_up(within_s: 
     spoken = talk.connection.session.last_response
     assert spoken
     assert spoken.text.count(".") == sentences
-    assert (spoken.words == spoken.text) is bool(sentences), "the sentence was heard to its end"
+    assert (spoken.heard_text == spoken.text) is bool(sentences), "the sentence was heard to its end"
 
 
 async def test_who_is_away_when_the_server_stops_is_not_waited_for() -> None:

@@ -57,7 +57,7 @@ class BargeIn:
         if doubt is None:
             return
         doubt.speech = speech
-        if not doubt.reply.sounding:  # it has ended meanwhile: what they say now is not said over it
+        if not doubt.reply.audible:  # it has ended meanwhile: what they say now is not said over it
             self._decide("interrupts" if speech.text or not speech.settled else "passing")
             return
         words = _around(doubt.reply) if echoes else ""
@@ -117,5 +117,5 @@ class BargeIn:
 
 def _around(reply: Response) -> str:
     """The reply's words near the place that is being heard."""
-    words, heard = pieces(reply.text), len(pieces(reply.words))
+    words, heard = pieces(reply.text), len(pieces(reply.heard_text))
     return "".join(words[max(0, heard - AROUND) : heard + AROUND])

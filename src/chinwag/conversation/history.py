@@ -28,17 +28,17 @@ class Item(Protocol):
         ...
 
     @property
-    def words(self) -> str:
+    def heard_text(self) -> str:
         """What the other side took in: of a reply that was cut off, the part that was heard."""
         ...
 
     @property
-    def shown(self) -> bool:
+    def announced(self) -> bool:
         """The client knows that it is there."""
         ...
 
     @property
-    def passing(self) -> bool:
+    def is_filler(self) -> bool:
         """It was said in passing: the model is not told of it."""
         ...
 
@@ -52,11 +52,11 @@ class MessageItem:
 
     item_id: str
     role: Role
-    words: str
+    heard_text: str
     audio: Audio | None = None
     spoken: bool = False
-    shown: ClassVar[bool] = True
-    passing: ClassVar[bool] = False
+    announced: ClassVar[bool] = True
+    is_filler: ClassVar[bool] = False
 
 
 BYTES_PER_TOKEN = 3
@@ -82,7 +82,7 @@ class History:
     """
 
     def __init__(self, tokens: int = 4096, kept: float = 0.5) -> None:
-        self.kept = kept
+        self.history_share = kept
         self._least = tokens * BYTES_PER_TOKEN // 4
         self._entries: list[Item] = []
         self._budget = tokens * BYTES_PER_TOKEN
@@ -95,13 +95,13 @@ class History:
         """The entry of that id, or None."""
         return next((entry for entry in self._entries if entry.item_id == item_id), None)
 
-    def before(self, item_id: str) -> str | None:
+    def id_before(self, item_id: str) -> str | None:
         """Id of the entry in front of that one; None at the front, or where there is no such entry."""
         previous = None
         for entry in self._entries:
             if entry.item_id == item_id:
                 return previous
-            if entry.shown:
+            if entry.announced:
                 previous = entry.item_id
         return None
 
@@ -119,7 +119,7 @@ class History:
             if place < 0:
                 raise KeyError(after)
         self._entries.insert(place, entry)
-        return self.before(entry.item_id)
+        return self.id_before(entry.item_id)
 
     def remove(self, item_id: str) -> bool:
         """Take an entry out; False where it is not there."""
@@ -131,22 +131,22 @@ class History:
         """The model could not take so much, as where digits or a rare script make a token of each byte: ask less."""
         self._budget = max(self._least, self._budget * 3 // 4)
 
-    def call(self, call_id: str) -> ToolCall | None:
+    def find_call(self, call_id: str) -> ToolCall | None:
         """The call of that id, or None."""
         return next(
             (entry for entry in self._entries if isinstance(entry, ToolCall) and entry.call_id == call_id), None
         )
 
-    def result(self, call: ToolCall) -> str | None:
+    def find_result(self, call: ToolCall) -> str | None:
         """What came of a call; None where that is not known."""
         if call.result is not None:
             return call.result
         return next((entry.output for entry in self._results(call)), None)
 
-    def came_late(self, call: ToolCall) -> bool:
+    def is_late(self, call: ToolCall) -> bool:
         """Somebody has spoken since the call was made."""
         later = itertools.dropwhile(lambda entry: entry is not call, self._entries)
-        return any(not entry.passing and not isinstance(entry, ToolCall | ToolResult | McpItem) for entry in later)
+        return any(not entry.is_filler and not isinstance(entry, ToolCall | ToolResult | McpItem) for entry in later)
 
     def _results(self, call: ToolCall) -> Iterator[ToolResult]:
         return (entry for entry in self._entries if isinstance(entry, ToolResult) and entry.call_id == call.call_id)
@@ -176,14 +176,14 @@ class History:
         turns = [
             (entry.item_id, self._turn(entry))
             for entry in entries
-            if entry.item_id not in self._forgotten and not entry.passing
+            if entry.item_id not in self._forgotten and not entry.is_filler
         ]
-        turns = [(item_id, turn) for item_id, turn in turns if turn.words or turn.calls]
+        turns = [(item_id, turn) for item_id, turn in turns if turn.text or turn.calls]
         asked = [number for number, (_, turn) in enumerate(turns) if turn.role == "user"]
         kept = 0 if more or not asked else len(turns) - asked[-1]
         size = besides + sum(turn.size for _, turn in turns)
         if size > self._budget:
-            while len(turns) > kept and size > self._budget * self.kept:
+            while len(turns) > kept and size > self._budget * self.history_share:
                 item_id, turn = turns.pop(0)
                 self._forgotten.add(item_id)
                 size -= turn.size
@@ -193,12 +193,12 @@ class History:
         longest = self._budget // 4
         if isinstance(entry, ToolResult):
             known = entry.late is not None and self.find(entry.late.item_id) is not None
-            return PromptTurn(entry.role, cut(entry.words, longest) if known else "")
+            return PromptTurn(entry.role, cut(entry.heard_text, longest) if known else "")
         if not isinstance(entry, ToolCall):
-            return PromptTurn(entry.role, entry.words.strip())
+            return PromptTurn(entry.role, entry.heard_text.strip())
         if entry.status != "completed":
             return PromptTurn("assistant", "")
         late = any(result.late for result in self._results(entry))
         return PromptTurn(
-            "assistant", "", [entry.asked(None if late else self.result(entry), longest)], entry.response_id
+            "assistant", "", [entry.asked(None if late else self.find_result(entry), longest)], entry.response_id
         )

@@ -44,14 +44,14 @@ class ConversationItems:
         Raises Refused for an unknown place, or a result whose call is not there.
         """
         if isinstance(entry, ToolResult):
-            self._toolwork.take(entry)
-        elif isinstance(entry, ToolCall) and self._history.call(entry.call_id):
+            self._toolwork.check_result(entry)
+        elif isinstance(entry, ToolCall) and self._history.find_call(entry.call_id):
             message = f"There is a call {entry.call_id} already."
             raise Refused("item_already_exists", message, param="item.call_id")
         self._put(entry, after)
         if isinstance(entry, ToolResult):
-            self._toolwork.taken(entry)
-        if isinstance(entry, MessageItem) and entry.audio is not None and not entry.words:
+            self._toolwork.result_added(entry)
+        if isinstance(entry, MessageItem) and entry.audio is not None and not entry.heard_text:
             self._heard(entry, entry.audio)
 
     def approve(self, entry: McpItem, after: str | None = None) -> None:
@@ -63,7 +63,7 @@ class ConversationItems:
 
     def delete(self, item_id: str) -> None:
         """Take an item out of the conversation. Raises Refused where there is none."""
-        self._toolwork.forget(item_id)
+        self._toolwork.forget_item(item_id)
         if not self._history.remove(item_id):
             raise no_item(item_id)
         self._changed()
@@ -80,7 +80,7 @@ class ConversationItems:
         reply.playout.stop()
         reply.playout.report(audio_end_ms * WIRE_RATE // 1000)
 
-    def played(self, item_id: str, played_ms: int) -> None:
+    def report_played(self, item_id: str, played_ms: int) -> None:
         """The listener's player has come this far in a reply's sound."""
         reply = self._history.find(item_id)
         if isinstance(reply, Response):

@@ -128,7 +128,7 @@ class Response:
         self._written = ""
         self._clauses: list[str] = []
         self._wanted, self._ramp = 1.0, GainRamp()
-        self.spent = False
+        self.draft_exhausted = False
         """It was too long to be drafted to its end, and its model cannot go on where it was stopped."""
         self._calling = ToolCallAssembler(response_id, options.tools, emit)
         self._cut = self._began_in_words = self._winding_down = False
@@ -159,22 +159,22 @@ class Response:
         return self._gate.is_set() and self.status == "in_progress"
 
     @property
-    def calls(self) -> Sequence[ToolCall]:
+    def tool_calls(self) -> Sequence[ToolCall]:
         """The calls of tools that it makes."""
         return self._calling.calls
 
     @property
-    def began_in_words(self) -> bool:
+    def wrote_before_tool_call(self) -> bool:
         """It wrote something to say before its first call."""
         return self._began_in_words
 
     @property
-    def shown(self) -> bool:
+    def announced(self) -> bool:
         """The client knows of its words."""
         return bool(self._spoken)
 
     @property
-    def passing(self) -> bool:
+    def is_filler(self) -> bool:
         """The model is not told of it."""
         return self.options.passing
 
@@ -184,7 +184,7 @@ class Response:
         return self._joined(spoken.text for spoken in self._spoken)
 
     @property
-    def words(self) -> str:
+    def heard_text(self) -> str:
         """What of it was heard; of a written answer, what was sent."""
         if not self.options.audio:
             return self.text
@@ -192,17 +192,17 @@ class Response:
         return self._joined(spoken.heard(played) for spoken in self._spoken)
 
     @property
-    def unsaid(self) -> str:
+    def unheard_text(self) -> str:
         """What was made and not heard."""
-        return "".join(pieces(joined(self._clauses))[len(pieces(self.words)) :])
+        return "".join(pieces(joined(self._clauses))[len(pieces(self.heard_text)) :])
 
     @property
-    def whole(self) -> bool:
+    def written_completely(self) -> bool:
         """All of it was written."""
         return self._finish_reason in ("stop", "tool_calls") or not self.options.asks
 
     @property
-    def sounding(self) -> bool:
+    def audible(self) -> bool:
         """It is being heard, or about to be."""
         return self.active or (self.playout.ahead > 0 and not self.playout.stopped)
 
@@ -334,7 +334,7 @@ class Response:
                     self._load.mark_active(request.cache_key)
                     count, piece = count + 1, piece + 1
                     if drafted and count > draft and not self._gate.is_set():
-                        self.spent = True
+                        self.draft_exhausted = True
                         return
                     yield delta
                     between = continues and delta.rstrip().endswith(CLAUSE_ENDS)
@@ -384,7 +384,7 @@ class Response:
         async with aclosing(chat) as deltas:
             async for delta in deltas:
                 if delta.call:
-                    self._began_in_words = self._began_in_words or (not self.calls and bool(self._written.strip()))
+                    self._began_in_words = self._began_in_words or (not self.tool_calls and bool(self._written.strip()))
                     self._calling.take(delta.call)
                 if delta.usage:
                     self.usage = self.usage + delta.usage

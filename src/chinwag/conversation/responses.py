@@ -101,12 +101,12 @@ class ResponseScheduler:
     @property
     def coming(self) -> Response | None:
         """The reply that is being given, or will be as soon as what is said in passing ends."""
-        return self._next or (self.active if self.active and not self.active.passing else None)
+        return self._next or (self.active if self.active and not self.active.is_filler else None)
 
     @property
     def sounding(self) -> Response | None:
         """The reply that is being heard."""
-        return self.last if self.last and self.last.sounding else None
+        return self.last if self.last and self.last.audible else None
 
     async def close(self) -> None:
         """Stop all of it."""
@@ -201,7 +201,7 @@ class ResponseScheduler:
         self.drop_next()
         draft, self._draft, self._drafts = self._draft, None, 0
         request = self._request(self._prompt(manner), manner, turn.text)
-        if draft and (not _same(draft.reply.options, request) or draft.reply.failure or draft.reply.spent):
+        if draft and (not _same(draft.reply.options, request) or draft.reply.failure or draft.reply.draft_exhausted):
             draft.reply.discard()
             draft = None
         reply = draft.reply if draft else self._begin(request)
@@ -218,7 +218,7 @@ class ResponseScheduler:
         if hint:
             messages.append({"role": "system", "content": hint})
         reply = self._begin(replace(self._plain(messages, manner), opening=opening, asks=asks))
-        if self.active and self.active.passing:
+        if self.active and self.active.is_filler:
             self._next = reply
             self._tasks.start(self._follow(self.active, reply))
         else:
@@ -314,21 +314,21 @@ class ResponseScheduler:
         """What to ask for these words: usually the model; what was said before, where they want that."""
         request = self._plain(messages, manner)
         wanted, last = self.wants(said), self.last
-        if wanted == "again" and last and not last.passing:
+        if wanted == "again" and last and not last.is_filler:
             return replace(request, opening=last.text, asks=False)
-        if wanted == "go_on" and last and (last.unsaid or self._engines.llm.continues):
+        if wanted == "go_on" and last and (last.unheard_text or self._engines.llm.continues):
             before = self._history.prompt(manner.instructions, until=last.item_id)
-            asks = not last.whole and self._engines.llm.continues
-            if last.unsaid or asks:
-                rest = replace(request, already=last.words, opening=last.unsaid, asks=asks)
+            asks = not last.written_completely and self._engines.llm.continues
+            if last.unheard_text or asks:
+                rest = replace(request, already=last.heard_text, opening=last.unheard_text, asks=asks)
                 return replace(rest, messages=before, tools=(), tool_choice="auto")
         return request
 
     def wants(self, said: str) -> Command | None:
         """What the words ask of the conversation itself."""
         last = self.last
-        interrupted = last is not None and last.status == "cancelled" and bool(last.words) and not last.passing
-        return command_in(said, interrupted=interrupted, spoken=last is not None and bool(last.words))
+        interrupted = last is not None and last.status == "cancelled" and bool(last.heard_text) and not last.is_filler
+        return command_in(said, interrupted=interrupted, spoken=last is not None and bool(last.heard_text))
 
     def _told(self, event: Event) -> None:
         if isinstance(event, ResponseEnded) and self.last and isinstance(self.last.failure, PromptTooLong):
@@ -345,14 +345,14 @@ class ResponseScheduler:
 
     def _keep(self, reply: Response, item_id: str) -> None:
         """A call takes its place behind the words it goes with, under an id that no other call has."""
-        made = [call.item_id for call in reply.calls]
+        made = [call.item_id for call in reply.tool_calls]
         number = made.index(item_id)
-        call = reply.calls[number]
-        if self._history.call(call.call_id):  # some servers count anew in each answer
+        call = reply.tool_calls[number]
+        if self._history.find_call(call.call_id):  # some servers count anew in each answer
             call.call_id = new_id("call")
         after = made[number - 1] if number else reply.item_id
         self._history.add(call, after if self._history.find(after) else None)
-        call.shown = not call.asked_by
+        call.announced = not call.approval_request_id
 
 
 def _same(draft: ResponseOptions, fresh: ResponseOptions) -> bool:

@@ -139,7 +139,7 @@ class Session:
 
     async def run(self) -> None:
         """Hold the conversation until cancelled; whatever it had under way ends with it."""
-        self._toolwork.open(self.settings.tools)
+        self._toolwork.set_offer(self.settings.tools)
         self._answers.read("", self._manner())
         self.greet()
         try:
@@ -162,7 +162,7 @@ class Session:
     def at_rest(self) -> bool:
         """Nobody speaks, and nothing is about to be said."""
         answers = self._answers
-        under_way = answers.sounding or answers.coming or answers.out_of_band or self._awaiting or self._wording.missing
+        under_way = answers.sounding or answers.coming or answers.out_of_band or self._awaiting or self._wording.pending
         return not (self._speech_id or under_way)
 
     def greet(self) -> None:
@@ -199,7 +199,7 @@ class Session:
         return self._listener.language
 
     @property
-    def received_ms(self) -> int:
+    def received_audio_ms(self) -> int:
         """How much of the client's sound has come."""
         return self._received * 1000 // WIRE_RATE
 
@@ -229,7 +229,7 @@ class Session:
             self._yield("answer")
         item_id = self._speech_id or new_id("item")
         if self._speech_id:
-            self._emit(SpeechStopped(item_id, self.received_ms))
+            self._emit(SpeechStopped(item_id, self.received_audio_ms))
         self._speech_id = ""
         self._answers.pass_over()
         self._listener.hear(self._to_listen_rate.flush())
@@ -273,9 +273,9 @@ class Session:
         if not aside:
             self._rounds = 0
         unheard = [
-            entry for entry in context or () if isinstance(entry, MessageItem) and entry.audio and not entry.words
+            entry for entry in context or () if isinstance(entry, MessageItem) and entry.audio and not entry.heard_text
         ]
-        if not (self._wording.missing or unheard or (self._toolwork.running and not aside)):
+        if not (self._wording.pending or unheard or (self._toolwork.running and not aside)):
             self._give(settings, tag, context, aside=aside)
             return
         task = self._tasks.start(self._respond_once_known(settings, tag, context, unheard, aside=aside))
@@ -295,7 +295,7 @@ class Session:
         }:
             return self._answers.cancel_aside(response_id)
         self._unanswered = self._results_due = False
-        was_running, was_coming = self._toolwork.let_go(), self._answers.coming is not None
+        was_running, was_coming = self._toolwork.ignore_running_calls(), self._answers.coming is not None
         self._answers.drop_next()
         if self._awaiting:
             self._awaiting.cancel()
@@ -319,7 +319,7 @@ class Session:
             if settings.audio and not speaks(self._engines.tts, language):
                 raise EngineError(cannot_speak(self._engines.tts, str(language)), SPEAKS_OTHERS, self._engines.tts.name)
         before, self.settings = self.settings, settings
-        self.history.kept = settings.history_share
+        self.history.history_share = settings.history_share
         if settings.listening != before.listening:
             if settings.listening.restarts(before.listening):
                 self._floor.close(speech_ended=False)
@@ -327,14 +327,14 @@ class Session:
                 self._answers.pass_over()
             self._listener.change(settings.listening)
         if settings.tools != before.tools:
-            self._toolwork.open(settings.tools)
+            self._toolwork.set_offer(settings.tools)
         asked = settings.instructions, settings.tools, settings.listening.language
         if asked != (before.instructions, before.tools, before.listening.language):
             self._answers.drop()
             self._answers.forget_reading()
             self._answers.read("", self._manner())
 
-    def change(self, engines: Engines, settings: SessionSettings) -> None:
+    def change_engines(self, engines: Engines, settings: SessionSettings) -> None:
         """Go on with other engines: the next utterance and the next reply are theirs, and nothing said is forgotten.
 
         Raises EngineError where they cannot hear or speak the language that is set; then nothing has changed.
@@ -363,7 +363,7 @@ class Session:
         self._floor.speech_came()
         self._speech_id, self._speech_at = new_id("item"), at
         last, reply = self._last_turn, self._answers.sounding
-        undone = last is None or last.reply is None or not (last.reply.words or last.reply.calls)
+        undone = last is None or last.reply is None or not (last.reply.heard_text or last.reply.tool_calls)
         # who answers by themselves may have acted on the words already
         if goes_on and last and self.settings.create_response and undone and last.reply is self._answers.last:
             self._take_back(last)
@@ -398,7 +398,7 @@ class Session:
             return
         if (
             self.active_response
-            or self._wording.missing
+            or self._wording.pending
             or self._floor.doubtful
             or self._answers.wants(text) in SILENT_ACTS
         ):
@@ -415,7 +415,7 @@ class Session:
     def turn_ended(self, turn: Turn) -> None:
         """They had: the words become an item, and the answer is opened."""
         if turn.token:
-            self._wording.know(turn.token, turn.text, turn.audio, failed=turn.failed)
+            self._wording.complete(turn.token, turn.text, turn.audio, failed=turn.failed)
             return
         if self._floor.doubtful and self._floor.close(speech_ended=True) == "passing":
             return
@@ -424,7 +424,7 @@ class Session:
         wanted = self._answers.wants(turn.text)
         self._tell_language()
         self._take_in(MessageItem(item_id, "user", turn.text, turn.audio, spoken=True))
-        self._wording.tell(item_id, turn.text, turn.audio, failed=turn.failed)
+        self._wording.emit_transcript(item_id, turn.text, turn.audio, failed=turn.failed)
         self._reminded = False
         if turn.text and self.settings.create_response and wanted not in SILENT_ACTS:
             self._answer(item_id, turn)
@@ -432,7 +432,7 @@ class Session:
             self._answers.pass_over()
             self._last_turn = _LastTurn(item_id, self._answers.last)
             if wanted in SILENT_ACTS:
-                self._toolwork.let_go()
+                self._toolwork.ignore_running_calls()
                 self._results_due = False
             elif not turn.text:  # a cough is no answer to a silence
                 self._rest_after(self._answers.last)
@@ -445,7 +445,7 @@ class Session:
     def quiet_since(self) -> float | None:
         """When the last reply had been heard; None while it still is, or where nothing was."""
         reply = self._answers.last
-        heard = reply is not None and reply.playout.sent and not reply.sounding
+        heard = reply is not None and reply.playout.sent and not reply.audible
         return reply.playout.over_at if reply and heard else None
 
     def prompt_so_far(self) -> Sequence[Message]:
@@ -461,7 +461,7 @@ class Session:
     def _find_words(self, said: MessageItem, audio: Audio) -> None:
         """The client put sound into the conversation; the next reply waits for its words."""
         self._wording.expect(said.item_id)
-        self._tasks.start(self._wording.find(said, audio, self.settings.listening.language))
+        self._tasks.start(self._wording.transcribe_item(said, audio, self.settings.listening.language))
 
     # --- who has the floor -----------------------------------------------------------------------------------
 
@@ -503,7 +503,7 @@ class Session:
         if self.active_response or self._awaiting or self._speech_id or self._toolwork.busy:
             return
         self._reminded = True
-        now = self.received_ms
+        now = self.received_audio_ms
         idle_ms = round((self.settings.idle_s or 0) * 1000)
         self._emit(IdleTimeoutReached(new_id("item"), max(0, now - idle_ms), now))
         self._answers.give(replace(self._manner(), tools=(), tool_choice="auto"), hint=STILL_THERE)
@@ -551,15 +551,15 @@ class Session:
         *,
         aside: bool,
     ) -> None:
-        if self._wording.missing:
-            await self._wording.all_known()
+        if self._wording.pending:
+            await self._wording.wait_for_all()
         for entry in unheard:
             assert entry.audio is not None
-            entry.words = (
-                entry.words or await self._wording.recognised(entry.audio, self.settings.listening.language) or ""
+            entry.heard_text = (
+                entry.heard_text or await self._wording.transcribe(entry.audio, self.settings.listening.language) or ""
             )
         if not aside:
-            await self._toolwork.over()
+            await self._toolwork.wait_for_calls()
             self._awaiting, self._unanswered = None, False
         self._give(settings, tag, context, aside=aside)
 
@@ -583,7 +583,7 @@ class Session:
 
     def _manner(self, settings: SessionSettings | None = None) -> Manner:
         one = settings or self.settings
-        tools, choice = self._toolwork.offered(one.tools)
+        tools, choice = self._toolwork.tools_for(one.tools)
         language = self._language
         voice = one.style.voice if one.style.voice in self._engines.tts.voices else None  # it may be the last engine's
         style = replace(one.style, voice=voice, language=language)

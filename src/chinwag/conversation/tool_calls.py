@@ -62,7 +62,7 @@ class ToolCallAssembler:
             call.server, call.called = OWN, piece.name
         else:
             call.server, call.called = tool.server, tool.called
-            call.asked_by = new_id("mcpr") if tool.approval else None
+            call.approval_request_id = new_id("mcpr") if tool.approval else None
         return call
 
     def _tell(self, event: Event) -> None:

@@ -43,11 +43,11 @@ class ToolCall:
     status: Literal["in_progress", "completed", "incomplete"] = "in_progress"
     result: str | None = None
     failure: ToolFailure | None = None
-    asked_by: str | None = None
-    shown: bool = False
+    approval_request_id: str | None = None
+    announced: bool = False
     role: ClassVar[Literal["assistant"]] = "assistant"
-    words: ClassVar[str] = ""
-    passing: ClassVar[bool] = False
+    heard_text: ClassVar[str] = ""
+    is_filler: ClassVar[bool] = False
 
     def asked(self, result: str | None, longest: int) -> PromptToolCall:
         """For the prompt; a result of more bytes than `longest` is cut."""
@@ -75,12 +75,12 @@ class ToolResult:
     call_id: str
     output: str
     late: ToolCall | None = None
-    shown: bool = True
+    announced: bool = True
     role: ClassVar[Literal["system"]] = "system"
-    passing: ClassVar[bool] = False
+    is_filler: ClassVar[bool] = False
 
     @property
-    def words(self) -> str:
+    def heard_text(self) -> str:
         """Nothing, where it stands with its call."""
         return f"The result of {self.late.name}({self.late.arguments}) has come: {self.output}" if self.late else ""
 
@@ -95,9 +95,9 @@ class McpItem:
     item_id: str
     fields: Mapping[str, Any]
     role: ClassVar[Literal["system"]] = "system"
-    words: ClassVar[str] = ""
-    shown: ClassVar[bool] = True
-    passing: ClassVar[bool] = False
+    heard_text: ClassVar[str] = ""
+    announced: ClassVar[bool] = True
+    is_filler: ClassVar[bool] = False
 
 
 class PromptToolCall(NamedTuple):
@@ -114,7 +114,7 @@ class PromptTurn:
     """Words of one side, and the calls that go with them. group: the reply that made the calls."""
 
     role: Literal["system", "user", "assistant"]
-    words: str
+    text: str
     calls: list[PromptToolCall] = field(default_factory=list)
     group: str = ""
 
@@ -123,7 +123,7 @@ class PromptTurn:
         """Bytes, with what a template puts around them."""
         return (
             TURN_BYTES
-            + len(self.words.encode())
+            + len(self.text.encode())
             + sum(CALL_BYTES + len("".join((call.name, call.arguments, call.result)).encode()) for call in self.calls)
         )
 
@@ -136,12 +136,12 @@ def as_messages(turns: Sequence[PromptTurn]) -> list[Message]:
         if last and turn.calls and (not last.calls or (turn.group and last.group == turn.group)):
             last.calls, last.group = [*last.calls, *turn.calls], turn.group
         elif last and not turn.calls and not last.calls:
-            last.words = f"{last.words} {turn.words}"
+            last.text = f"{last.text} {turn.text}"
         else:
-            merged.append(PromptTurn(turn.role, turn.words, list(turn.calls), turn.group))
+            merged.append(PromptTurn(turn.role, turn.text, list(turn.calls), turn.group))
     messages: list[Message] = []
     for turn in merged:
-        message: Message = {"role": turn.role, "content": turn.words}
+        message: Message = {"role": turn.role, "content": turn.text}
         if turn.calls:
             message["tool_calls"] = [_wire(call) for call in turn.calls]
         messages.append(message)

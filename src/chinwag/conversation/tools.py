@@ -76,7 +76,7 @@ class ToolRunner:
 
     # --- what may be called ----------------------------------------------------------------------------------
 
-    def open(self, offer: ToolOffer) -> None:
+    def set_offer(self, offer: ToolOffer) -> None:
         """From now on this. MCP servers that were not named before are asked for their tools."""
         self._offer = offer
         for spec in offer.servers:
@@ -86,7 +86,7 @@ class ToolRunner:
         for spec in set(self._servers) - set(offer.servers):
             self._tasks.start(self._servers.pop(spec).close())
 
-    def offered(self, offer: ToolOffer) -> tuple[tuple[Tool, ...], Choice]:
+    def tools_for(self, offer: ToolOffer) -> tuple[tuple[Tool, ...], Choice]:
         """The tools for a reply, and the choice as the model takes it."""
         named = [tool for spec in offer.servers if spec in self._servers for tool in self._servers[spec].tools()]
         tools = distinct([*offer.functions, *named, *(offer.own.tools() if offer.own else ())])
@@ -125,7 +125,7 @@ class ToolRunner:
         """The server runs a call whose result the model is to be told."""
         return bool(self._running.keys() - self._unheeded)
 
-    async def over(self) -> None:
+    async def wait_for_calls(self) -> None:
         """Wait until the calls that run now have ended."""
         if self._running:
             await asyncio.wait([task for _, task in self._running.values()])
@@ -137,18 +137,18 @@ class ToolRunner:
             if isinstance(call, ToolCall) and call.status == "completed":
                 self._begin(call)
 
-    def take(self, result: ToolResult) -> None:
+    def check_result(self, result: ToolResult) -> None:
         """The client's result of a call. Raises Refused for a call that is not the client's to answer, or not there."""
-        call = self._history.call(result.call_id)
+        call = self._history.find_call(result.call_id)
         if call is None or call.server:
             message = f"Tool call ID {result.call_id!r} not found in conversation."
             raise Refused("invalid_tool_call_id", message, "Send the call_id of a function_call item.", "item.call_id")
-        if self._history.result(call) is not None:
+        if self._history.find_result(call) is not None:
             message = f"Tool call ID {result.call_id!r} has its result already."
             raise Refused("invalid_tool_call_id", message, "Delete that item first.", "item.call_id")
-        result.late = call if self._history.came_late(call) else None
+        result.late = call if self._history.is_late(call) else None
 
-    def taken(self, result: ToolResult) -> None:
+    def result_added(self, result: ToolResult) -> None:
         """It is in the history."""
         self._awaited.pop(result.call_id, None)
         if not self.busy:
@@ -164,8 +164,8 @@ class ToolRunner:
         def act() -> None:
             del self._asking[request_id]
             if approve:
-                call.shown = True
-                self._emit(ItemAdded(call.item_id, self._history.before(call.item_id), done=False))
+                call.announced = True
+                self._emit(ItemAdded(call.item_id, self._history.id_before(call.item_id), done=False))
                 self._run(call)
             else:
                 call.result = f"The user did not allow this call. {reason or ''}".strip()
@@ -173,7 +173,7 @@ class ToolRunner:
 
         return act
 
-    def forget(self, item_id: str) -> None:
+    def forget_item(self, item_id: str) -> None:
         """The client deleted that item: nothing of it is awaited any more."""
         if item_id in self._running:
             self._running[item_id][1].cancel()
@@ -182,17 +182,19 @@ class ToolRunner:
         if isinstance(entry, ToolCall):
             self._awaited.pop(entry.call_id, None)
 
-    def let_go(self) -> bool:
+    def ignore_running_calls(self) -> bool:
         """Nobody wants to be told of what runs now. False where nothing does."""
         was, self._unheeded = self.running, set(self._running)
         self._disarm()
         return was
 
     def _begin(self, call: ToolCall) -> None:
-        if call.asked_by:
+        if call.approval_request_id:
             asks = {"type": "mcp_approval_request", "server_label": call.server, "name": call.called}
-            self._history.add(McpItem(call.asked_by, {**asks, "arguments": call.arguments}), after=call.item_id)
-            self._asking[call.asked_by] = call
+            self._history.add(
+                McpItem(call.approval_request_id, {**asks, "arguments": call.arguments}), after=call.item_id
+            )
+            self._asking[call.approval_request_id] = call
         elif call.server:
             self._run(call)
         else:
@@ -218,8 +220,8 @@ class ToolRunner:
             self._unheeded.discard(call.item_id)
         if call.failure:
             call.result = f"Error: {call.failure.message}"
-        if self._history.came_late(call):
-            self._history.add(ToolResult(new_id("item"), call.call_id, call.result or "", late=call, shown=False))
+        if self._history.is_late(call):
+            self._history.add(ToolResult(new_id("item"), call.call_id, call.result or "", late=call, announced=False))
         self._emit(ToolCallProgress(call.item_id, "failed" if call.failure else "completed"))
         self._emit(ItemDone(call.item_id))
         if heeded:

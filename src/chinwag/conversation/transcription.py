@@ -26,7 +26,7 @@ class ItemTranscriber:
         self._unknown: dict[str, asyncio.Future[None]] = {}
 
     @property
-    def missing(self) -> bool:
+    def pending(self) -> bool:
         """Some item's words are still to come."""
         return bool(self._unknown)
 
@@ -34,16 +34,16 @@ class ItemTranscriber:
         """The words of that item will come."""
         self._unknown[item_id] = asyncio.get_running_loop().create_future()
 
-    async def all_known(self) -> None:
+    async def wait_for_all(self) -> None:
         """Wait until the words expected now have come."""
         await asyncio.wait(list(self._unknown.values()))
 
-    async def find(self, entry: MessageItem, audio: Audio, language: str | None) -> None:
+    async def transcribe_item(self, entry: MessageItem, audio: Audio, language: str | None) -> None:
         """Transcribe an item's sound (16 kHz)."""
-        text = await self.recognised(audio, language)
-        self.know(entry.item_id, text or "", audio, failed=text is None)
+        text = await self.transcribe(audio, language)
+        self.complete(entry.item_id, text or "", audio, failed=text is None)
 
-    async def recognised(self, audio: Audio, language: str | None) -> str | None:
+    async def transcribe(self, audio: Audio, language: str | None) -> str | None:
         """The words of some sound (16 kHz); None where that failed."""
         try:
             utterance = self.transcriber.open(language)
@@ -54,16 +54,16 @@ class ItemTranscriber:
             log.warning("an item's sound was not recognised", exc_info=True)
             return None
 
-    def know(self, item_id: str, text: str, audio: Audio, *, failed: bool) -> None:
+    def complete(self, item_id: str, text: str, audio: Audio, *, failed: bool) -> None:
         """They came: into the history, and out to the client."""
         entry = self._history.find(item_id)
         if isinstance(entry, MessageItem):
-            entry.words, entry.audio = text, audio
-        self.tell(item_id, text, audio, failed=failed)
+            entry.heard_text, entry.audio = text, audio
+        self.emit_transcript(item_id, text, audio, failed=failed)
         if waiting := self._unknown.pop(item_id, None):
             waiting.set_result(None)
 
-    def tell(self, item_id: str, text: str, audio: Audio, *, failed: bool) -> None:
+    def emit_transcript(self, item_id: str, text: str, audio: Audio, *, failed: bool) -> None:
         """Out to the client alone."""
         if failed:
             message = "The words could not be recognised; please say it again."

@@ -205,7 +205,7 @@ class Connection:
         self.tell("chinwag.conversation", conversation=kept.shown if kept else unkept)
         previous = None
         for entry in self.session.history:
-            if entry.shown and not (isinstance(entry, Response) and not entry.words):
+            if entry.announced and not (isinstance(entry, Response) and not entry.heard_text):
                 told = outbound.item(entry, heard=True)
                 for kind in ("conversation.item.added", "conversation.item.done"):
                     self._tell(kind, previous_item_id=previous, item=told)
@@ -371,7 +371,7 @@ class Connection:
         item_id, played = event.get("item_id"), event.get("played_ms")
         if not isinstance(item_id, str) or not isinstance(played, int | float) or not math.isfinite(played):
             raise Refused("invalid_type", "chinwag.playback has an item_id and a number of played_ms.")
-        self.session.items.played(item_id, int(played))
+        self.session.items.report_played(item_id, int(played))
 
     def _playout(self, event: dict[str, Any]) -> None:
         """How long a track's sound waits at the client's end before it is heard."""
@@ -428,7 +428,7 @@ class Connection:
         """
         defaults = defaults.laid(**self._own)
         configuration, settings = self._configuration.with_engines(defaults, voice)
-        self.session.change(engines, settings)
+        self.session.change_engines(engines, settings)
         self._configuration = configuration
         self._tell("session.updated", session=configuration.shown)
 

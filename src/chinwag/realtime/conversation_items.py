@@ -24,7 +24,7 @@ def entry(item: Any, where: str, heard: Format) -> MessageItem | ToolCall | Tool
     match item.type:
         case "function_call":
             call_id = item.call_id or new_id("call")
-            made = ToolCall(item.id or new_id("item"), call_id, item.name, item.arguments, shown=True)
+            made = ToolCall(item.id or new_id("item"), call_id, item.name, item.arguments, announced=True)
             made.status = "completed"
             return made
         case "function_call_output":
@@ -63,7 +63,7 @@ def _said(item: Any, where: str, heard: Format) -> MessageItem:
                 param = f"{where}.content.{index}.audio"
                 sound = heard.samples(inbound.unbase64(part.audio, param), param)
                 said.audio = sound.resampled(LISTEN_RATE)
-    said.words = " ".join(text for text in texts if text)
-    if not said.words and said.audio is None:
+    said.heard_text = " ".join(text for text in texts if text)
+    if not said.heard_text and said.audio is None:
         raise Refused("invalid_value", "The item has no content.", "Give it text or audio.", f"{where}.content")
     return said

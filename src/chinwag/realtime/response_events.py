@@ -84,7 +84,7 @@ class ResponsesTold:
     def written(self, event: Written) -> None:
         """The model writes a call in it."""
         told = self._responses[event.response_id]
-        if told.reply.began_in_words:
+        if told.reply.wrote_before_tool_call:
             self._begin_message(told)
         self._calls.written(event, told.index)
 
@@ -108,8 +108,16 @@ class ResponsesTold:
         """It is complete, or was broken off, or failed."""
         told = self._responses.pop(event.response_id)
         reply = told.reply
-        items: dict[str, Any] = {call.item_id: outbound.item(call) for call in reply.calls if not call.asked_by}
-        items.update({str(call.asked_by): outbound.approval_request(call) for call in reply.calls if call.asked_by})
+        items: dict[str, Any] = {
+            call.item_id: outbound.item(call) for call in reply.tool_calls if not call.approval_request_id
+        }
+        items.update(
+            {
+                str(call.approval_request_id): outbound.approval_request(call)
+                for call in reply.tool_calls
+                if call.approval_request_id
+            }
+        )
         if event.error:
             offer = self._offer(getattr(reply.failure, "engine", ""), "llm", "tts")
             self._send(outbound.fault("response_failed", event.error, offer))
@@ -135,7 +143,7 @@ class ResponsesTold:
         where = {"response_id": reply.response_id, "output_index": told.index(reply.item_id)}
         self._tell("response.output_item.added", **where, item=item)
         if not told.asked.aside:
-            previous = self._session.history.before(reply.item_id)
+            previous = self._session.history.id_before(reply.item_id)
             self._tell("conversation.item.added", item=item, previous_item_id=previous)
         part = {"type": "audio", "transcript": ""} if reply.options.audio else {"type": "text", "text": ""}
         self._part("response.content_part.added", told, part=part)
@@ -154,7 +162,7 @@ class ResponsesTold:
             self._part("response.content_part.done", told, part={"type": "text", "text": text})
         item = outbound.item(reply, status="completed" if event.status == "completed" else "incomplete")
         if not told.asked.aside:
-            previous = self._session.history.before(reply.item_id)
+            previous = self._session.history.id_before(reply.item_id)
             self._tell("conversation.item.done", item=item, previous_item_id=previous)
         where = {"response_id": event.response_id, "output_index": told.index(reply.item_id)}
         self._tell("response.output_item.done", **where, item=item)

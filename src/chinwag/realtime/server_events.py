@@ -109,7 +109,7 @@ def _tool_item(entry: ToolCall | ToolResult | McpItem) -> dict[str, Any]:
         "server_label": entry.server,
         "name": entry.called,
         "arguments": entry.arguments,
-        "approval_request_id": entry.asked_by,
+        "approval_request_id": entry.approval_request_id,
         "output": None if failure else entry.result,
         "error": error,
     }
@@ -118,21 +118,21 @@ def _tool_item(entry: ToolCall | ToolResult | McpItem) -> dict[str, Any]:
 def approval_request(call: ToolCall) -> dict[str, Any]:
     """The item that asks the client for leave to make a call."""
     asks = {"server_label": call.server, "name": call.called, "arguments": call.arguments}
-    return {"id": call.asked_by, "type": "mcp_approval_request", **asks}
+    return {"id": call.approval_request_id, "type": "mcp_approval_request", **asks}
 
 
 def _content(entry: Item, sound: Format | None, *, heard: bool) -> dict[str, Any]:
     if isinstance(entry, Response):
         if entry.options.audio:
-            return {"type": "output_audio", "transcript": entry.words if sound or heard else entry.text}
+            return {"type": "output_audio", "transcript": entry.heard_text if sound or heard else entry.text}
         return {"type": "output_text", "text": entry.text}
     if isinstance(entry, MessageItem) and entry.spoken:
         kind = "output_audio" if entry.role == "assistant" else "input_audio"  # the first is of an earlier talk
-        part: dict[str, Any] = {"type": kind, "transcript": entry.words or None}
+        part: dict[str, Any] = {"type": kind, "transcript": entry.heard_text or None}
         if sound and entry.audio is not None:
             part["audio"] = encode(sound.encode(entry.audio))
         return part
-    return {"type": "output_text" if entry.role == "assistant" else "input_text", "text": entry.words}
+    return {"type": "output_text" if entry.role == "assistant" else "input_text", "text": entry.heard_text}
 
 
 def encode(data: bytes) -> str:

@@ -33,9 +33,9 @@ class CallsTold:
         call = self._session.history.find(event.item_id)
         if not isinstance(call, ToolCall):  # the client has deleted it
             return
-        if call.asked_by:
+        if call.approval_request_id:
             if isinstance(event, events.ToolCallWritten) and call.status == "completed":
-                self._ask(call, event.response_id, index(call.asked_by))
+                self._ask(call, event.response_id, index(call.approval_request_id))
             return
         place = self._indexes[call.item_id] = index(call.item_id)
         where: dict[str, Any] = {"response_id": event.response_id, "output_index": place}
@@ -80,9 +80,9 @@ class CallsTold:
         self._tell("response.output_item.done", **where, item=item)
 
     def _added(self, entry: Any, item: dict[str, Any]) -> None:
-        previous = self._session.history.before(entry.item_id)
+        previous = self._session.history.id_before(entry.item_id)
         self._tell("conversation.item.added", item=item, previous_item_id=previous)
 
     def _done(self, entry: Any, item: dict[str, Any]) -> None:
-        previous = self._session.history.before(entry.item_id)
+        previous = self._session.history.id_before(entry.item_id)
         self._tell("conversation.item.done", item=item, previous_item_id=previous)

@@ -88,7 +88,9 @@ class Recorder:
             return
         match event:
             case events.SpeechStarted():
-                self._began[event.item_id] = time.time() - (self._connection.session.received_ms - event.at_ms) / 1000
+                self._began[event.item_id] = (
+                    time.time() - (self._connection.session.received_audio_ms - event.at_ms) / 1000
+                )
             case events.ResponseAudio():
                 heard = self._heard.setdefault(event.item_id, _Heard(time.time()))
                 heard.frames.append(np.frombuffer(event.audio.to_pcm16(), "<i2"))
@@ -212,7 +214,7 @@ class Recorder:
     def _item(self, entries: Sequence[Item], number: int) -> StoredItem | None:
         """The entry as it is kept; None where nothing of it was heard, or it is no part of what was said."""
         entry = entries[number]
-        if isinstance(entry, McpItem) or entry.passing:
+        if isinstance(entry, McpItem) or entry.is_filler:
             return None
         before = self._rows.get(entry.item_id)
         place = before.place if before else self._place(entries, number)
@@ -227,7 +229,7 @@ class Recorder:
             return replace(ran, arguments=entry.arguments)
         if isinstance(entry, ToolResult):
             return replace(made, kind="function_call_output", call_id=entry.call_id, output=entry.output)
-        words, whole, spoken = entry.words.strip(), True, isinstance(entry, MessageItem) and entry.spoken
+        words, whole, spoken = entry.heard_text.strip(), True, isinstance(entry, MessageItem) and entry.spoken
         if isinstance(entry, Response):
             whole, spoken = entry.status == "completed" and words == entry.text.strip(), entry.options.audio
         return replace(made, words=words, spoken=spoken, whole=whole) if words else None
@@ -246,7 +248,7 @@ class Recorder:
         if isinstance(entry, MessageItem) and entry.audio is not None:
             began = self._began.pop(entry.item_id, time.time() - entry.audio.seconds)
             self._store.keep_sound(self.id, entry.item_id, "user", began, entry.audio)
-        elif isinstance(entry, Response) and (heard := self._heard.pop(entry.item_id, None)) and not entry.passing:
+        elif isinstance(entry, Response) and (heard := self._heard.pop(entry.item_id, None)) and not entry.is_filler:
             pcm = np.concatenate(heard.frames)[: entry.playout.played].astype(np.float32) / 32768.0
             if len(pcm):
                 self._store.keep_sound(self.id, entry.item_id, "assistant", heard.began, Audio(pcm, WIRE_RATE))
@@ -257,9 +259,9 @@ def _settled(entry: Item, *, final: bool) -> bool:
     match entry:
         case Response():
             over = asyncio.get_running_loop().time() - entry.playout.over_at > SETTLED_AFTER_S
-            return over and not final and not entry.sounding
+            return over and not final and not entry.audible
         case MessageItem():
-            return bool(entry.words)
+            return bool(entry.heard_text)
         case ToolCall():
             return entry.status != "in_progress" and (not entry.server or entry.result is not None)
     return True
@@ -277,7 +279,7 @@ def _entry(item: StoredItem) -> Item:
     """What was kept, as the session has it."""
     if item.kind == "function_call":
         call = ToolCall(item.item_id, item.call_id, item.name, item.arguments, server=item.server, called=item.called)
-        call.status, call.result, call.shown = "completed", item.output, True
+        call.status, call.result, call.announced = "completed", item.output, True
         return call
     if item.kind == "function_call_output":
         return ToolResult(item.item_id, item.call_id, item.output or "")
