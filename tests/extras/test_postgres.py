@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from postgres import postgres
 
-from chinwag.store import Conversation, ConversationStore, Item
+from chinwag.store import ConversationStore, StoredConversation, StoredItem
 
 pytestmark = pytest.mark.engines
 
@@ -19,8 +19,8 @@ def test_what_was_said_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
     assert psycopg.pq.version() > 0
     with postgres() as running:
         store = ConversationStore(tmp_path, running.url())
-        store.keep(Conversation(ID, "Hello", created=1.0, updated=1.0))
-        store.keep_item(ID, Item("a", 1, "message", "user", "Hello, big world."))
+        store.keep(StoredConversation(ID, "Hello", created=1.0, updated=1.0))
+        store.keep_item(ID, StoredItem("a", 1, "message", "user", "Hello, big world."))
         store.close()
         store = ConversationStore(tmp_path, running.url())
         assert [item.words for item in store.items(ID)] == ["Hello, big world."]

@@ -95,7 +95,7 @@ async def test_a_turn_by_telephone(server: Server) -> None:
         said = done.response.output[0].content[0].transcript
         assert "paris" in words(said)
         deltas = caller.all("response.output_audio.delta")
-        sound = FORMATS["audio/pcma"].samples(b"".join(base64.b64decode(event.delta) for event in deltas), "")
+        sound = FORMATS["audio/pcma"].decode_samples(b"".join(base64.b64decode(event.delta) for event in deltas), "")
         assert sound.seconds == pytest.approx(len(said) / 14, rel=0.6)
         assert loudness(Audio(sound.pcm, WIRE_RATE)) > 0.05
 

@@ -125,4 +125,4 @@ async def test_the_api_reads_the_files_anew_and_a_fault_is_logged_once(
         assert {one["name"] for one in after["assistants"]} == {*OWN, "guide"}
         assert "odd.toml, line 1: It is not valid TOML" in after["faults"][0]
         assert caplog.text.count("an assistant cannot be used") == 1
-        assert host.defaults().part("guide").settings.greeting == "Welcome!"
+        assert host.defaults().profile("guide").settings.greeting == "Welcome!"

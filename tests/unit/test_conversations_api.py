@@ -16,7 +16,7 @@ from chinwag.config import Config, ServerSettings, StoreSettings
 from chinwag.engines.fake import Fakes
 from chinwag.runtime.runtime import Runtime
 from chinwag.server.app import create_app
-from chinwag.store import Conversation, ConversationStore, Item
+from chinwag.store import ConversationStore, StoredConversation, StoredItem
 
 pytestmark = pytest.mark.unit
 
@@ -53,9 +53,9 @@ async def asking(
 def fill(store: ConversationStore, conversations: int) -> None:
     for number in range(conversations):
         one, at = name(number), 1000.0 + number
-        store.keep(Conversation(one, f"Über {number}", "en", "", at, at))
-        store.keep_item(one, Item("a", 1, "message", "user", f"Question {number}?", True, created=at))
-        store.keep_item(one, Item("b", 2, "message", "assistant", "An answer", whole=False, created=at + 1))
+        store.keep(StoredConversation(one, f"Über {number}", "en", "", at, at))
+        store.keep_item(one, StoredItem("a", 1, "message", "user", f"Question {number}?", True, created=at))
+        store.keep_item(one, StoredItem("b", 2, "message", "assistant", "An answer", whole=False, created=at + 1))
 
 
 def error(answer: httpx.Response, status: int) -> str:

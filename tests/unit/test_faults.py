@@ -24,7 +24,7 @@ from chinwag.engines.faults import explained
 from chinwag.errors import EngineError, PromptTooLong, StoreError
 from chinwag.runtime import client_secrets as secrets
 from chinwag.server.app import create_app
-from chinwag.store import Conversation, ConversationStore, Item, writer
+from chinwag.store import ConversationStore, StoredConversation, StoredItem, writer
 from chinwag.transport.live_session import LONGEST_QUEUE, LiveSession, Outbox
 
 pytestmark = pytest.mark.unit
@@ -155,8 +155,8 @@ def test_a_disk_that_fills_up_under_the_sound_keeps_the_words_and_tries_again(
 
     monkeypatch.setattr(Path, "write_bytes", write)
     store = ConversationStore(tmp_path, most_sound=10_000_000)
-    store.keep(Conversation(ID, created=1.0, updated=1.0))
-    store.keep_item(ID, Item("item_1", 1.0, "message", "user", words="Hello."))
+    store.keep(StoredConversation(ID, created=1.0, updated=1.0))
+    store.keep_item(ID, StoredItem("item_1", 1.0, "message", "user", words="Hello."))
     store.keep_sound(ID, "item_1", "user", 1.0, silence(0.5, 16000))
     wait_for(lambda: "No space" in store.trouble)
     assert not list(tmp_path.rglob("*.flac")), "no half a file is left"
@@ -179,9 +179,9 @@ def test_a_disk_that_is_really_full_loses_nothing(tmp_path: Path, monkeypatch: p
         connection.execute(f"PRAGMA max_page_count = {limit}")
 
     sa.event.listen(store._engine, "checkout", hold)
-    store.keep(Conversation(ID, created=1.0, updated=1.0))
+    store.keep(StoredConversation(ID, created=1.0, updated=1.0))
     for number in range(100):
-        store.keep_item(ID, Item(f"item_{number}", number, "message", "user", words="word " * 200))
+        store.keep_item(ID, StoredItem(f"item_{number}", number, "message", "user", words="word " * 200))
     wait_for(lambda: "full" in store.trouble)
     limit = 1_000_000
     wait_for(lambda: not store.trouble)
@@ -194,8 +194,8 @@ def test_a_database_that_goes_away_gets_what_it_missed_when_it_is_back(
 ) -> None:
     monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.02)
     store = ConversationStore(tmp_path)
-    store.keep(Conversation(ID, created=1.0, updated=1.0))
-    store.keep_item(ID, Item("item_1", 1.0, "message", "user", words="Before."))
+    store.keep(StoredConversation(ID, created=1.0, updated=1.0))
+    store.keep_item(ID, StoredItem("item_1", 1.0, "message", "user", words="Before."))
     assert [item.words for item in store.items(ID)] == ["Before."]
     away = True
 
@@ -205,7 +205,7 @@ def test_a_database_that_goes_away_gets_what_it_missed_when_it_is_back(
 
     sa.event.listen(store._engine, "do_connect", refuse)
     store._engine.dispose()
-    store.keep_item(ID, Item("item_2", 2.0, "message", "assistant", words="Meanwhile."))
+    store.keep_item(ID, StoredItem("item_2", 2.0, "message", "assistant", words="Meanwhile."))
     wait_for(lambda: "closed the connection" in store.trouble)
     with pytest.raises(StoreError, match="closed the connection"):
         store.newest(10)
@@ -224,11 +224,11 @@ def test_a_postgresql_that_is_stopped_gets_what_it_missed_when_it_is_started(
     monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.02)
     with postgres() as running:
         store = ConversationStore(tmp_path, running.url())
-        store.keep(Conversation(ID, created=1.0, updated=1.0))
-        store.keep_item(ID, Item("item_1", 1.0, "message", "user", words="Before."))
+        store.keep(StoredConversation(ID, created=1.0, updated=1.0))
+        store.keep_item(ID, StoredItem("item_1", 1.0, "message", "user", words="Before."))
         assert [item.words for item in store.items(ID)] == ["Before."]
         running.stop()
-        store.keep_item(ID, Item("item_2", 2.0, "message", "assistant", words="Meanwhile."))
+        store.keep_item(ID, StoredItem("item_2", 2.0, "message", "assistant", words="Meanwhile."))
         wait_for(lambda: store.trouble)
         with pytest.raises(StoreError):
             store.newest(10)

@@ -33,7 +33,7 @@ from chinwag.conversation.events import (
 from chinwag.conversation.response import SEND_AHEAD_S
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeVoice
 from chinwag.listening.listener import GOES_ON_S
-from chinwag.realtime.connection import STOCK_LEAD_S
+from chinwag.realtime.connection import STOCK_SEND_AHEAD_S
 from chinwag.text.prompt import STILL_THERE
 
 pytestmark = pytest.mark.unit
@@ -633,7 +633,7 @@ async def test_a_greeting_is_said_first_and_may_be_interrupted() -> None:
 # --- clients ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lead_s", [SEND_AHEAD_S, STOCK_LEAD_S])
+@pytest.mark.parametrize("lead_s", [SEND_AHEAD_S, STOCK_SEND_AHEAD_S])
 async def test_sound_is_sent_no_further_ahead_than_the_client_can_lower(lead_s: float) -> None:
     fakes = fakes_for(LONG, token_s=0.001)
     async with talking(fakes, send_ahead_s=lead_s) as talker:

@@ -17,7 +17,7 @@ from chinwag.engines.fake import FakeChat, Fakes, FakeTurnJudge, FakeVoice, loud
 from chinwag.errors import Refused
 from chinwag.listening.endpointing.policy import PATIENCE, Endpointer
 from chinwag.listening.turn import ListenerSettings
-from chinwag.realtime.extensions import Part
+from chinwag.realtime.extensions import AssistantProfile
 from chinwag.speech.synthesis import Style
 
 pytestmark = pytest.mark.unit
@@ -25,18 +25,18 @@ pytestmark = pytest.mark.unit
 PLAIN = {"assistant": "plain", "language": "auto", "interruption": "words", "patience": 0.0}
 
 
-def assistants(name: str) -> Part:
+def assistants(name: str) -> AssistantProfile:
     """The server's own, a patient one who speaks German, and one with a greeting."""
     plain = SessionSettings(instructions="Be brief.")
     match name:
         case "plain":
-            return Part(plain)
+            return AssistantProfile(plain)
         case "patient":
             hearing = ListenerSettings(endpointer=Endpointer(0.8), language="de")
             settings = replace(plain, instructions="Take your time.", listening=hearing, style=Style("two", 0.9))
-            return Part(settings, frozenset({"language", "patience", "voice", "speed"}))
+            return AssistantProfile(settings, frozenset({"language", "patience", "voice", "speed"}))
         case "greeter":
-            return Part(replace(plain, instructions="Be merry.", greeting="Well met!"))
+            return AssistantProfile(replace(plain, instructions="Be merry.", greeting="Well met!"))
     raise Refused("invalid_value", f"There is no assistant {name!r}.", "There are: plain.", "session.assistant")
 
 

@@ -17,7 +17,7 @@ from chinwag.engines.fake import FakeChat, Fakes, loud
 from chinwag.errors import Refused
 from chinwag.realtime.connection import Connection
 from chinwag.realtime.session_config import Defaults
-from chinwag.realtime.track import FRAME, JITTER_BUFFER_S, LEAD_S, Loudspeaker
+from chinwag.realtime.track import FRAME, JITTER_BUFFER_S, SEND_AHEAD_S, PlayoutTrack
 
 pytestmark = pytest.mark.unit
 
@@ -38,7 +38,7 @@ class Caller:
             fakes.engines(), defaults, self._take, by_track=True, extended=extended, longest_message=1_000_000
         )
         assert self.connection.loudspeaker
-        self.loudspeaker: Loudspeaker = self.connection.loudspeaker
+        self.loudspeaker: PlayoutTrack = self.connection.loudspeaker
 
     def _take(self, message: Any) -> None:
         self.told.append((self._loop.time(), json.loads(json.dumps(message))))
@@ -52,9 +52,9 @@ class Caller:
                 self.say[0] = Audio(self.say[0].pcm[FRAME:], WIRE_RATE)
                 if not len(self.say[0].pcm):
                     self.say.pop(0)
-            self.connection.hear(frame)
-            self.heard.append(self.loudspeaker.frame())
-            self.queued.append(self.loudspeaker.queued)
+            self.connection.append_audio(frame)
+            self.heard.append(self.loudspeaker.next_frame())
+            self.queued.append(self.loudspeaker.queued_s)
             await asyncio.sleep(0.02)
 
     def all(self, kind: str) -> list[dict[str, Any]]:
@@ -121,7 +121,7 @@ async def test_an_answer_leaves_whole_and_in_time_and_is_told_around_its_events(
         assert gaps.max() < 0.02 * WIRE_RATE, "it has no hole"
         seconds = caller.at("output_audio_buffer.stopped") - caller.at("output_audio_buffer.started")
         assert seconds == pytest.approx(reply.playout.sent / WIRE_RATE, abs=0.06), "real time, nothing ahead of it"
-        assert max(caller.queued) <= LEAD_S + 0.06, "and next to nothing queued"
+        assert max(caller.queued) <= SEND_AHEAD_S + 0.06, "and next to nothing queued"
         assert reply.playout.played < reply.playout.sent, "the last of it is on its way"
         await asyncio.sleep(JITTER_BUFFER_S + 0.05)
         assert reply.playout.played == reply.playout.sent
@@ -134,7 +134,7 @@ async def test_what_was_heard_is_what_left_less_what_is_on_its_way() -> None:
         caller.send("chinwag.playout", delay_ms="soon")
         assert caller.all("error")[0]["error"]["param"] == "delay_ms"
         caller.send("chinwag.playout", delay_ms=250)
-        caller.loudspeaker.network_s = 0.05
+        caller.loudspeaker.network_delay_s = 0.05
         await asyncio.sleep(2.0)
         reply = caller.connection.session.last_response
         assert reply
@@ -215,7 +215,7 @@ async def test_a_session_to_begin_with_and_one_that_cannot_be() -> None:
     async with on_the_line() as caller:
         caller.connection.configure({"type": "realtime", "instructions": "Only rhymes.", "audio": {}})
         assert caller.connection.session.settings.instructions == "Only rhymes."
-        assert caller.connection.session.settings.send_ahead_s == LEAD_S
+        assert caller.connection.session.settings.send_ahead_s == SEND_AHEAD_S
         assert caller.connection.session.settings.client_ducks
         with pytest.raises(Refused):
             caller.connection.configure({"audio": {"output": {"voice": "nobody"}}})
@@ -226,5 +226,5 @@ async def test_a_full_buffer_is_told_once() -> None:
         caller.connection.configure({"audio": {"input": {"turn_detection": None}}})
         for _ in range(40):
             await asyncio.sleep(0.1)  # the listener takes it meanwhile
-            caller.connection.hear(loud(30.0))
+            caller.connection.append_audio(loud(30.0))
         assert [event["error"]["code"] for event in caller.all("error")] == ["input_audio_buffer_full"]

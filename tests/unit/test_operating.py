@@ -371,7 +371,7 @@ async def test_nobody_speaks_and_nothing_is_said_that_is_rest() -> None:
 async def test_a_client_is_warned_where_it_asked_for_our_own_events() -> None:
     for extended in (True, False):
         async with connected(extended=extended) as client:
-            client.connection.wind_down(20)
+            client.connection.drain(20)
             assert [event["within_ms"] for event in client.all("chinwag.restarting")] == [20_000] * extended
 
 

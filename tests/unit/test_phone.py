@@ -13,7 +13,7 @@ from wire import LONG, Client, connected
 from chinwag.audio import PHONE_RATE, WIRE_RATE, Audio, Samples, silence
 from chinwag.audio.g711 import G711
 from chinwag.engines.fake import FakeChat, Fakes, loud
-from chinwag.realtime.audio_format import FORMATS, PCM, FromClient, ToClient
+from chinwag.realtime.audio_format import FORMATS, PCM, InputDecoder, OutputEncoder
 
 pytestmark = pytest.mark.unit
 
@@ -86,7 +86,7 @@ def clicks(pcm: Samples, rate: int, hz: float = 440) -> float:
 def test_pieces_meet_without_a_click(form: str, size: int) -> None:
     phone = FORMATS[form]
     data = phone.write(Audio(tone(1.0, PHONE_RATE), PHONE_RATE))
-    incoming = FromClient(phone)
+    incoming = InputDecoder(phone)
     pieces = [incoming.push(data[at : at + size]).pcm for at in range(0, len(data), size)] + [incoming.flush().pcm]
     heard = np.concatenate(pieces)
     assert len(heard) == WIRE_RATE
@@ -96,13 +96,13 @@ def test_pieces_meet_without_a_click(form: str, size: int) -> None:
 
 
 def test_a_reply_in_frames_is_the_reply() -> None:
-    outgoing = ToClient(FORMATS["audio/pcmu"])
+    outgoing = OutputEncoder(FORMATS["audio/pcmu"])
     sound = tone(1.0, WIRE_RATE)
     frames = [outgoing.push(Audio(sound[at : at + 960], WIRE_RATE)) for at in range(0, WIRE_RATE, 960)]
     data = b"".join(frames) + outgoing.flush()
     assert len(data) == PHONE_RATE
     assert np.abs(MU.decode(data).pcm - tone(1.0, PHONE_RATE))[800:-800].max() < 0.02
-    assert ToClient(PCM).push(Audio(sound[:960], WIRE_RATE)) == Audio(sound[:960], WIRE_RATE).to_pcm16()
+    assert OutputEncoder(PCM).push(Audio(sound[:960], WIRE_RATE)) == Audio(sound[:960], WIRE_RATE).to_pcm16()
 
 
 async def say(client: Client, form: str, audio: Audio) -> None:
@@ -139,7 +139,7 @@ async def test_each_side_has_a_form_of_its_own(heard: str, spoken: str) -> None:
         data = b"".join(base64.b64decode(event["delta"]) for event in client.all("response.output_audio.delta"))
         reply = client.connection.session.last_response
         assert reply is not None
-        sound = FORMATS[spoken].samples(data, "")
+        sound = FORMATS[spoken].decode_samples(data, "")
         assert sound.seconds == pytest.approx(reply.playout.sent / WIRE_RATE, abs=0.001)
         end_ms = len(sound.pcm) * 1000 // sound.rate
         client.send("conversation.item.truncate", item_id=reply.item_id, content_index=0, audio_end_ms=end_ms)

@@ -18,7 +18,7 @@ from wire import LONG, Client, connected, user
 from chinwag.audio import WIRE_RATE
 from chinwag.engines.fake import FakeCalls, FakeChat, Fakes, loud
 from chinwag.runtime.recorder import Recorder, title_of
-from chinwag.store import Conversation, ConversationStore, Item, writer
+from chinwag.store import ConversationStore, StoredConversation, StoredItem, writer
 
 pytestmark = pytest.mark.unit
 
@@ -43,7 +43,7 @@ class Talks:
         self.live: dict[str, Recorder] = {}
 
     def begin(self, fakes: Fakes | None = None, **flags: Any) -> AbstractAsyncContextManager[Client]:
-        return self._talk(Conversation(ID), (), fakes, flags)
+        return self._talk(StoredConversation(ID), (), fakes, flags)
 
     def go_on(self, fakes: Fakes | None = None, **flags: Any) -> AbstractAsyncContextManager[Client]:
         one = self.store.get(ID)
@@ -51,7 +51,7 @@ class Talks:
         return self._talk(one, self.store.items(ID), fakes, flags)
 
     def _talk(
-        self, one: Conversation, known: Any, fakes: Fakes | None, flags: dict[str, Any]
+        self, one: StoredConversation, known: Any, fakes: Fakes | None, flags: dict[str, Any]
     ) -> AbstractAsyncContextManager[Client]:
         keeper = Recorder(
             flags.pop("store", self.store), one, self.live, known=known, instructions=OWN,
@@ -188,9 +188,11 @@ async def test_instructions_of_its_own_are_kept(talks: Talks) -> None:
 
 
 async def test_a_long_past_is_trimmed_as_any_other(talks: Talks) -> None:
-    talks.store.keep(Conversation(ID, "Long", created=1.0, updated=1.0))
+    talks.store.keep(StoredConversation(ID, "Long", created=1.0, updated=1.0))
     for number in range(200):
-        talks.store.keep_item(ID, Item(f"i{number}", number, "message", "user", f"Fact {number}: " + "so it is. " * 5))
+        talks.store.keep_item(
+            ID, StoredItem(f"i{number}", number, "message", "user", f"Fact {number}: " + "so it is. " * 5)
+        )
     fakes = Fakes()
     async with talks.go_on(fakes, setup=lambda usual: replace(usual, context_tokens=1024)) as client:
         assert len(client.all("conversation.item.added")) == 200
@@ -281,7 +283,7 @@ async def test_a_store_that_could_not_be_opened_is_told(talks: Talks) -> None:
 
 
 async def test_opened_elsewhere_it_goes_on_there_alone(talks: Talks) -> None:
-    keeper = Recorder(talks.store, Conversation(ID), talks.live, instructions=OWN)
+    keeper = Recorder(talks.store, StoredConversation(ID), talks.live, instructions=OWN)
     first = Client(Fakes(), extended=True, keeper=keeper)
     running = asyncio.create_task(first.connection.run())
     await asyncio.sleep(0.1)

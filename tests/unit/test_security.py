@@ -271,7 +271,7 @@ async def test_a_conversation_in_which_nobody_says_anything_ends() -> None:
         assert isinstance(event, dict)
         told.append(event)
 
-    defaults = Defaults(SessionSettings(instructions="Be brief."), "llm", "stt", ("one",), silent_s=60.0)
+    defaults = Defaults(SessionSettings(instructions="Be brief."), "llm", "stt", ("one",), idle_timeout_s=60.0)
     wire = Connection(Fakes().engines(), defaults, take, longest_message=10_000)
     running = asyncio.create_task(wire.run())
     loop = asyncio.get_running_loop()

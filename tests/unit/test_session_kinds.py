@@ -217,7 +217,7 @@ async def test_how_much_is_kept_once_all_does_not_fit() -> None:
 
 async def test_a_session_ends_after_its_longest_time() -> None:
     told: list[Any] = []
-    defaults = Defaults(SessionSettings(), longest_s=1800)
+    defaults = Defaults(SessionSettings(), max_duration_s=1800)
     connection = Connection(Fakes().engines(), defaults, told.append, longest_message=1000)
     running = asyncio.create_task(connection.run())
     await asyncio.sleep(1799)
@@ -234,7 +234,7 @@ async def test_a_session_ends_after_its_longest_time() -> None:
 async def test_what_comes_after_the_end_begins_nothing() -> None:
     told: list[Any] = []
     connection = Connection(
-        Fakes().engines(), Defaults(SessionSettings(), longest_s=5.0), told.append, longest_message=10**6
+        Fakes().engines(), Defaults(SessionSettings(), max_duration_s=5.0), told.append, longest_message=10**6
     )
     await connection.run()
     connection.receive_text('{"type": "response.create"}')

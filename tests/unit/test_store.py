@@ -27,7 +27,7 @@ from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio
 from chinwag.cli import doctor
 from chinwag.config import Config, StoreSettings
 from chinwag.errors import StoreError
-from chinwag.store import Conversation, ConversationStore, Item, database, export, writer
+from chinwag.store import ConversationStore, StoredConversation, StoredItem, database, export, writer
 from chinwag.store.schema import metadata
 from chinwag.store.search import LONGEST, excerpt, searchable, terms
 
@@ -64,10 +64,10 @@ def store(url: str, tmp_path: Path) -> Iterator[ConversationStore]:
 
 def held(store: ConversationStore, *words: str, id: str = ID, at: float = 1000.0, title: str = "") -> None:
     """A conversation in which both sides spoke in turn."""
-    store.keep(Conversation(id, title or words[0], "en", "", at, at + len(words)))
+    store.keep(StoredConversation(id, title or words[0], "en", "", at, at + len(words)))
     for number, said in enumerate(words):
         role: Any = ("user", "assistant")[number % 2]
-        store.keep_item(id, Item(f"item_{number}", number, "message", role, said, True, created=at + number))
+        store.keep_item(id, StoredItem(f"item_{number}", number, "message", role, said, True, created=at + number))
 
 
 def found(store: ConversationStore, query: str) -> list[str]:
@@ -76,7 +76,9 @@ def found(store: ConversationStore, query: str) -> list[str]:
 
 def test_what_was_said_is_read_again_in_its_order(store: ConversationStore) -> None:
     held(store, "Hello.", "Hi there.")
-    between = Item("call", 0.5, "function_call", "assistant", call_id="c", name="time", arguments="{}", output="noon")
+    between = StoredItem(
+        "call", 0.5, "function_call", "assistant", call_id="c", name="time", arguments="{}", output="noon"
+    )
     store.keep_item(ID, between)
     first, call, last = store.items(ID)
     assert (first.words, last.words) == ("Hello.", "Hi there.")
@@ -90,7 +92,7 @@ def test_what_was_said_is_read_again_in_its_order(store: ConversationStore) -> N
 
 def test_what_changes_replaces_what_was(store: ConversationStore) -> None:
     held(store, "Hello.", "Once upon a time")
-    store.keep_item(ID, Item("item_1", 1, "message", "assistant", "Once upon a time there was", whole=False))
+    store.keep_item(ID, StoredItem("item_1", 1, "message", "assistant", "Once upon a time there was", whole=False))
     store.keep_without(ID, "item_0")
     (only,) = store.items(ID)
     assert (only.words, only.whole) == ("Once upon a time there was", False)
@@ -323,7 +325,7 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(
 
 
 def test_a_write_that_can_never_succeed_holds_up_no_other(store: ConversationStore) -> None:
-    store.keep_item(OTHER, Item("orphan", 1, "message", "user", "Of no conversation."))
+    store.keep_item(OTHER, StoredItem("orphan", 1, "message", "user", "Of no conversation."))
     held(store, "Hello.")
     assert [item.words for item in store.items(ID)] == ["Hello."]
     assert store.items(OTHER) == []
@@ -399,11 +401,13 @@ def test_a_file_that_is_gone_is_silence(store: ConversationStore, tmp_path: Path
 
 
 def test_markdown_is_what_was_heard_and_nothing_of_it_is_markup() -> None:
-    one = Conversation(ID, "Of giraffes", "en", "", 0.0, 60.0)
+    one = StoredConversation(ID, "Of giraffes", "en", "", 0.0, 60.0)
     items = [
-        Item("a", 1, "message", "user", "# Hello\n- you", created=0.0),
-        Item("b", 2, "function_call", "assistant", call_id="c", name="look", arguments='{"a": "`"}', output="seen"),
-        Item("c", 3, "message", "assistant", "Once upon a", whole=False, created=61.0),
+        StoredItem("a", 1, "message", "user", "# Hello\n- you", created=0.0),
+        StoredItem(
+            "b", 2, "function_call", "assistant", call_id="c", name="look", arguments='{"a": "`"}', output="seen"
+        ),
+        StoredItem("c", 3, "message", "assistant", "Once upon a", whole=False, created=61.0),
     ]
     assert export.as_markdown(one, items).splitlines() == [
         "# Of giraffes", "", "*1970-01-01 00:00 UTC*", "",

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from chinwag.ids import new_id
 from chinwag.realtime import client_events as inbound
-from chinwag.realtime.session_config import Configuration
+from chinwag.realtime.session_config import SessionConfig
 from chinwag.runtime.client_secrets import LONGEST_S, SHORTEST_S, USUAL_S, ClientSecrets
 from chinwag.runtime.http_errors import ready
 from chinwag.runtime.runtime import Runtime
@@ -40,7 +40,7 @@ def router(host: Runtime, secrets: ClientSecrets) -> APIRouter:
         asked = asked or ClientSecretRequest()
         event = {"type": "session.update", "session": asked.session or {}}
         update = inbound.check("session.update", event).session.model_dump(exclude_unset=True)
-        session, _ = Configuration(new_id("sess"), host.defaults()).updated(update)
+        session, _ = SessionConfig(new_id("sess"), host.defaults()).with_update(update)
         value, expires_at = secrets.make(update, (asked.expires_after or ExpiresAfter()).seconds)
         await host.peers.tell("secret", **secrets.share(value))
         # the id is the session's own, which it gets as it opens

@@ -16,7 +16,7 @@ from chinwag.runtime.http_errors import ApiError, invalid
 from chinwag.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
-    from chinwag.store import Conversation, Item
+    from chinwag.store import StoredConversation, StoredItem
 
 LONGEST_TITLE = 200
 MOST = 100
@@ -33,13 +33,13 @@ def router(host: Runtime) -> APIRouter:
     """The routes."""
     routes, keeping = APIRouter(prefix="/api/conversations"), host.keeping
 
-    async def one(conversation_id: str) -> Conversation:
+    async def one(conversation_id: str) -> StoredConversation:
         known = await keeping.ask(lambda store: store.get(conversation_id)) if ID.fullmatch(conversation_id) else None
         if known is None:
             raise _missing(conversation_id)
         return known
 
-    async def whole(conversation_id: str) -> tuple[Conversation, list[Item]]:
+    async def whole(conversation_id: str) -> tuple[StoredConversation, list[StoredItem]]:
         known = await one(conversation_id)
         return known, await keeping.ask(lambda store: store.items(conversation_id))
 
@@ -48,7 +48,7 @@ def router(host: Runtime) -> APIRouter:
         q: str = "", after: str | None = None, limit: Annotated[int, Query(ge=1, le=MOST)] = 20
     ) -> dict[str, Any]:
         """Those that were talked in last, first. q: only those that hold these words. after: behind that one."""
-        found: list[Conversation] = []
+        found: list[StoredConversation] = []
         if keeping.on:
             found = await keeping.ask(lambda store: store.newest(limit + 1, after, q))
         data = [_export().summary(each) for each in found[:limit]]
@@ -119,7 +119,7 @@ def _missing(conversation_id: str) -> ApiError:
     return ApiError(404, message, "conversation_not_found", "conversation_id")
 
 
-def _named(one: Conversation, form: str) -> dict[str, str]:
+def _named(one: StoredConversation, form: str) -> dict[str, str]:
     """The file's name: the title, and for old clients what ASCII has of it."""
     name = re.sub(r"[^\w .-]+", " ", one.title).strip(" .")[:80] or "conversation"
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().strip() or "conversation"

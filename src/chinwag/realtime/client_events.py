@@ -90,18 +90,18 @@ def check(kind: str, event: dict[str, Any], session_type: str = "realtime") -> A
             if (of := SESSIONS.get(str(session["type"]))) is None:
                 known = f"There are: {', '.join(SESSIONS)}."
                 raise Refused("invalid_value", "Unknown type of session.", known, "session.type")
-            checked = validated(of, session, "session")
-            return _with(validated(model, {**event, "session": session}), session=checked)
+            checked = validate(of, session, "session")
+            return _with(validate(model, {**event, "session": session}), session=checked)
         case "conversation.item.create", {"item": dict(item)}:
-            checked = message(item)
+            checked = check_item(item)
             whole = {"type": "message", **item, "id": checked.id}
-            return _with(validated(model, {**event, "item": whole}), item=checked)
+            return _with(validate(model, {**event, "item": whole}), item=checked)
         case "response.create", {"response": {"input": list(items), **rest}}:
             given = [_input(item, f"response.input.{place}") for place, item in enumerate(items)]
-            checked = validated(model, {**event, "response": rest})
+            checked = validate(model, {**event, "response": rest})
             checked.response.input = given
             return checked
-    return validated(model, event)
+    return validate(model, event)
 
 
 def _with(checked: Any, **fields: Any) -> Any:
@@ -121,18 +121,18 @@ def _input(item: Any, where: str) -> Any:
     if not isinstance(item, dict):
         raise Refused("invalid_type", f"'{where}' must be an item.", "Send a message or an item_reference.", where)
     if item.get("type") != "item_reference":
-        return message(item, where)
+        return check_item(item, where)
     if not isinstance(item.get("id"), str):
         raise Refused("missing_required_parameter", "A reference needs the id of an item.", param=f"{where}.id")
     return Reference(item["id"])
 
 
-def message(item: dict[str, Any], where: str = "item") -> Any:
+def check_item(item: dict[str, Any], where: str = "item") -> Any:
     """A conversation item of a kind this server takes. Raises Refused for another."""
     kind = item.get("type", "message")
     if isinstance(kind, str) and kind in TOOL_ITEMS:
         # an id is the server's to give, though the type of an approval's answer asks for one
-        return validated(TOOL_ITEMS[kind], {**item, "id": item.get("id") or new_id("item")}, where)
+        return validate(TOOL_ITEMS[kind], {**item, "id": item.get("id") or new_id("item")}, where)
     if kind != "message":
         kinds = f"Items of these types are taken: message, {', '.join(TOOL_ITEMS)}."
         raise Refused("unsupported_value", f"Items of type {kind!r} are not supported.", kinds, f"{where}.type")
@@ -140,10 +140,10 @@ def message(item: dict[str, Any], where: str = "item") -> Any:
     if model is None:
         known = ", ".join(MESSAGES)
         raise Refused("invalid_value", f"Unknown role {item.get('role')!r}.", f"There are: {known}.", f"{where}.role")
-    return validated(model, {"type": "message", **item}, where)
+    return validate(model, {"type": "message", **item}, where)
 
 
-def validated(model: type[BaseModel], value: Any, path: str = "") -> Any:
+def validate(model: type[BaseModel], value: Any, path: str = "") -> Any:
     """Check a value against a type, or raise Refused with the field's path and what is wrong with it."""
     try:
         return model.model_validate(value)
@@ -161,7 +161,7 @@ def _is_field(part: str) -> bool:
     return part.isidentifier() and part == part.lower() and part not in {"int", "str", "float", "bool", "nullable"}
 
 
-def unbase64(encoded: str, param: str) -> bytes:
+def decode_base64(encoded: str, param: str) -> bytes:
     """Decode base64. Raises Refused for what is not."""
     try:
         return base64.b64decode(encoded, validate=True)

@@ -25,23 +25,23 @@ from chinwag.realtime import conversation_items as items
 from chinwag.realtime import extensions as live
 from chinwag.realtime import server_events as outbound
 from chinwag.realtime import track as loudspeaker
-from chinwag.realtime.audio_format import FromClient
-from chinwag.realtime.response_events import Asked, ResponsesTold
-from chinwag.realtime.session_config import Configuration, Defaults, Kind, only_hears
-from chinwag.realtime.tool_events import CallsTold, Ran, Written
-from chinwag.realtime.track import Loudspeaker
+from chinwag.realtime.audio_format import InputDecoder
+from chinwag.realtime.response_events import ResponseEvents, ResponseRequest
+from chinwag.realtime.session_config import Defaults, Kind, SessionConfig, transcription_only
+from chinwag.realtime.tool_events import ToolCallEvents, ToolCallWriting, ToolProgress
+from chinwag.realtime.track import PlayoutTrack
 
-STOCK_LEAD_S = 0.12
+STOCK_SEND_AHEAD_S = 0.12
 """A stock client cannot lower what it was sent: that much of a reply still sounds when somebody interrupts it."""
 
-BY_ITSELF = frozenset({"input_audio_buffer.append", "chinwag.playback", "chinwag.playout", "chinwag.ping"})
+AUTOMATIC_EVENTS = frozenset({"input_audio_buffer.append", "chinwag.playback", "chinwag.playout", "chinwag.ping"})
 """What a client sends while nobody does anything."""
 
 
-class Choice(Protocol):
+class EngineSelector(Protocol):
     """Who changes the engines of a session."""
 
-    def ask(self, wanted: Any, event_id: str | None) -> None:
+    def request(self, wanted: Any, event_id: str | None) -> None:
         """The client wants these. Raises Refused for what cannot be asked."""
         ...
 
@@ -50,7 +50,7 @@ class Choice(Protocol):
         ...
 
 
-class Keeper(Protocol):
+class ConversationRecorder(Protocol):
     """Who keeps what is said in a conversation. entries: what was said in it before."""
 
     id: str
@@ -99,8 +99,8 @@ class Connection:
         longest_message: int,
         opening: dict[str, Any] | None = None,
         kind: Kind = "realtime",
-        choice: Choice | None = None,
-        keeper: Keeper | None = None,
+        choice: EngineSelector | None = None,
+        keeper: ConversationRecorder | None = None,
         acknowledged: Callable[[int], int] | None = None,
         observer: Callable[[events.Event], None] | None = None,
     ) -> None:
@@ -109,19 +109,19 @@ class Connection:
         self._send, self._extended = send, extended or binary
         self._longest = longest_message
         # a client that was not asked for its own volume is sent little ahead, so that what is lowered is soon heard
-        send_ahead_s = loudspeaker.LEAD_S if by_track else SEND_AHEAD_S if self._extended else STOCK_LEAD_S
+        send_ahead_s = loudspeaker.SEND_AHEAD_S if by_track else SEND_AHEAD_S if self._extended else STOCK_SEND_AHEAD_S
         self._own: dict[str, Any] = {"send_ahead_s": send_ahead_s, "client_ducks": self._extended or by_track}
         self._choice = choice
         if keeper and keeper.entries:  # it is not the beginning
             self._own["greeting"] = ""
-        defaults = defaults.laid(**self._own)
-        begins = only_hears(defaults.settings) if kind == "transcription" else defaults.settings
+        defaults = defaults.with_settings(**self._own)
+        begins = transcription_only(defaults.settings) if kind == "transcription" else defaults.settings
         self.session = Session(engines, begins, self._told)
-        self._configuration = Configuration(self.session.id, defaults, kind)
+        self._configuration = SessionConfig(self.session.id, defaults, kind)
         if opening:
             self._take(opening)
-        self._longest_s, self._over_at = defaults.longest_s, math.inf
-        self._silent_s, self._active_at = defaults.silent_s, 0.0
+        self._longest_s, self._over_at = defaults.max_duration_s, math.inf
+        self._silent_s, self._active_at = defaults.idle_timeout_s, 0.0
         self._lasts: asyncio.Timeout | None = None
         minutes = f"{self._longest_s / 60:g}"
         message = f"Your session hit the maximum duration of {minutes} minutes."
@@ -130,13 +130,13 @@ class Connection:
         self._conversation = keeper.id if keeper else new_id("conv")
         for entry in keeper.entries if keeper else ():
             self.session.history.add(entry)
-        self._incoming = FromClient(self._configuration.heard)
+        self._incoming = InputDecoder(self._configuration.input_format)
         self._buffer_full = False
         self.loudspeaker = (
-            Loudspeaker(self._tell, asyncio.get_running_loop().time, mutes=extended) if by_track else None
+            PlayoutTrack(self._tell, asyncio.get_running_loop().time, mutes=extended) if by_track else None
         )
-        self._calls = CallsTold(self.session, self._tell)
-        self._responses = ResponsesTold(
+        self._calls = ToolCallEvents(self.session, self._tell)
+        self._responses = ResponseEvents(
             self.session,
             self._tell,
             send,
@@ -151,7 +151,7 @@ class Connection:
         """Greet, then hold the conversation until cancelled, or until it has lasted as long as one may."""
         self._over_at = asyncio.get_running_loop().time() + self._longest_s
         if not self._greeted:
-            self.greet()
+            self.announce()
         kept = self._keeper
         keeping = asyncio.create_task(kept.run(self)) if kept else None
         watching = asyncio.create_task(self._end_when_silent(self._silent_s)) if self._silent_s else None
@@ -176,9 +176,9 @@ class Connection:
         if self._lasts and not self._lasts.expired():
             self._lasts.reschedule(self._over_at)
 
-    def wind_down(self, within_s: float) -> None:
+    def drain(self, within_s: float) -> None:
         """The server will stop by then: let what is being said come to the end of its sentence."""
-        self.tell("chinwag.restarting", within_ms=round(within_s * 1000))
+        self.send_extension("chinwag.restarting", within_ms=round(within_s * 1000))
         self.session.drain()
 
     @property
@@ -196,26 +196,26 @@ class Connection:
         message = f"Nobody has said anything for {silent_s / 60:g} minutes."
         self.end(Refused("session_idle", message, "Connect again."))
 
-    def greet(self) -> None:
+    def announce(self) -> None:
         """Tell the session as it is now, and what was said in it."""
         self._greeted = True
-        self._tell("session.created", session=self._configuration.shown)
+        self._tell("session.created", session=self._configuration.session_object)
         kept = self._keeper
         unkept = {"id": self._conversation, "title": "", "kept": False}
-        self.tell("chinwag.conversation", conversation=kept.shown if kept else unkept)
+        self.send_extension("chinwag.conversation", conversation=kept.shown if kept else unkept)
         previous = None
         for entry in self.session.history:
             if entry.announced and not (isinstance(entry, Response) and not entry.heard_text):
-                told = outbound.item(entry, heard=True)
+                told = outbound.wire_item(entry, heard=True)
                 for kind in ("conversation.item.added", "conversation.item.done"):
                     self._tell(kind, previous_item_id=previous, item=told)
                 previous = entry.item_id
 
-    def begin_anew(self, gone_since: float) -> None:
+    def resync(self, gone_since: float) -> None:
         """The client has lost what it knew, and was silent since then, on the loop's clock: tell it all there is."""
         self.session.stop_at(gone_since)
         self._incoming.flush()
-        self.greet()
+        self.announce()
 
     # --- in --------------------------------------------------------------------------------------------------
 
@@ -243,7 +243,7 @@ class Connection:
         """It has expired: what comes while the last words go out would begin a reply that nobody ends."""
         return asyncio.get_running_loop().time() >= self._over_at
 
-    def hear(self, audio: Audio) -> None:
+    def append_audio(self, audio: Audio) -> None:
         """Sound of a media track, 24 kHz. A buffer that is full is told once, as a track cannot be refused."""
         try:
             self.session.append_audio(audio)
@@ -260,7 +260,7 @@ class Connection:
 
     def _take(self, update: dict[str, Any]) -> None:
         """Go on with a session object's update: whole, or not at all. Raises Refused, or EngineError."""
-        configuration, settings = self._configuration.updated(update)
+        configuration, settings = self._configuration.with_update(update)
         self.session.update(settings)
         self._configuration = configuration
 
@@ -279,7 +279,7 @@ class Connection:
             raise Refused("message_too_large", message, "Send the sound in smaller pieces.")
 
     def _obey(self, kind: str, event: dict[str, Any]) -> None:
-        if kind not in BY_ITSELF:
+        if kind not in AUTOMATIC_EVENTS:
             self._active_at = asyncio.get_running_loop().time()
         told = {
             "chinwag.playback": self._playback,
@@ -298,7 +298,7 @@ class Connection:
             case "session.update":
                 self._configuration_update(checked.session.model_dump(exclude_unset=True))
             case "input_audio_buffer.append":
-                session.append_audio(self._incoming.push(inbound.unbase64(checked.audio, "audio")))
+                session.append_audio(self._incoming.push(inbound.decode_base64(checked.audio, "audio")))
             case "input_audio_buffer.commit":
                 self._hear_rest()
                 session.commit()
@@ -310,7 +310,7 @@ class Connection:
                 self._create_item(checked)
             case "conversation.item.retrieve":
                 entry = session.items.find(checked.item_id)
-                self._tell("conversation.item.retrieved", item=outbound.item(entry, sound=self._incoming.form))
+                self._tell("conversation.item.retrieved", item=outbound.wire_item(entry, sound=self._incoming.form))
             case "conversation.item.delete":
                 session.items.delete(checked.item_id)
                 self._tell("conversation.item.deleted", item_id=checked.item_id)
@@ -335,10 +335,10 @@ class Connection:
         self._take(update)
         if self._configuration.kind == "transcription":
             self.session.cancel_response()
-        if self._configuration.heard is not self._incoming.form:
+        if self._configuration.input_format is not self._incoming.form:
             self._hear_rest()
-            self._incoming = FromClient(self._configuration.heard)
-        self._tell("session.updated", session=self._configuration.shown)
+            self._incoming = InputDecoder(self._configuration.input_format)
+        self._tell("session.updated", session=self._configuration.session_object)
 
     def _hear_rest(self) -> None:
         """What the resampler holds back belongs to what came before."""
@@ -351,7 +351,7 @@ class Connection:
             answer = McpItem(item.id, item.model_dump(exclude={"id"}, exclude_none=True))
             self.session.items.approve(answer, checked.previous_item_id)
         else:
-            self.session.items.add(items.entry(item, "item", self._incoming.form), checked.previous_item_id)
+            self.session.items.add(items.read_item(item, "item", self._incoming.form), checked.previous_item_id)
 
     def _create_response(self, checked: ResponseCreateEvent) -> None:
         asked: Any = checked.response
@@ -359,8 +359,8 @@ class Connection:
         settings, form = self._configuration.for_response(known)
         context: list[Item] | None = None
         if asked and asked.input is not None:
-            context = items.context(asked.input, self.session.history, self._incoming.form)
-        tag = Asked(asked.metadata if asked else None, form, bool(asked and asked.conversation == "none"))
+            context = items.read_context(asked.input, self.session.history, self._incoming.form)
+        tag = ResponseRequest(asked.metadata if asked else None, form, bool(asked and asked.conversation == "none"))
         self.session.create_response(settings, tag, context=context, aside=tag.aside)
 
     def _cancel(self, response_id: str | None) -> None:
@@ -380,7 +380,7 @@ class Connection:
             raise Refused("unsupported_event", "'chinwag.playout' is for WebRTC calls only.", param="type")
         if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < 60_000:
             raise Refused("invalid_type", "chinwag.playout has a delay_ms, a number of milliseconds.", param="delay_ms")
-        self.loudspeaker.waits_s = delay / 1000
+        self.loudspeaker.client_delay_s = delay / 1000
 
     def _detector(self, event: dict[str, Any]) -> None:
         """For comparisons: have the turns found by the ear's judge alone, or by all there is."""
@@ -400,8 +400,8 @@ class Connection:
 
     def _live_update(self, event: dict[str, Any]) -> None:
         """What the protocol's own session.update has no field for."""
-        asked, before = live.read(event.get("session")), self._configuration
-        after, settings = before.lively(asked)
+        asked, before = live.read_fields(event.get("session")), self._configuration
+        after, settings = before.with_extensions(asked)
         try:
             self.session.update(settings)
         except EngineError as error:  # it cannot hear or speak the language
@@ -409,8 +409,8 @@ class Connection:
             raise Refused("invalid_value", error.message, error.fix, param) from error
         self._configuration = after
         if after.wire != before.wire:
-            self._tell("session.updated", session=after.shown)
-        self._tell("chinwag.session.updated", session=after.live)
+            self._tell("session.updated", session=after.session_object)
+        self._tell("chinwag.session.updated", session=after.extension_fields)
         if after.assistant != before.assistant:
             self.session.greet()
 
@@ -419,18 +419,18 @@ class Connection:
             fix = "Ask whoever runs it to set another engine."
             raise Refused("unsupported_event", "The engines of this session cannot be changed.", fix, "type")
         event_id = event.get("event_id")
-        self._choice.ask(event.get("engines"), event_id if isinstance(event_id, str) else None)
+        self._choice.request(event.get("engines"), event_id if isinstance(event_id, str) else None)
 
-    def change(self, engines: Engines, defaults: Defaults, voice: str | None) -> None:
+    def change_engines(self, engines: Engines, defaults: Defaults, voice: str | None) -> None:
         """Go on with other engines. voice: empty for the engine's own, None for the one there is.
 
         Raises Refused, or EngineError; then nothing has changed.
         """
-        defaults = defaults.laid(**self._own)
+        defaults = defaults.with_settings(**self._own)
         configuration, settings = self._configuration.with_engines(defaults, voice)
         self.session.change_engines(engines, settings)
         self._configuration = configuration
-        self._tell("session.updated", session=configuration.shown)
+        self._tell("session.updated", session=configuration.session_object)
 
     @property
     def voice(self) -> str:
@@ -438,23 +438,23 @@ class Connection:
         voice = self._configuration.wire["audio"]["output"]["voice"]
         return str(voice["id"] if isinstance(voice, dict) else voice)
 
-    def tell(self, kind: str, **fields: Any) -> None:
+    def send_extension(self, kind: str, **fields: Any) -> None:
         """A `chinwag.*` event, to a client that asked for them."""
         if self._extended:
             self._tell(kind, **fields)
 
-    def tell_fault(self, code: str, message: str) -> None:
+    def send_fault(self, code: str, message: str) -> None:
         """Something failed, and the conversation goes on."""
-        self._send(outbound.fault(code, message))
+        self._send(outbound.server_error(code, message))
 
-    def refuse(self, refused: Refused, event_id: str | None, offer: outbound.Offer = None) -> None:
+    def send_error(self, refused: Refused, event_id: str | None, offer: outbound.Offer = None) -> None:
         """What was asked with that event cannot be."""
         self._send(outbound.error(refused, event_id, offer))
 
     # --- out -------------------------------------------------------------------------------------------------
 
     def _tell(self, kind: str, **fields: Any) -> None:
-        self._send(outbound.event(kind, **fields))
+        self._send(outbound.make_event(kind, **fields))
 
     def _told(self, event: events.Event) -> None:
         """What the session tells, as server events in the order the official server sends them."""
@@ -464,14 +464,14 @@ class Connection:
             self._keeper.told(event)
         if self.loudspeaker and isinstance(event, events.ResponseDucked | events.ResponseUnducked):
             self.loudspeaker.duck(low=isinstance(event, events.ResponseDucked))
-        if own := outbound.own(event):
+        if own := outbound.extension_event(event):
             if self._extended:
                 self._send(own)
             return
-        if isinstance(event, Written):
+        if isinstance(event, ToolCallWriting):
             self._responses.written(event)
-        elif isinstance(event, Ran):
-            self._calls.ran(event)
+        elif isinstance(event, ToolProgress):
+            self._calls.on_progress(event)
         else:
             self._tell_of(event)
 
@@ -490,7 +490,7 @@ class Connection:
             case events.InputCommitted():
                 self._tell("input_audio_buffer.committed", item_id=event.item_id, previous_item_id=event.previous_id)
             case events.ItemAdded():
-                item = outbound.item(self.session.items.find(event.item_id))
+                item = outbound.wire_item(self.session.items.find(event.item_id))
                 self._tell("conversation.item.added", item=item, previous_item_id=event.previous_id)
                 if event.done:
                     self._tell("conversation.item.done", item=item, previous_item_id=event.previous_id)
@@ -506,7 +506,7 @@ class Connection:
                 kind = "conversation.item.input_audio_transcription.failed"
                 self._tell(kind, item_id=event.item_id, content_index=0, error=error)
             case events.ResponseStarted():
-                self._responses.started(event, self._configuration.spoken)
+                self._responses.started(event, self._configuration.output_format)
             case events.ResponseText():
                 self._responses.text(event)
             case events.ResponseAudio():
@@ -514,7 +514,7 @@ class Connection:
             case events.ResponseEnded():
                 self._responses.ended(event)
             case events.ErrorOccurred():
-                self._send(outbound.fault(event.code, event.message, self._offer(event.engine, "stt")))
+                self._send(outbound.server_error(event.code, event.message, self._offer(event.engine, "stt")))
 
     def _offer(self, engine: str, *tasks: Task) -> outbound.Offer:
         return self._choice.offer(engine, *tasks) if self._choice and self._extended and engine else None

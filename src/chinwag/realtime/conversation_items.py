@@ -12,10 +12,10 @@ from chinwag.conversation.tool_items import ToolCall, ToolResult
 from chinwag.errors import Refused
 from chinwag.ids import new_id
 from chinwag.realtime import client_events as inbound
-from chinwag.realtime.audio_format import Format
+from chinwag.realtime.audio_format import AudioFormat
 
 
-def entry(item: Any, where: str, heard: Format) -> MessageItem | ToolCall | ToolResult:
+def read_item(item: Any, where: str, heard: AudioFormat) -> MessageItem | ToolCall | ToolResult:
     """A message, a call or a result as an entry.
 
     where: its field's name, for what is wrong. heard: the form of the client's sound. Raises Refused for what cannot
@@ -35,13 +35,13 @@ def entry(item: Any, where: str, heard: Format) -> MessageItem | ToolCall | Tool
     raise Refused("unsupported_value", f"An item of type {item.type!r} cannot stand here.", kinds, f"{where}.type")
 
 
-def context(items: Sequence[Any], history: History, heard: Format) -> list[Item]:
+def read_context(items: Sequence[Any], history: History, heard: AudioFormat) -> list[Item]:
     """What one response answers in place of the conversation: items, or references to those that are in it."""
     entries: list[Item] = []
     for place, item in enumerate(items):
         where = f"response.input.{place}"
         if not isinstance(item, inbound.Reference):
-            entries.append(entry(item, where, heard))
+            entries.append(read_item(item, where, heard))
         elif (referred := history.find(item.id)) is not None:
             entries.append(referred)
         else:
@@ -49,7 +49,7 @@ def context(items: Sequence[Any], history: History, heard: Format) -> list[Item]
     return entries
 
 
-def _said(item: Any, where: str, heard: Format) -> MessageItem:
+def _said(item: Any, where: str, heard: AudioFormat) -> MessageItem:
     said = MessageItem(item.id or new_id("item"), item.role, "")
     texts: list[str] = []
     for index, part in enumerate(item.content):
@@ -61,7 +61,7 @@ def _said(item: Any, where: str, heard: Format) -> MessageItem:
             said.spoken = True
             if part.audio and not texts[-1]:
                 param = f"{where}.content.{index}.audio"
-                sound = heard.samples(inbound.unbase64(part.audio, param), param)
+                sound = heard.decode_samples(inbound.decode_base64(part.audio, param), param)
                 said.audio = sound.resampled(LISTEN_RATE)
     said.heard_text = " ".join(text for text in texts if text)
     if not said.heard_text and said.audio is None:

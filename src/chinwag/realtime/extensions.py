@@ -23,7 +23,7 @@ MODES: tuple[str, ...] = get_args(InterruptionMode)
 
 
 @dataclass(frozen=True)
-class Part:
+class AssistantProfile:
     """An assistant as a conversation takes it.
 
     settings: those a conversation with it begins with. fixed: which of language, patience, voice and speed it sets
@@ -34,11 +34,11 @@ class Part:
     fixed: frozenset[str] = frozenset()
 
 
-Assistants = Callable[[str], Part]
+Assistants = Callable[[str], AssistantProfile]
 """By name. Raises Refused for one there is not."""
 
 
-def read(asked: Any) -> dict[str, Any]:
+def read_fields(asked: Any) -> dict[str, Any]:
     """The fields of an update, checked each by itself. Raises Refused naming the field and what it takes."""
     if not isinstance(asked, dict):
         fix = 'Send {"session": {"patience": 0.5}}.'

@@ -10,17 +10,17 @@ from chinwag.conversation import events
 from chinwag.conversation.response import Response
 from chinwag.conversation.session import Session
 from chinwag.realtime import server_events as outbound
-from chinwag.realtime.audio_format import Format, ToClient
-from chinwag.realtime.tool_events import CallsTold, Tell, Written
-from chinwag.realtime.track import Loudspeaker
+from chinwag.realtime.audio_format import AudioFormat, OutputEncoder
+from chinwag.realtime.tool_events import SendEvent, ToolCallEvents, ToolCallWriting
+from chinwag.realtime.track import PlayoutTrack
 
 
 @dataclass(frozen=True)
-class Asked:
+class ResponseRequest:
     """What response.create asked of the wire: what to send back, in what form, and whether outside the conversation."""
 
     metadata: Any
-    form: Format
+    form: AudioFormat
     aside: bool = False
 
 
@@ -29,8 +29,8 @@ class _Response:
     """How far a response has been told."""
 
     reply: Response
-    asked: Asked
-    sound: ToClient
+    asked: ResponseRequest
+    sound: OutputEncoder
     text: list[str] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
     """Ids of its items, as they were begun."""
@@ -47,7 +47,7 @@ class _Response:
         return self.order.index(item_id)
 
 
-class ResponsesTold:
+class ResponseEvents:
     """Turns what happens to replies into server events, in the order the official server sends them.
 
     send: takes a whole message, sound as bytes where `binary`. conversation: its id, as responses name it. calls: tells
@@ -57,13 +57,13 @@ class ResponsesTold:
     def __init__(
         self,
         session: Session,
-        tell: Tell,
+        tell: SendEvent,
         send: Callable[[outbound.Outgoing], None],
         *,
         binary: bool,
         conversation: str,
-        calls: CallsTold,
-        loudspeaker: Loudspeaker | None,
+        calls: ToolCallEvents,
+        loudspeaker: PlayoutTrack | None,
         offer: Callable[..., outbound.Offer],
     ) -> None:
         self._session, self._tell, self._send, self._binary = session, tell, send, binary
@@ -71,22 +71,22 @@ class ResponsesTold:
         self._loudspeaker, self._offer = loudspeaker, offer
         self._responses: dict[str, _Response] = {}
 
-    def started(self, event: events.ResponseStarted, spoken: Format) -> None:
+    def started(self, event: events.ResponseStarted, spoken: AudioFormat) -> None:
         """A reply begins. spoken: the form of its sound where response.create asked for none."""
         reply = self._session.find_response(event.response_id)
         if reply is None:
             return
-        asked = reply.options.tag or Asked(None, spoken)
-        self._responses[event.response_id] = _Response(reply, asked, ToClient(asked.form))
-        response = outbound.response(reply, self._place(asked), [], None, asked.metadata, asked.form)
+        asked = reply.options.tag or ResponseRequest(None, spoken)
+        self._responses[event.response_id] = _Response(reply, asked, OutputEncoder(asked.form))
+        response = outbound.wire_response(reply, self._place(asked), [], None, asked.metadata, asked.form)
         self._tell("response.created", response=response)
 
-    def written(self, event: Written) -> None:
+    def written(self, event: ToolCallWriting) -> None:
         """The model writes a call in it."""
         told = self._responses[event.response_id]
         if told.reply.wrote_before_tool_call:
             self._begin_message(told)
-        self._calls.written(event, told.index)
+        self._calls.on_writing(event, told.index)
 
     def text(self, event: events.ResponseText) -> None:
         """More of its words."""
@@ -109,7 +109,7 @@ class ResponsesTold:
         told = self._responses.pop(event.response_id)
         reply = told.reply
         items: dict[str, Any] = {
-            call.item_id: outbound.item(call) for call in reply.tool_calls if not call.approval_request_id
+            call.item_id: outbound.wire_item(call) for call in reply.tool_calls if not call.approval_request_id
         }
         items.update(
             {
@@ -120,7 +120,7 @@ class ResponsesTold:
         )
         if event.error:
             offer = self._offer(getattr(reply.failure, "engine", ""), "llm", "tts")
-            self._send(outbound.fault("response_failed", event.error, offer))
+            self._send(outbound.server_error("response_failed", event.error, offer))
         if told.begun:
             items[reply.item_id] = self._end_message(told, event)
         details: dict[str, Any] = {"type": event.status}
@@ -129,17 +129,19 @@ class ResponsesTold:
         if event.error:
             details["error"] = {"type": "server_error", "code": "response_failed", "message": event.error}
         output = [items[item_id] for item_id in told.order if item_id in items]
-        done = outbound.response(reply, self._place(told.asked), output, details, told.asked.metadata, told.asked.form)
+        done = outbound.wire_response(
+            reply, self._place(told.asked), output, details, told.asked.metadata, told.asked.form
+        )
         self._tell("response.done", response=done)
         if self._loudspeaker:
-            self._loudspeaker.ended(event.response_id)
+            self._loudspeaker.finish(event.response_id)
 
     def _begin_message(self, told: _Response) -> None:
         """Tell of the words' item, where that has not been done."""
         if told.begun:
             return
         reply = told.reply
-        item = outbound.item(reply, status="in_progress", empty=True)
+        item = outbound.wire_item(reply, status="in_progress", empty=True)
         where = {"response_id": reply.response_id, "output_index": told.index(reply.item_id)}
         self._tell("response.output_item.added", **where, item=item)
         if not told.asked.aside:
@@ -160,7 +162,7 @@ class ResponsesTold:
         else:
             self._part("response.output_text.done", told, text=text)
             self._part("response.content_part.done", told, part={"type": "text", "text": text})
-        item = outbound.item(reply, status="completed" if event.status == "completed" else "incomplete")
+        item = outbound.wire_item(reply, status="completed" if event.status == "completed" else "incomplete")
         if not told.asked.aside:
             previous = self._session.history.id_before(reply.item_id)
             self._tell("conversation.item.done", item=item, previous_item_id=previous)
@@ -174,7 +176,7 @@ class ResponsesTold:
         if self._binary:
             self._send(data)
         else:
-            self._part("response.output_audio.delta", told, delta=outbound.encode(data))
+            self._part("response.output_audio.delta", told, delta=outbound.encode_base64(data))
 
     def _part(self, kind: str, told: _Response, **fields: Any) -> None:
         """An event about a response's one content part."""
@@ -182,5 +184,5 @@ class ResponsesTold:
         where = {"response_id": reply.response_id, "item_id": reply.item_id}
         self._tell(kind, **where, output_index=told.index(reply.item_id), content_index=0, **fields)
 
-    def _place(self, asked: Asked) -> str | None:
+    def _place(self, asked: ResponseRequest) -> str | None:
         return None if asked.aside else self._conversation

@@ -11,13 +11,13 @@ from chinwag.conversation.response import Response
 from chinwag.conversation.tool_items import McpItem, ToolCall, ToolResult
 from chinwag.errors import Refused
 from chinwag.ids import new_id
-from chinwag.realtime.audio_format import Format
+from chinwag.realtime.audio_format import AudioFormat
 
 Outgoing: TypeAlias = dict[str, Any] | bytes
 """A server event, or the bytes of sound where the client asked for binary frames."""
 
 
-def event(kind: str, **fields: Any) -> dict[str, Any]:
+def make_event(kind: str, **fields: Any) -> dict[str, Any]:
     """A server event with an id of its own."""
     return {"type": kind, "event_id": new_id("event"), **fields}
 
@@ -32,23 +32,23 @@ def error(refused: Refused, event_id: str | None, offer: Offer = None) -> dict[s
     return _error("invalid_request_error", refused.code, str(refused), refused.param, event_id, offer)
 
 
-def fault(code: str, message: str, offer: Offer = None) -> dict[str, Any]:
+def server_error(code: str, message: str, offer: Offer = None) -> dict[str, Any]:
     """Something failed on this side."""
     return _error("server_error", code, message, None, None, offer)
 
 
 def _error(kind: str, code: str, message: str, param: str | None, event_id: str | None, offer: Offer) -> dict[str, Any]:
     what: dict[str, Any] = {"type": kind, "code": code, "message": message, "param": param, "event_id": event_id}
-    return event("error", error={**what, "offer": offer} if offer else what)
+    return make_event("error", error={**what, "offer": offer} if offer else what)
 
 
-def own(told: events.Event) -> dict[str, Any] | None:
+def extension_event(told: events.Event) -> dict[str, Any] | None:
     """The `chinwag.*` event for what OpenAI's protocol has no word for; None for all else."""
     match told:
         case events.PartialTranscript():
-            return event("chinwag.transcript.partial", item_id=told.item_id, text=told.text)
+            return make_event("chinwag.transcript.partial", item_id=told.item_id, text=told.text)
         case events.EndpointingEstimated():
-            return event(
+            return make_event(
                 "chinwag.pause",
                 item_id=told.item_id,
                 speech_end_ms=told.speech_end_ms,
@@ -59,9 +59,9 @@ def own(told: events.Event) -> dict[str, Any] | None:
             )
         case events.ResponseDucked() | events.ResponseUnducked():
             kind = "chinwag.duck" if isinstance(told, events.ResponseDucked) else "chinwag.resume"
-            return event(kind, response_id=told.response_id, item_id=told.item_id)
+            return make_event(kind, response_id=told.response_id, item_id=told.item_id)
         case events.TurnTraced():
-            return event(
+            return make_event(
                 "chinwag.trace",
                 response_id=told.response_id,
                 item_id=told.item_id,
@@ -71,8 +71,13 @@ def own(told: events.Event) -> dict[str, Any] | None:
     return None
 
 
-def item(
-    entry: Item, *, status: str = "completed", empty: bool = False, sound: Format | None = None, heard: bool = False
+def wire_item(
+    entry: Item,
+    *,
+    status: str = "completed",
+    empty: bool = False,
+    sound: AudioFormat | None = None,
+    heard: bool = False,
 ) -> dict[str, Any]:
     """An item. empty: without content, as a reply's begins; sound: with its audio, in the form a retrieval gives it.
     heard: of a reply only what was heard of it, as a retrieval gives it too.
@@ -121,7 +126,7 @@ def approval_request(call: ToolCall) -> dict[str, Any]:
     return {"id": call.approval_request_id, "type": "mcp_approval_request", **asks}
 
 
-def _content(entry: Item, sound: Format | None, *, heard: bool) -> dict[str, Any]:
+def _content(entry: Item, sound: AudioFormat | None, *, heard: bool) -> dict[str, Any]:
     if isinstance(entry, Response):
         if entry.options.audio:
             return {"type": "output_audio", "transcript": entry.heard_text if sound or heard else entry.text}
@@ -130,23 +135,23 @@ def _content(entry: Item, sound: Format | None, *, heard: bool) -> dict[str, Any
         kind = "output_audio" if entry.role == "assistant" else "input_audio"  # the first is of an earlier talk
         part: dict[str, Any] = {"type": kind, "transcript": entry.heard_text or None}
         if sound and entry.audio is not None:
-            part["audio"] = encode(sound.encode(entry.audio))
+            part["audio"] = encode_base64(sound.encode(entry.audio))
         return part
     return {"type": "output_text" if entry.role == "assistant" else "input_text", "text": entry.heard_text}
 
 
-def encode(data: bytes) -> str:
+def encode_base64(data: bytes) -> str:
     """Base64."""
     return base64.b64encode(data).decode()
 
 
-def response(
+def wire_response(
     reply: Response,
     conversation: str | None,
     output: list[dict[str, Any]],
     details: dict[str, Any] | None,
     metadata: Any,
-    form: Format,
+    form: AudioFormat,
 ) -> dict[str, Any]:
     """A response. conversation: None where it stands in none. details: of how it ended, None while it is under way."""
     usage = reply.usage

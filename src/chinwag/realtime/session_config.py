@@ -14,8 +14,8 @@ from chinwag.listening.endpointing.policy import Endpointer, eagerness_of
 from chinwag.realtime import audio_format as sound
 from chinwag.realtime import tools
 from chinwag.realtime import turn_detection as turns
-from chinwag.realtime.audio_format import Format
-from chinwag.realtime.extensions import Assistants, Part
+from chinwag.realtime.audio_format import AudioFormat
+from chinwag.realtime.extensions import AssistantProfile, Assistants
 
 OPENAI_VOICES = frozenset({"alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"})
 """A client that asks for one of these gets the server's own voice, so that it need not be changed."""
@@ -43,35 +43,35 @@ class Defaults:
     transcription_model: str = ""
     voices: tuple[str, ...] = ()
     client_mcp: tuple[str, ...] = ()
-    longest_s: float = 3600.0
-    silent_s: float | None = None
+    max_duration_s: float = 3600.0
+    idle_timeout_s: float | None = None
     assistant: str = ""
     assistants: Assistants | None = None
 
-    def part(self, assistant: str) -> Part:
+    def profile(self, assistant: str) -> AssistantProfile:
         """That assistant. Raises Refused where there is none of that name."""
         if self.assistants:
             return self.assistants(assistant)
         if assistant == self.assistant:
-            return Part(self.settings)
+            return AssistantProfile(self.settings)
         raise Refused("invalid_value", "This server has no assistants to choose from.", param="session.assistant")
 
-    def laid(self, **own: Any) -> Defaults:
+    def with_settings(self, **own: Any) -> Defaults:
         """With those settings, whoever the assistant is."""
 
-        def part(assistant: str) -> Part:
-            plain = self.part(assistant)
+        def part(assistant: str) -> AssistantProfile:
+            plain = self.profile(assistant)
             return replace(plain, settings=replace(plain.settings, **own))
 
         return replace(self, settings=replace(self.settings, **own), assistants=part)
 
 
-def only_hears(settings: SessionSettings) -> SessionSettings:
+def transcription_only(settings: SessionSettings) -> SessionSettings:
     """As a transcription session is held: nothing is answered, and no answer is got ready."""
     return replace(settings, create_response=False, drafts=False, idle_s=None, greeting="")
 
 
-class Configuration:
+class SessionConfig:
     """A session's object on the wire and what it has no field for; each update is taken whole or not at all.
 
     wire: all of it; `shown` is what a client sees. live: what `chinwag.session.update` changes.
@@ -99,7 +99,7 @@ class Configuration:
             "truncation": "auto",
             "prompt": None,
             "include": None,
-            "expires_at": int(time.time() + defaults.longest_s),
+            "expires_at": int(time.time() + defaults.max_duration_s),
             "audio": {
                 "input": {
                     "format": dict(sound.PCM.wire),
@@ -108,7 +108,7 @@ class Configuration:
                         "language": self._language,
                     },
                     "noise_reduction": None,
-                    "turn_detection": turns.in_full({"type": "semantic_vad"}, settings),
+                    "turn_detection": turns.complete({"type": "semantic_vad"}, settings),
                 },
                 "output": {
                     "format": dict(sound.PCM.wire),
@@ -123,7 +123,7 @@ class Configuration:
         """The client wants to be told the words of its sound."""
         return self.wire["audio"]["input"]["transcription"] is not None
 
-    def updated(self, update: dict[str, Any]) -> tuple[Configuration, SessionSettings]:
+    def with_update(self, update: dict[str, Any]) -> tuple[SessionConfig, SessionSettings]:
         """This one and the settings after a session.update that is not yet taken. Raises Refused for what cannot be."""
         kind = update.get("type") or self.kind
         if kind == "transcription":
@@ -133,11 +133,11 @@ class Configuration:
         wire["type"] = kind
         _name_formats(wire, "session")
         heard = wire["audio"]["input"]
-        heard["turn_detection"] = turns.in_full(heard["turn_detection"], self._before)
+        heard["turn_detection"] = turns.complete(heard["turn_detection"], self._before)
         _check_details(wire)
         return self._with(wire)
 
-    def with_engines(self, defaults: Defaults, voice: str | None) -> tuple[Configuration, SessionSettings]:
+    def with_engines(self, defaults: Defaults, voice: str | None) -> tuple[SessionConfig, SessionSettings]:
         """This one, and the settings, as they are with other engines. Raises Refused for a voice they do not have.
 
         voice: empty for the engine's own, None for the one that is set.
@@ -159,9 +159,9 @@ class Configuration:
     # --- what the protocol has no field for ------------------------------------------------------------------
 
     @property
-    def live(self) -> dict[str, Any]:
+    def extension_fields(self) -> dict[str, Any]:
         """As `chinwag.session.updated` tells it."""
-        settings = turns.applied(self.wire["audio"]["input"]["turn_detection"], self._before)
+        settings = turns.apply(self.wire["audio"]["input"]["turn_detection"], self._before)
         ends = settings.listening.endpointer
         return {
             "assistant": self.assistant,
@@ -170,7 +170,7 @@ class Configuration:
             "patience": self._patience if ends.fixed_s is not None else ends.patience,
         }
 
-    def lively(self, asked: dict[str, Any]) -> tuple[Configuration, SessionSettings]:
+    def with_extensions(self, asked: dict[str, Any]) -> tuple[SessionConfig, SessionSettings]:
         """This one, and the settings, after a `chinwag.session.update`, as `live.read` checked it, that is not yet
         taken. Raises Refused for what cannot be."""
         other = copy.copy(self)
@@ -190,7 +190,7 @@ class Configuration:
 
     def _play(self, name: str, wire: dict[str, Any]) -> dict[str, Any]:
         """Another assistant: what it does not set itself stays as the client has set it."""
-        part, before, voice = self._defaults.part(name), self._defaults.settings, _own_voice(self._defaults)
+        part, before, voice = self._defaults.profile(name), self._defaults.settings, _own_voice(self._defaults)
         after, self.assistant = part.settings, name
         self._defaults = replace(self._defaults, settings=after, assistant=name)
         wire["instructions"], spoken = after.instructions, wire["audio"]["output"]
@@ -200,7 +200,7 @@ class Configuration:
             spoken["speed"] = after.style.speed
         if "language" in part.fixed or self._spoken(wire) == (before.listening.language or HEARD):
             self._speak(after.listening.language or HEARD, wire)
-        if "patience" in part.fixed or self.live["patience"] == before.listening.endpointer.patience:
+        if "patience" in part.fixed or self.extension_fields["patience"] == before.listening.endpointer.patience:
             self._wait(after.listening.endpointer.patience, wire)
         return wire
 
@@ -226,7 +226,7 @@ class Configuration:
         hearing = replace(settings.listening, endpointer=Endpointer(self._patience))
         return replace(settings, listening=hearing, interruption=self._interruption)
 
-    def _with(self, wire: dict[str, Any]) -> tuple[Configuration, SessionSettings]:
+    def _with(self, wire: dict[str, Any]) -> tuple[SessionConfig, SessionSettings]:
         """This one with another object, and its settings. Raises Refused for what cannot be."""
         other = copy.copy(self)
         other.wire = wire
@@ -240,7 +240,7 @@ class Configuration:
         return cast(Kind, self.wire["type"])
 
     @property
-    def shown(self) -> dict[str, Any]:
+    def session_object(self) -> dict[str, Any]:
         """The session object, as GA has it for the session's type."""
         if self.kind == "realtime":
             return self.wire
@@ -252,16 +252,16 @@ class Configuration:
         return {**wire, "object": "realtime.transcription_session", "audio": {"input": heard}}
 
     @property
-    def heard(self) -> Format:
+    def input_format(self) -> AudioFormat:
         """What the client's sound is."""
-        return sound.known(self.wire["audio"]["input"]["format"], "session.audio.input.format")
+        return sound.find_format(self.wire["audio"]["input"]["format"], "session.audio.input.format")
 
     @property
-    def spoken(self) -> Format:
+    def output_format(self) -> AudioFormat:
         """What it is sent."""
-        return sound.known(self.wire["audio"]["output"]["format"], "session.audio.output.format")
+        return sound.find_format(self.wire["audio"]["output"]["format"], "session.audio.output.format")
 
-    def for_response(self, asked: dict[str, Any]) -> tuple[SessionSettings, Format]:
+    def for_response(self, asked: dict[str, Any]) -> tuple[SessionSettings, AudioFormat]:
         """The settings of one response and the form of its sound. Raises Refused for what cannot be."""
         if self.kind == "transcription":
             fix = "Send a session.update with type 'realtime' first."
@@ -278,13 +278,13 @@ class Configuration:
         _name_formats(wire, "response")
         own = asked.get("tools") is None  # a response with tools of its own has no others
         settings = self._settings(wire, own=own, where="response")
-        return settings, sound.known(wire["audio"]["output"]["format"], "response.audio.output.format")
+        return settings, sound.find_format(wire["audio"]["output"]["format"], "response.audio.output.format")
 
     def _settings(self, wire: dict[str, Any], *, own: bool = True, where: str = "session") -> SessionSettings:
         before = self._before
         offered = before.tools if own else replace(before.tools, own=None)
         heard, spoken = wire["audio"]["input"], wire["audio"]["output"]
-        settings = turns.applied(heard["turn_detection"], before)
+        settings = turns.apply(heard["turn_detection"], before)
         speed = 1.0 if spoken["speed"] is None else spoken["speed"]
         if not SLOWEST <= speed <= FASTEST:
             message = f"speed must be between {SLOWEST} and {FASTEST}."
@@ -304,7 +304,7 @@ class Configuration:
             if isinstance(wire["truncation"], str)
             else wire["truncation"]["retention_ratio"],
         )
-        return only_hears(settings) if wire["type"] == "transcription" else settings
+        return transcription_only(settings) if wire["type"] == "transcription" else settings
 
     def _voice(self, voice: Any) -> str | None:
         name = voice["id"] if isinstance(voice, dict) else voice
@@ -361,7 +361,7 @@ def _check_details(wire: dict[str, Any]) -> None:
 def _name_formats(wire: dict[str, Any], where: str) -> None:
     """Each side's format in full. Raises Refused for one there is not."""
     for side, table in wire["audio"].items():
-        table["format"] = dict(sound.known(table["format"], f"{where}.audio.{side}.format").wire)
+        table["format"] = dict(sound.find_format(table["format"], f"{where}.audio.{side}.format").wire)
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -10,25 +10,25 @@ from chinwag.conversation.session import Session
 from chinwag.conversation.tool_items import ToolCall
 from chinwag.realtime import server_events as outbound
 
-Written = events.ToolCallStarted | events.ToolCallArguments | events.ToolCallWritten
-Ran = events.ToolCallProgress | events.McpToolsProgress | events.ItemDone
+ToolCallWriting = events.ToolCallStarted | events.ToolCallArguments | events.ToolCallWritten
+ToolProgress = events.ToolCallProgress | events.McpToolsProgress | events.ItemDone
 
 
-class Tell(Protocol):
+class SendEvent(Protocol):
     """Sends a server event."""
 
     def __call__(self, kind: str, **fields: Any) -> None:
         """That kind, with these fields."""
 
 
-class CallsTold:
+class ToolCallEvents:
     """Turns what happens to calls into server events."""
 
-    def __init__(self, session: Session, tell: Tell) -> None:
+    def __init__(self, session: Session, tell: SendEvent) -> None:
         self._session, self._tell = session, tell
         self._indexes: dict[str, int] = {}
 
-    def written(self, event: Written, index: Callable[[str], int]) -> None:
+    def on_writing(self, event: ToolCallWriting, index: Callable[[str], int]) -> None:
         """The model writes a call. index: the output_index of an item in its response."""
         call = self._session.history.find(event.item_id)
         if not isinstance(call, ToolCall):  # the client has deleted it
@@ -45,7 +45,7 @@ class CallsTold:
         kind = "response.mcp_call_arguments" if call.server else "response.function_call_arguments"
         match event:
             case events.ToolCallStarted():
-                item = {**outbound.item(call), "arguments": ""}
+                item = {**outbound.wire_item(call), "arguments": ""}
                 self._tell("response.output_item.added", **where, item=item)
                 self._added(call, item)
             case events.ToolCallArguments():
@@ -53,12 +53,12 @@ class CallsTold:
             case events.ToolCallWritten():
                 name = {} if call.server else {"name": call.name}
                 self._tell(f"{kind}.done", **about, **name, arguments=call.arguments)
-                item = outbound.item(call)
+                item = outbound.wire_item(call)
                 if not call.server or call.status != "completed":  # else it is done when it was run
                     self._done(call, item)
                 self._tell("response.output_item.done", **where, item=item)
 
-    def ran(self, event: Ran) -> None:
+    def on_progress(self, event: ToolProgress) -> None:
         """The server ran a call, or listed tools."""
         match event:
             case events.ToolCallProgress():
@@ -70,7 +70,7 @@ class CallsTold:
                 entry = self._session.history.find(event.item_id)
                 self._indexes.pop(event.item_id, None)
                 if entry is not None:
-                    self._done(entry, outbound.item(entry))
+                    self._done(entry, outbound.wire_item(entry))
 
     def _ask(self, call: ToolCall, response_id: str, index: int) -> None:
         item, where = outbound.approval_request(call), {"response_id": response_id, "output_index": index}

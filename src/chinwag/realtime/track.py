@@ -15,7 +15,7 @@ from chinwag.conversation.response import Response
 FRAME = WIRE_RATE // 50
 """Samples in the 20 ms that a frame has."""
 
-LEAD_S = 0.1
+SEND_AHEAD_S = 0.1
 """What is queued here can still be lowered or dropped, so this only has to bridge a busy moment of the event loop."""
 
 JITTER_BUFFER_S = 0.06
@@ -45,7 +45,7 @@ class _Sent:
     samples: int
 
 
-class Loudspeaker:
+class PlayoutTrack:
     """Sans-IO: `frame` is asked for every 20 ms, and everything else follows from that.
 
     tell: sends a server event of a kind with fields. clock: seconds, the event loop's. mutes: the client silences
@@ -53,9 +53,9 @@ class Loudspeaker:
     """
 
     def __init__(self, tell: Callable[..., None], clock: Callable[[], float], *, mutes: bool) -> None:
-        self.network_s = 0.0
+        self.network_delay_s = 0.0
         """From here to there, and what a jitter buffer adds for how unevenly packets come, where that is known."""
-        self.waits_s: float | None = None
+        self.client_delay_s: float | None = None
         """What the client says that a frame waits at its end."""
         self._tell, self._clock, self._mutes = tell, clock, mutes
         self._queue: deque[_Piece] = deque()
@@ -80,7 +80,7 @@ class Loudspeaker:
         """Be heard low from the next frame on, or at full volume again."""
         self._gain = DUCKED if low else 1.0
 
-    def ended(self, response_id: str) -> None:
+    def finish(self, response_id: str) -> None:
         """No more of that reply will come."""
         self._whole.add(response_id)
 
@@ -93,7 +93,10 @@ class Loudspeaker:
     @property
     def delay_s(self) -> float:
         """From a frame's leaving to the ear."""
-        return min(self.network_s + (JITTER_BUFFER_S if self.waits_s is None else self.waits_s), LONGEST_DELAY_S)
+        return min(
+            self.network_delay_s + (JITTER_BUFFER_S if self.client_delay_s is None else self.client_delay_s),
+            LONGEST_DELAY_S,
+        )
 
     @property
     def at_rest(self) -> bool:
@@ -101,11 +104,11 @@ class Loudspeaker:
         return not (self._sounding or self._queue or self._sent)
 
     @property
-    def queued(self) -> float:
+    def queued_s(self) -> float:
         """Seconds that wait."""
         return sum(len(piece.pcm) for piece in self._queue) / WIRE_RATE
 
-    def frame(self) -> Samples:
+    def next_frame(self) -> Samples:
         """The next 20 ms, which leave now: float32 of shape (FRAME,)."""
         now, out = self._clock(), np.zeros(FRAME, np.float32)
         if self._sounding and self._sounding.playout.stopped:

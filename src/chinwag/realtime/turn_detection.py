@@ -18,7 +18,7 @@ SHORTEST_IDLE_MS, LONGEST_IDLE_MS = 5_000, 30_000
 WHERE = "session.audio.input.turn_detection"
 
 
-def in_full(detection: dict[str, Any] | None, before: SessionSettings) -> dict[str, Any] | None:
+def complete(detection: dict[str, Any] | None, before: SessionSettings) -> dict[str, Any] | None:
     """What a client asked for, with the defaults it left out. None: the client finds the turns (push to talk)."""
     if detection is None:
         return None
@@ -28,7 +28,7 @@ def in_full(detection: dict[str, Any] | None, before: SessionSettings) -> dict[s
     return {**usual, **answering, **{key: value for key, value in detection.items() if value is not None}}
 
 
-def applied(detection: dict[str, Any] | None, before: SessionSettings) -> SessionSettings:
+def apply(detection: dict[str, Any] | None, before: SessionSettings) -> SessionSettings:
     """The settings for a turn detection in full. Raises Refused for what is out of its limits."""
     if detection is None:
         return replace(before, listening=replace(before.listening, automatic=False))

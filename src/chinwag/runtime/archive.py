@@ -16,7 +16,7 @@ from chinwag.runtime.peers import Alone, Peers
 
 if TYPE_CHECKING:
     from chinwag.runtime.recorder import Recorder
-    from chinwag.store import Conversation, ConversationStore, Item
+    from chinwag.store import ConversationStore, StoredConversation, StoredItem
 
 ID = re.compile(r"conv_[0-9a-f]{20}")
 
@@ -170,13 +170,15 @@ class Archive:
                 fix = "Try again in a moment."
                 raise Refused("conversation_busy", "This conversation is still held elsewhere.", fix) from None
 
-    def _recorder(self, one: Conversation | None, instructions: str, known: Sequence[Item] = ()) -> Recorder:
+    def _recorder(
+        self, one: StoredConversation | None, instructions: str, known: Sequence[StoredItem] = ()
+    ) -> Recorder:
         from chinwag.runtime.recorder import Recorder
-        from chinwag.store import Conversation
+        from chinwag.store import StoredConversation
 
         return Recorder(
             self._store,
-            one or Conversation(new_id("conv")),
+            one or StoredConversation(new_id("conv")),
             self.live,
             known=known,
             instructions=instructions,

@@ -14,7 +14,7 @@ from chinwag.conversation.session import SessionSettings
 from chinwag.errors import ConfigError, Refused
 from chinwag.language import wanted
 from chinwag.listening.endpointing.policy import Endpointer
-from chinwag.realtime.extensions import Part
+from chinwag.realtime.extensions import AssistantProfile
 from chinwag.tools import functions
 from chinwag.tools.tool import Source, Tool, distinct
 
@@ -62,7 +62,7 @@ class Assistants:
         """The server's, with what chinwag.toml says in place of the file's words."""
         return self._named(self._config.assistant.name)
 
-    def part(self, name: str, plain: SessionSettings, voices: Sequence[str]) -> Part:
+    def part(self, name: str, plain: SessionSettings, voices: Sequence[str]) -> AssistantProfile:
         """An assistant laid over the server's other settings. voices: of the engine that speaks; another one is left.
 
         Raises Refused for one there is not.
@@ -87,7 +87,7 @@ class Assistants:
         )
         if tools := self._known()[1].get(one.name):
             settings = replace(settings, tools=replace(plain.tools, own=_Beside(plain.tools.own, tools)))
-        return Part(settings, frozenset(key for key, value in given.items() if value not in ("", None)))
+        return AssistantProfile(settings, frozenset(key for key, value in given.items() if value not in ("", None)))
 
     def _known(self) -> tuple[Found, dict[str, tuple[Tool, ...]]]:
         self._read = self._read or self._look()  # a few small files

@@ -55,13 +55,13 @@ class EngineSwitch:
         self._changing_for: str | None = None
         self._tasks = Tasks()
 
-    def ask(self, wanted: Any, event_id: str | None) -> None:
+    def request(self, wanted: Any, event_id: str | None) -> None:
         """Load what is wanted and go on with it; what was asked before and is not done yet is dropped."""
         asked = [self._read(task, fields) for task, fields in _tables(wanted)]
         if self._changing and not self._changing.done():
             self._changing.cancel()
             superseded = Refused("superseded", "Another change of engines was asked for before this one was done.")
-            self._told_to.refuse(superseded, self._changing_for)
+            self._told_to.send_error(superseded, self._changing_for)
         self._changing, self._changing_for = self._tasks.start(self._change(asked, event_id)), event_id
 
     def offer(self, engine: str, *tasks: Task) -> Offer:
@@ -107,13 +107,13 @@ class EngineSwitch:
             loaded: dict[str, Any] = {task: lease.engine for task, lease in fresh.items()}
             engines = replace(self.engines, **loaded, leases={**self._leases, **fresh})
             voice = next((wanted.voice for wanted in asked if wanted.task == "tts"), None)
-            connection.change(engines, self._host.defaults(engines), voice)
+            connection.change_engines(engines, self._host.defaults(engines), voice)
         except BaseException as error:
             for lease in fresh.values():
                 lease.release()
             if not isinstance(error, ChinwagError):
                 raise
-            connection.refuse(_told(error), event_id, self._offer_in_place_of(asked, error))
+            connection.send_error(_told(error), event_id, self._offer_in_place_of(asked, error))
             return
         self.engines = engines
         self._chosen |= {wanted.task: wanted for wanted in asked}
@@ -121,7 +121,7 @@ class EngineSwitch:
             replaced, self._leases[task] = self._leases.get(task), lease
             if replaced:  # responses and utterances that began with its engine hold it on
                 replaced.release()
-        connection.tell("chinwag.engines.updated", engines=self.shown)
+        connection.send_extension("chinwag.engines.updated", engines=self.shown)
 
     async def _load(self, wanted: Wanted) -> Lease:
         settings = self._host.settings_for(wanted.task, wanted.engine, wanted.model)
@@ -136,7 +136,7 @@ class EngineSwitch:
     def _tell(self, wanted: Wanted, stage: Stage, progress: Progress) -> None:
         known = {"task": wanted.task, "engine": wanted.engine, "model": wanted.model, "stage": stage}
         bytes_ = {"done": progress.done, "total": progress.total, "bytes_per_s": round(progress.bytes_per_s)}
-        self._told_to.tell("chinwag.engines.updating", **known, bytes=bytes_)
+        self._told_to.send_extension("chinwag.engines.updating", **known, bytes=bytes_)
 
     def _offer_in_place_of(self, asked: list[Wanted], error: ChinwagError) -> Offer:
         failed = getattr(error, "engine", "")

@@ -16,8 +16,7 @@ from chinwag.conversation.history import Item, MessageItem
 from chinwag.conversation.response import Response
 from chinwag.conversation.tool_items import McpItem, ToolCall, ToolResult
 from chinwag.errors import Refused
-from chinwag.store.records import Conversation
-from chinwag.store.records import Item as StoredItem
+from chinwag.store.records import StoredConversation, StoredItem
 
 if TYPE_CHECKING:
     from chinwag.realtime.connection import Connection
@@ -54,7 +53,7 @@ class Recorder:
     def __init__(
         self,
         store: ConversationStore | None,
-        one: Conversation,
+        one: StoredConversation,
         live: dict[str, Recorder],
         *,
         known: Sequence[StoredItem] = (),
@@ -102,7 +101,7 @@ class Recorder:
             held.hand_over()
         self._live[self.id] = self
         if self._trouble:
-            self._connection.tell_fault("conversation_not_kept", NOT_KEPT.format(self._trouble))
+            self._connection.send_fault("conversation_not_kept", NOT_KEPT.format(self._trouble))
         if self._store is None:
             return
         try:
@@ -141,13 +140,13 @@ class Recorder:
 
     def _tell(self) -> None:
         if self._connection:
-            self._connection.tell("chinwag.conversation", conversation=self.shown)
+            self._connection.send_extension("chinwag.conversation", conversation=self.shown)
 
     def _tell_of_trouble(self, trouble: str) -> None:
         """Said when it begins, once, and when it is over."""
         began, self._trouble = trouble and not self._trouble, trouble
         if began and self._connection:
-            self._connection.tell_fault("conversation_not_kept", NOT_KEPT.format(f"{trouble}."))
+            self._connection.send_fault("conversation_not_kept", NOT_KEPT.format(f"{trouble}."))
         if began or not trouble:
             self._tell()
 

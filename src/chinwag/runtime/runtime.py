@@ -25,7 +25,7 @@ from chinwag.listening.turn import ListenerSettings
 from chinwag.load import Load
 from chinwag.observability.observer import Observers
 from chinwag.observability.process import give_back, usage
-from chinwag.realtime.extensions import Part
+from chinwag.realtime.extensions import AssistantProfile
 from chinwag.realtime.session_config import Defaults
 from chinwag.runtime.admission import Admission
 from chinwag.runtime.archive import Archive
@@ -224,7 +224,7 @@ class Runtime:
             ),
         )
 
-        def part(name: str) -> Part:
+        def part(name: str) -> AssistantProfile:
             return self.assistants.part(name, plain, engines.tts.voices)
 
         return Defaults(
@@ -233,8 +233,8 @@ class Runtime:
             engines.stt.name,
             engines.tts.voices,
             client_mcp=tuple(config.tools.client_mcp),
-            longest_s=config.server.max_session_minutes * 60,
-            silent_s=config.server.max_idle_minutes * 60 or None,
+            max_duration_s=config.server.max_session_minutes * 60,
+            idle_timeout_s=config.server.max_idle_minutes * 60 or None,
             assistant=config.assistant.name,
             assistants=part,
         )

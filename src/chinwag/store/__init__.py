@@ -20,10 +20,10 @@ from chinwag.store import repository as conversations
 from chinwag.store import search
 from chinwag.store.audio_files import Sounds, wav
 from chinwag.store.database import WRITES, open_database, reason
-from chinwag.store.records import Conversation, Found, Item, Role, Sound
+from chinwag.store.records import Role, SearchHit, StoredConversation, StoredItem, StoredSound
 from chinwag.store.writer import Writer
 
-__all__ = ["Conversation", "ConversationStore", "Found", "Item", "Role", "Sound"]
+__all__ = ["ConversationStore", "Role", "SearchHit", "StoredConversation", "StoredItem", "StoredSound"]
 
 SETTLES_S = 5.0
 """What was just said is written within so long, or the disk is in trouble."""
@@ -60,11 +60,11 @@ class ConversationStore:
 
     # --- written soon, in order ------------------------------------------------------------------------------
 
-    def keep(self, one: Conversation) -> None:
+    def keep(self, one: StoredConversation) -> None:
         """Write a conversation, or what has changed of it."""
         self._writer.put((one.id,), partial(conversations.put_conversation, one=one))
 
-    def keep_item(self, conversation_id: str, item: Item) -> None:
+    def keep_item(self, conversation_id: str, item: StoredItem) -> None:
         """Write an item, or what has changed of it; its conversation was given before."""
         write = partial(conversations.put_item, conversation_id=conversation_id, item=item)
         self._writer.put((conversation_id, item.item_id), write)
@@ -102,24 +102,26 @@ class ConversationStore:
 
     # --- asked -----------------------------------------------------------------------------------------------
 
-    def newest(self, limit: int, after: str | None = None, query: str = "") -> list[Conversation]:
+    def newest(self, limit: int, after: str | None = None, query: str = "") -> list[StoredConversation]:
         """The next so many, talked in last first. query: only those in which one item has all of these words."""
         wanted = search.terms(query) if query.strip() else None
         if wanted == []:
             return []
         return self._read(lambda connection: conversations.newest(connection, limit, after, wanted))
 
-    def get(self, conversation_id: str) -> Conversation | None:
+    def get(self, conversation_id: str) -> StoredConversation | None:
         """One of them; None where there is none."""
         return self._read(lambda connection: conversations.get(connection, conversation_id))
 
-    def items(self, conversation_id: str, last: int | None = None) -> list[Item]:
+    def items(self, conversation_id: str, last: int | None = None) -> list[StoredItem]:
         """In their order. last: only so many, from the end."""
         return self._read(lambda connection: conversations.items_of(connection, conversation_id, last))
 
     def wav(self, conversation_id: str) -> Iterator[bytes] | None:
         """Its sound, piece by piece; None where none is kept."""
-        kept: Sequence[Sound] = self._read(lambda connection: conversations.sounds_of(connection, conversation_id))
+        kept: Sequence[StoredSound] = self._read(
+            lambda connection: conversations.sounds_of(connection, conversation_id)
+        )
         return wav(kept, self._sounds, conversation_id) if kept else None
 
     def rename(self, conversation_id: str, title: str) -> bool:

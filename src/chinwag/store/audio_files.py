@@ -15,7 +15,7 @@ from chinwag.audio.codecs import decode_flac, encode_flac
 from chinwag.audio.frames import to_int16, wav_header
 from chinwag.ids import new_id
 from chinwag.store import repository as conversations
-from chinwag.store.records import Role, Sound
+from chinwag.store.records import Role, StoredSound
 
 LONGEST_GAP_S = 2.0
 """Of the silence between two sounds, so much is left in an export: a conversation may go on after days."""
@@ -39,7 +39,7 @@ class Sounds:
             return
         place = self._place(conversation_id)
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        sound = Sound(item_id, side, name, began, audio.seconds, len(data))
+        sound = StoredSound(item_id, side, name, began, audio.seconds, len(data))
         self._make_room(connection, conversation_id, len(data))
         try:
             (place / name).write_bytes(data)
@@ -64,7 +64,7 @@ class Sounds:
         """Delete all of them."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def read(self, conversation_id: str, sound: Sound) -> Audio:
+    def read(self, conversation_id: str, sound: StoredSound) -> Audio:
         """The sound of an item. Raises OSError where its file is gone, or is no sound."""
         path = self._place(conversation_id) / sound.file
         if not path.resolve().is_relative_to(self._folder.resolve()):
@@ -85,11 +85,11 @@ class Sounds:
 class Placed:
     """A sound in an export. at: its first sample."""
 
-    sound: Sound
+    sound: StoredSound
     at: int
 
 
-def timeline(kept: Sequence[Sound]) -> list[Placed]:
+def timeline(kept: Sequence[StoredSound]) -> list[Placed]:
     """Where each is to be heard, with long silences made short; in the order of their beginnings."""
     placed: list[Placed] = []
     shift, over = 0.0, 0.0
@@ -103,7 +103,7 @@ def timeline(kept: Sequence[Sound]) -> list[Placed]:
     return placed
 
 
-def wav(kept: Sequence[Sound], files: Sounds, conversation_id: str) -> Iterator[bytes]:
+def wav(kept: Sequence[StoredSound], files: Sounds, conversation_id: str) -> Iterator[bytes]:
     """A WAV of a whole conversation, piece by piece: the person on the left, the answers on the right. Blocks.
 
     What of the sound cannot be read is silence.
@@ -129,7 +129,7 @@ def wav(kept: Sequence[Sound], files: Sounds, conversation_id: str) -> Iterator[
         heard = [one for one in heard if one[0] + len(one[2]) > start + size]
 
 
-def _at_wire_rate(files: Sounds, conversation_id: str, sound: Sound) -> Samples:
+def _at_wire_rate(files: Sounds, conversation_id: str, sound: StoredSound) -> Samples:
     try:
         audio = files.read(conversation_id, sound)
     except OSError:

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from chinwag.store.records import Conversation, Item
+from chinwag.store.records import StoredConversation, StoredItem
 
 NAMES = {"user": "You", "assistant": "Chinwag", "system": "Instruction"}
 
 
-def summary(one: Conversation) -> dict[str, Any]:
+def summary(one: StoredConversation) -> dict[str, Any]:
     """A conversation without its items, as the API has it. Times are whole seconds since 1970, UTC."""
     shown: dict[str, Any] = {
         "id": one.id,
@@ -27,7 +27,7 @@ def summary(one: Conversation) -> dict[str, Any]:
     return {**shown, "found": asdict(one.found)} if one.found else shown
 
 
-def item(one: Item) -> dict[str, Any]:
+def item(one: StoredItem) -> dict[str, Any]:
     """An item. whole: nothing of it was cut off."""
     shown: dict[str, Any] = {"id": one.item_id, "type": one.kind, "created_at": round(one.created, 3)}
     if one.kind == "message":
@@ -39,12 +39,12 @@ def item(one: Item) -> dict[str, Any]:
     return {**shown, **ran, "arguments": one.arguments, "output": one.output}
 
 
-def as_json(one: Conversation, items: Sequence[Item]) -> dict[str, Any]:
+def as_json(one: StoredConversation, items: Sequence[StoredItem]) -> dict[str, Any]:
     """All of it."""
     return {**summary(one), "instructions": one.instructions or None, "items": [item(each) for each in items]}
 
 
-def as_markdown(one: Conversation, items: Sequence[Item]) -> str:
+def as_markdown(one: StoredConversation, items: Sequence[StoredItem]) -> str:
     """To read: who said what, when. What was cut off ends in a dash."""
     lines = [f"# {_line(one.title) or 'A conversation'}", "", f"*{_time(one.created, '%Y-%m-%d %H:%M')} UTC*", ""]
     for each in items:

@@ -10,7 +10,7 @@ Role = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class StoredItem:
     """One item of a conversation.
 
     place: orders the items. words: as the other side took them in. spoken: they were said aloud. whole: nothing of
@@ -35,7 +35,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchHit:
     """Where a search found its words: the item, and the words around them."""
 
     item_id: str
@@ -43,7 +43,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class StoredConversation:
     """One conversation. language: they speak, "" where unknown. instructions: its own; "" for the server's."""
 
     id: str
@@ -55,11 +55,11 @@ class Conversation:
     items: int = 0
     seconds: float = 0.0
     """Of sound that is kept."""
-    found: Found | None = None
+    found: SearchHit | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class StoredSound:
     """The sound of an item. side: who is heard. file: its name in the conversation's folder. began: when it was heard.
 
     size: bytes of the file.

@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from chinwag.store import search
-from chinwag.store.records import Conversation, Found, Item, Sound
+from chinwag.store.records import SearchHit, StoredConversation, StoredItem, StoredSound
 from chinwag.store.schema import conversations, items, sounds
 
 
-def put_conversation(connection: Connection, one: Conversation) -> None:
+def put_conversation(connection: Connection, one: StoredConversation) -> None:
     """Write it, or what has changed of it. A title that was given by hand stays."""
     title = plain(one.title)
     fresh: dict[str, Any] = {"title": title, "searched": search.searchable(title), "language": one.language}
@@ -26,7 +26,7 @@ def put_conversation(connection: Connection, one: Conversation) -> None:
     connection.execute(put.on_conflict_do_update(index_elements=["id"], set_={**fresh, **own}))
 
 
-def put_item(connection: Connection, conversation_id: str, item: Item) -> None:
+def put_item(connection: Connection, conversation_id: str, item: StoredItem) -> None:
     """Write an item, or what has changed of it."""
     values = {key: plain(value) if isinstance(value, str) else value for key, value in asdict(item).items()}
     created = values.pop("created")
@@ -47,7 +47,7 @@ def remove_empty(connection: Connection, conversation_id: str) -> None:
     connection.execute(sa.delete(conversations).where(conversations.c.id == conversation_id, ~held.exists()))
 
 
-def put_sound(connection: Connection, conversation_id: str, sound: Sound) -> None:
+def put_sound(connection: Connection, conversation_id: str, sound: StoredSound) -> None:
     """Write down that the sound of an item is kept."""
     values = {**asdict(sound), "item_id": plain(sound.item_id)}
     put = _insert(connection, sounds).values(conversation_id=conversation_id, **values)
@@ -72,7 +72,7 @@ def delete(connection: Connection, conversation_id: str | None = None) -> int:
     return gone
 
 
-def get(connection: Connection, conversation_id: str) -> Conversation | None:
+def get(connection: Connection, conversation_id: str) -> StoredConversation | None:
     """One of them, without its items; None where there is none."""
     row = connection.execute(_summary().where(conversations.c.id == conversation_id)).one_or_none()
     return _conversation(row) if row else None
@@ -80,7 +80,7 @@ def get(connection: Connection, conversation_id: str) -> Conversation | None:
 
 def newest(
     connection: Connection, limit: int, after: str | None = None, wanted: Sequence[Sequence[str]] | None = None
-) -> list[Conversation]:
+) -> list[StoredConversation]:
     """The next so many, those first that were talked in last. after: behind that one. wanted: that hold these terms."""
     chosen = _summary().order_by(conversations.c.updated.desc(), conversations.c.id.desc()).limit(limit)
     if after is not None:
@@ -93,21 +93,21 @@ def newest(
     return [replace(one, found=_found(connection, one.id, wanted)) for one in found] if wanted else found
 
 
-def items_of(connection: Connection, conversation_id: str, last: int | None = None) -> list[Item]:
+def items_of(connection: Connection, conversation_id: str, last: int | None = None) -> list[StoredItem]:
     """In their order. last: only so many, from the end."""
-    columns = [items.c[name] for name in Item.__dataclass_fields__]
+    columns = [items.c[name] for name in StoredItem.__dataclass_fields__]
     chosen = _of(sa.select(*columns), items, conversation_id)
     if last is None:
-        return [Item(*row) for row in connection.execute(chosen.order_by(items.c.place, items.c.number))]
+        return [StoredItem(*row) for row in connection.execute(chosen.order_by(items.c.place, items.c.number))]
     chosen = chosen.order_by(items.c.place.desc(), items.c.number.desc()).limit(last)
-    return [Item(*row) for row in connection.execute(chosen)][::-1]
+    return [StoredItem(*row) for row in connection.execute(chosen)][::-1]
 
 
-def sounds_of(connection: Connection, conversation_id: str) -> list[Sound]:
+def sounds_of(connection: Connection, conversation_id: str) -> list[StoredSound]:
     """In the order in which they were heard."""
-    columns = [sounds.c[name] for name in Sound.__dataclass_fields__]
+    columns = [sounds.c[name] for name in StoredSound.__dataclass_fields__]
     chosen = _of(sa.select(*columns), sounds, conversation_id).order_by(sounds.c.began)
-    return [Sound(*row) for row in connection.execute(chosen)]
+    return [StoredSound(*row) for row in connection.execute(chosen)]
 
 
 def oldest_sounds(connection: Connection, bytes_over: int) -> Iterator[str]:
@@ -160,8 +160,8 @@ def _summary() -> sa.Select[Any]:
     return sa.select(*known, count, heard.scalar_subquery())
 
 
-def _conversation(row: Any) -> Conversation:
-    return Conversation(*row)
+def _conversation(row: Any) -> StoredConversation:
+    return StoredConversation(*row)
 
 
 def _matching(connection: Connection, wanted: Sequence[Sequence[str]]) -> Any:
@@ -182,7 +182,7 @@ def _titled(wanted: Sequence[Sequence[str]]) -> Any:
     return sa.and_(*(padded.contains(f" {' '.join(tokens)}", autoescape=True) for tokens in wanted))
 
 
-def _found(connection: Connection, conversation_id: str, wanted: Sequence[Sequence[str]]) -> Found | None:
+def _found(connection: Connection, conversation_id: str, wanted: Sequence[Sequence[str]]) -> SearchHit | None:
     chosen = _of(sa.select(items.c.item_id, items.c.words), items, conversation_id)
     row = connection.execute(chosen.where(_matching(connection, wanted)).order_by(items.c.place).limit(1)).one_or_none()
-    return Found(row[0], search.excerpt(row[1], wanted)) if row else None
+    return SearchHit(row[0], search.excerpt(row[1], wanted)) if row else None

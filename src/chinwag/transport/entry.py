@@ -24,7 +24,7 @@ class Refusal:
     @property
     def event(self) -> dict[str, Any]:
         """The error event that tells it."""
-        event = outbound.fault(self.code, self.message)
+        event = outbound.server_error(self.code, self.message)
         if self.full:
             event["error"].update(self.full.as_dict())
         return event

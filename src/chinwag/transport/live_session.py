@@ -192,7 +192,7 @@ class LiveSession:
         context.run(logs.session.set, self.connection.session.id)
         transport: Transport = "webrtc" if self.form == "track" else "websocket"
         self._watched = context.run(self._watching.session, self.connection.session.id, transport)
-        self.connection.greet()
+        self.connection.announce()
         self._tell_how_to_resume()
         self._holding = asyncio.create_task(self.connection.run(), name="a conversation", context=context)
         self._holding.add_done_callback(self._ended, context=context)
@@ -212,7 +212,7 @@ class LiveSession:
         if after is None or not self.outbox.go_back(after):
             self.anew = True
             self.outbox.clear()
-            self.connection.begin_anew(self._left_at)
+            self.connection.resync(self._left_at)
             self._tell_how_to_resume()
 
     def left(self) -> None:
@@ -225,14 +225,14 @@ class LiveSession:
     @property
     def resumed(self) -> str:
         """What a client that has come back is told first, outside of the count."""
-        return json.dumps(outbound.event("chinwag.session.resumed", received=self.received, anew=self.anew))
+        return json.dumps(outbound.make_event("chinwag.session.resumed", received=self.received, anew=self.anew))
 
     def early_s(self) -> float:
         """A message has come; how long too early, by server.messages_per_second. The client is told once."""
         early_s = self._pace.take(asyncio.get_running_loop().time())
         if early_s and not self._hurried:
             message = "Messages come faster than they are taken; what comes too early waits, or over WebRTC is dropped."
-            self.connection.tell_fault("rate_limit_exceeded", message)
+            self.connection.send_fault("rate_limit_exceeded", message)
         self._hurried = early_s > 0
         return early_s
 
@@ -250,7 +250,7 @@ class LiveSession:
         loop, holding = asyncio.get_running_loop(), self._holding
         until = loop.time() + within_s
         self.winding_down = True
-        self.connection.wind_down(within_s)
+        self.connection.drain(within_s)
         while holding and self.carrier and not holding.done() and loop.time() < until and not self.connection.at_rest:
             await asyncio.wait({holding}, timeout=LOOK_EVERY_S)
         if holding and self.carrier is None:
@@ -274,7 +274,9 @@ class LiveSession:
     def _tell_how_to_resume(self) -> None:
         if self.lasting:
             self.outbox.put(
-                outbound.event("chinwag.session.resumable", resume=self.token, within_ms=round(self._within_s * 1000))
+                outbound.make_event(
+                    "chinwag.session.resumable", resume=self.token, within_ms=round(self._within_s * 1000)
+                )
             )
 
     def _post(self, message: Outgoing) -> None:
@@ -387,4 +389,4 @@ def gone(talk: LiveSession | None) -> dict[str, Any]:
     if talk and not talk.broken:
         return outbound.error(talk.connection.ends_for, None)
     message = "That conversation is over, or was on another server. Connect again without `resume`."
-    return outbound.fault("session_not_found", message)
+    return outbound.server_error("session_not_found", message)

@@ -80,7 +80,7 @@ class WebRtcConnection:
         return str(self._peer.localDescription.sdp)
 
     async def _negotiate(self, offer: str) -> None:
-        track = OutgoingTrack(self._loudspeaker.frame)
+        track = OutgoingTrack(self._loudspeaker.next_frame)
         audio = self._peer.addTransceiver(track, "sendrecv")
         opus_only(audio)
         await self._peer.setRemoteDescription(RTCSessionDescription(offer, "offer"))
@@ -153,8 +153,8 @@ class WebRtcConnection:
             for stats in report:
                 if isinstance(stats, RTCRemoteInboundRtpStreamStats):
                     # a jitter buffer grows by a few times the mean deviation of the arrivals; one that tells, has told
-                    uneven = 3 * stats.jitter / RATE if self._loudspeaker.waits_s is None else 0.0
-                    self._loudspeaker.network_s = max((stats.roundTripTime or 0) / 2, 0.0) + uneven
+                    uneven = 3 * stats.jitter / RATE if self._loudspeaker.client_delay_s is None else 0.0
+                    self._loudspeaker.network_delay_s = max((stats.roundTripTime or 0) / 2, 0.0) + uneven
 
     async def _close(self) -> None:
         self._incoming.close()
@@ -171,7 +171,7 @@ class WebRtcConnection:
 
     def _hear(self, audio: Audio) -> None:
         if self._talk.carrier is self:  # before the session there is nobody to listen
-            self._connection.hear(audio)
+            self._connection.append_audio(audio)
 
     def _take_channel(self, channel: RTCDataChannel) -> None:
         if self._channel is not None or channel.label != CHANNEL:
@@ -207,7 +207,9 @@ class WebRtcConnection:
         try:
             channel.send(message)
         except ValueError as error:  # larger than the client takes, as an item with minutes of sound can be
-            channel.send(json.dumps(outbound.fault("message_too_large", f"An event cannot be sent here: {error}.")))
+            channel.send(
+                json.dumps(outbound.server_error("message_too_large", f"An event cannot be sent here: {error}."))
+            )
         except InvalidStateError:  # it went while we spoke
             return
 
