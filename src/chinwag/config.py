@@ -1,6 +1,6 @@
-"""Settings: defaults < a preset < chinwag.toml < CHINWAG_* environment variables < command-line flags.
+"""The configuration: defaults < a preset < chinwag.toml < CHINWAG_* environment variables < command-line flags.
 
-In the environment a section and its key are joined by two underscores: CHINWAG_SERVER__PORT=9000.
+An environment variable joins a section and its key with two underscores: CHINWAG_SERVER__PORT=9000.
 """
 
 from __future__ import annotations
@@ -28,144 +28,144 @@ from chinwag.language import base
 
 CONFIG_FILE = "chinwag.toml"
 
-SHORTEST_KEY = 16
-"""Characters of an API key: fewer could be guessed."""
+MIN_KEY_CHARACTERS = 16
+"""Least length of an API key; a shorter one could be guessed."""
 TOKEN = re.compile(r"[A-Za-z0-9._-]+")
-"""What an API key is made of: a browser's WebSocket takes no other characters in a subprotocol."""
+"""Characters of an API key: those that a browser's WebSocket allows in a subprotocol."""
 HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*]+", re.IGNORECASE)
 
 
 class Section(BaseModel):
-    """A table of chinwag.toml; a key it does not know is an error."""
+    """A table of chinwag.toml; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class ServerSettings(Section):
-    """Where the server listens and what it takes in."""
+    """Address, limits and access of the server."""
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     max_sessions: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto",
-        description="conversations at once, who comes then waits in a queue; auto: as many as it answers in time",
+        description="maximum concurrent sessions, further clients are queued; auto: as many as it answers in time",
     )
-    switching: bool = Field(True, description="clients may change the engines of their own conversation")
+    switching: bool = Field(True, description="clients may change the engines of their own session")
     max_sessions_per_address: int = Field(
-        4, ge=0, description="conversations of one address of another machine; 0: as many as there is room for"
+        4, ge=0, description="concurrent sessions of one address of another machine; 0: no limit"
     )
-    max_session_minutes: float = Field(60, gt=0, description="then a conversation ends, as at OpenAI")
-    max_idle_minutes: float = Field(
-        15, ge=0, description="a conversation ends in which the person was silent for so long; 0: it does not"
-    )
+    max_session_minutes: float = Field(60, gt=0, description="longest session, as at OpenAI")
+    max_idle_minutes: float = Field(15, ge=0, description="a session ends after so much silence of the user; 0: never")
     messages_per_second: int = Field(
-        250, ge=50, description="of one conversation; a client that sends more is read more slowly"
+        250, ge=50, description="of one session; the server reads a faster client more slowly"
     )
     requests_per_minute: int = Field(
-        600, ge=0, description="over HTTP by one address of another machine; 0: as many as it likes"
+        600, ge=0, description="HTTP requests of one address of another machine; 0: no limit"
     )
     resume_s: float = Field(
-        60, ge=0, le=3600, description="a page that was cut off finds its conversation again for so long; 0: never"
+        60, ge=0, le=3600, description="how long a client may resume its session after a lost connection; 0: never"
     )
     drain_s: float = Field(
-        20, ge=0, le=3600, description="on SIGTERM, conversations have so long to come to the end of a sentence"
+        20, ge=0, le=3600, description="graceful shutdown: on SIGTERM, sessions may finish their sentence for so long"
     )
-    log_format: Literal["text", "json"] = Field("text", description="json: one object a line, for what gathers logs")
+    log_format: Literal["text", "json"] = Field("text", description="json: one object a line, for log collectors")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "warning", description="info tells each conversation and request; only debug may tell what was said"
+        "warning", description="info logs each session and request; only debug may log spoken words"
     )
-    metrics_key: str = Field("", repr=False, description="opens /metrics, and nothing else, from other machines")
-    max_message_bytes: int = Field(15 * 1024 * 1024, ge=1024, description="as OpenAI's limit for one audio append")
-    max_body_bytes: int = Field(1024 * 1024, ge=1024, description="of any other request's body")
-    max_upload_bytes: int = Field(25 * 1024 * 1024, ge=1024, description="as OpenAI's limit for a file to transcribe")
+    metrics_key: str = Field("", repr=False, description="key for /metrics alone, from other machines")
+    max_message_bytes: int = Field(15 * 1024 * 1024, ge=1024, description="OpenAI's limit for one audio append")
+    max_body_bytes: int = Field(1024 * 1024, ge=1024, description="limit of any other request body")
+    max_upload_bytes: int = Field(25 * 1024 * 1024, ge=1024, description="OpenAI's limit for a file to transcribe")
     api_keys: Annotated[list[str], NoDecode] = Field(
-        default_factory=list, repr=False, description="any of them opens /v1; in the environment, parted by commas"
+        default_factory=list, repr=False, description="keys for /v1; in the environment, separated by commas"
     )
     auth: Literal["auto", "code", "off"] = Field(
         "auto",
-        description="auto: keys where there are any, and no other address than loopback without;"
-        " code: where there are none, a login code is made, kept, and told when the server is ready; off: no keys",
+        description="auto: keys if there are any, and loopback only without keys;"
+        " code: without keys, the server makes, saves and prints a login code; off: no keys",
     )
     https: Literal["auto", "off"] = Field(
-        "auto", description="auto: with keys, no other address than loopback over plain HTTP; off: also over plain HTTP"
+        "auto", description="auto: with keys, plain HTTP on loopback only; off: plain HTTP on every address"
     )
-    tls_cert: Path | None = Field(None, description="a certificate in PEM, with those it is signed by: HTTPS")
-    tls_key: Path | None = Field(None, description="its key in PEM, without a password")
+    tls_cert: Path | None = Field(None, description="certificate chain in PEM, for HTTPS")
+    tls_key: Path | None = Field(None, description="key of the certificate in PEM, without a password")
     trusted_proxies: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
-        description="addresses or networks of proxies that speak HTTPS, and tell who asks",
+        description="addresses or networks of HTTPS proxies whose X-Forwarded-For is trusted",
     )
     allowed_origins: Annotated[list[str], NoDecode] = Field(
-        default_factory=list, description="other sites whose pages may use the server, as https://chat.example"
+        default_factory=list, description="other sites whose pages may use the server, such as https://chat.example"
     )
     allowed_hosts: Annotated[list[str], NoDecode] = Field(
-        default_factory=list, description="names of its own, where it asks for no key, as chinwag.example"
+        default_factory=list, description="host names of a server without keys, such as chinwag.example"
     )
 
     @field_validator("api_keys", "allowed_origins", "allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
-    def _parted(cls, value: Any) -> Any:
-        """From the environment: a JSON list, or names parted by commas."""
+    def _split(cls, value: Any) -> Any:
+        """Read a value of the environment: a JSON list, or names separated by commas."""
         if not isinstance(value, str):
             return value
         with contextlib.suppress(ValueError):
-            if isinstance(listed := json.loads(value), list):
-                return listed
+            if isinstance(values := json.loads(value), list):
+                return values
         return [name.strip() for name in value.split(",") if name.strip()]
 
     @field_validator("api_keys")
     @classmethod
-    def _usable(cls, keys: list[str]) -> list[str]:
+    def _check_keys(cls, keys: list[str]) -> list[str]:
         for key in keys:
-            if len(key) < SHORTEST_KEY or not TOKEN.fullmatch(key):
+            if len(key) < MIN_KEY_CHARACTERS or not TOKEN.fullmatch(key):
                 raise ValueError(
-                    f"a key has at least {SHORTEST_KEY} characters, all of them letters, digits, '-', '_' or '.';"
+                    f"a key needs at least {MIN_KEY_CHARACTERS} characters, each a letter, a digit, '-', '_' or '.';"
                     " `openssl rand -hex 24` makes one"
                 )
             if key.startswith("ek_"):
-                raise ValueError("a key does not begin with ek_, which marks client secrets")
+                raise ValueError("a key must not begin with ek_, which marks client secrets")
         return keys
 
     @field_validator("metrics_key")
     @classmethod
-    def _usable_one(cls, key: str) -> str:
-        return cls._usable([key])[0] if key else ""
+    def _check_metrics_key(cls, key: str) -> str:
+        return cls._check_keys([key])[0] if key else ""
 
     @field_validator("allowed_origins")
     @classmethod
-    def _origins(cls, origins: list[str]) -> list[str]:
+    def _check_origins(cls, origins: list[str]) -> list[str]:
         for origin in origins:
             if not ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin!r} is no origin; write it like https://chat.example or http://10.0.0.2:3000")
+                raise ValueError(
+                    f"{origin!r} is not an origin; write it like https://chat.example or http://10.0.0.2:3000"
+                )
         return [origin.lower() for origin in origins]
 
     @field_validator("allowed_hosts")
     @classmethod
-    def _names(cls, names: list[str]) -> list[str]:
+    def _check_hosts(cls, names: list[str]) -> list[str]:
         for name in names:
             if not HOST.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a server; write it like chinwag.example, without a port")
+                raise ValueError(f"{name!r} is not a host name; write it like chinwag.example, without a port")
         return [name.lower() for name in names]
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _networks(cls, networks: list[str]) -> list[str]:
+    def _check_networks(cls, networks: list[str]) -> list[str]:
         for network in networks:
             try:
                 ipaddress.ip_network(network)
             except ValueError:
-                raise ValueError(f"{network!r} is no address; write it like 127.0.0.1 or 172.18.0.0/16") from None
+                raise ValueError(f"{network!r} is not an address; write it like 127.0.0.1 or 172.18.0.0/16") from None
         return networks
 
     @property
-    def wants_key(self) -> bool:
-        """Whether a client must bring one of `api_keys`."""
+    def requires_key(self) -> bool:
+        """Return whether a client must send one of `api_keys`."""
         return self.auth == "code" or (bool(self.api_keys) and self.auth != "off")
 
 
 class IceServer(Section):
-    """A STUN or TURN server, as WebRTC's RTCIceServer has it."""
+    """A STUN or TURN server, with the fields of WebRTC's RTCIceServer."""
 
     urls: list[str]
     username: str = ""
@@ -173,7 +173,7 @@ class IceServer(Section):
 
     @field_validator("urls")
     @classmethod
-    def _known(cls, urls: list[str]) -> list[str]:
+    def _check_urls(cls, urls: list[str]) -> list[str]:
         for url in urls:
             if not re.fullmatch(r"(stuns?:[^/?\s]+|turns?:[^/?\s]+(\?transport=(udp|tcp))?)", url):
                 raise ValueError(
@@ -183,25 +183,25 @@ class IceServer(Section):
 
 
 class WebrtcSettings(Section):
-    """Calls over WebRTC."""
+    """WebRTC connections."""
 
     ice_servers: list[IceServer] = Field([], description="for clients that cannot reach this machine directly")
 
 
 class VadSettings(Section):
-    """Is somebody speaking?"""
+    """Voice activity detection."""
 
     engine: str = "silero"
 
 
 class TurnSettings(Section):
-    """Have they finished?"""
+    """Turn detection, drafts and barge-in."""
 
     engine: str = "smart-turn"
     eagerness: Literal["low", "medium", "high", "auto"] = "auto"
-    drafts: bool = Field(True, description="begin the answer silently at a likely end of the turn")
+    drafts: bool = Field(True, description="start a draft response at a likely end of the turn")
     interruption: Literal["words", "speech", "off"] = Field(
-        "words", description="what stops an answer: words that are meant to, any speech, or nothing"
+        "words", description="what stops a response: words of the user (no backchannels), any speech, or nothing"
     )
     idle_timeout_ms: int = Field(0, ge=0, description="silence after which the assistant speaks first; 0: never")
 
@@ -210,62 +210,62 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 class SttSettings(Section):
-    """What did they say?"""
+    """Speech to text."""
 
     engine: str = "moonshine"
     model: str = Field("", description="empty: the engine's own choice")
-    language: str = Field("en", description="as en or pt-BR; auto: heard, and the voice and the answers follow")
+    language: str = Field("en", description="such as en or pt-BR; auto: detected, and the responses follow it")
     partial_every_ms: int = Field(160, ge=50, le=5000)
-    base_url: str = Field("", description="of a server that transcribes; empty: the usual one")
+    base_url: str = Field("", description="of a transcription server; empty: the engine's default")
     api_key: str = Field("", repr=False)
     device: Device = "auto"
     threads: int = Field(0, ge=0, description="0: chosen by the machine's cores")
-    timeout_s: float = Field(30, gt=0, description="without words from a server, the turn fails")
-    options: dict[str, Any] = Field(default_factory=dict, description="what this engine alone knows")
+    timeout_s: float = Field(30, gt=0, description="the turn fails if a server sends no words for so long")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of this engine alone")
 
 
 class LlmSettings(Section):
-    """What to answer? `auto`: Ollama where one answers with a chat model, else the embedded model."""
+    """The language model. `auto`: Ollama if it runs on this machine with a chat model, else the embedded model."""
 
     engine: str = "auto"
     model: str = Field("", description="empty: the engine's own choice")
-    base_url: str = Field("", description="of an OpenAI-compatible server, or of Ollama; empty: the usual one")
+    base_url: str = Field("", description="of an OpenAI-compatible server or of Ollama; empty: the engine's default")
     api_key: str = Field("", repr=False)
     temperature: float = Field(0.6, ge=0, le=2)
     max_tokens: int = Field(300, ge=1)
-    context_tokens: int = Field(2048, ge=512, description="what the model reads at once; older words are left out")
-    slots: int = Field(8, ge=1, description="conversations whose prompt the embedded model keeps ready")
+    context_tokens: int = Field(2048, ge=512, description="length of the context; older items are left out")
+    slots: int = Field(8, ge=1, description="sessions whose prompt the embedded model keeps in its cache")
     threads: int = Field(0, ge=0, description="0: chosen by the machine's cores, 8 at most")
-    timeout_s: float = Field(30, gt=0, description="without a word from the model, the reply fails")
-    options: dict[str, Any] = Field(default_factory=dict, description="what this engine alone knows")
+    timeout_s: float = Field(30, gt=0, description="the response fails if the model writes nothing for so long")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of this engine alone")
 
 
 class TtsSettings(Section):
-    """How does it sound?"""
+    """Text to speech."""
 
     engine: str = "hibari"
     model: str = Field("", description="empty: the engine's own choice")
-    voice: str = Field("", description="empty: the engine's first that speaks the language")
+    voice: str = Field("", description="empty: the engine's first voice for the language")
     speed: float = Field(1.0, ge=0.25, le=4.0)
-    base_url: str = Field("", description="of a server that speaks; empty: the usual one")
+    base_url: str = Field("", description="of a speech server; empty: the engine's default")
     api_key: str = Field("", repr=False)
     device: Device = "auto"
     threads: int = Field(0, ge=0, description="0: chosen by the machine's cores")
-    timeout_s: float = Field(30, gt=0, description="without sound from a server, the clause fails")
-    options: dict[str, Any] = Field(default_factory=dict, description="what this engine alone knows")
+    timeout_s: float = Field(30, gt=0, description="the clause fails if a server sends no sound for so long")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of this engine alone")
 
 
 class AssistantSettings(Section):
-    """Who answers."""
+    """The assistant that answers."""
 
-    name: str = Field("companion", description="one of those that come with Chinwag, or a file's of the folder")
+    name: str = Field("companion", description="a built-in assistant, or one from a file in the folder")
     folder: Path = Field(default_factory=lambda: user_data_path("chinwag") / "assistants")
-    instructions: str = Field("", description="in place of that assistant's own")
-    greeting: str = Field("", description="said at the beginning of each conversation; empty: the assistant's own")
+    instructions: str = Field("", description="replaces the assistant's own instructions")
+    greeting: str = Field("", description="spoken at the start of each conversation; empty: the assistant's own")
 
 
 class McpSettings(Section):
-    """An MCP server whose tools every conversation may use: a program on this machine, or an address."""
+    """An MCP server whose tools every session may use: a program on this machine, or an address."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     command: str = ""
@@ -273,59 +273,57 @@ class McpSettings(Section):
     env: dict[str, str] = Field(default_factory=dict, repr=False)
     url: str = ""
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
-    allowed_tools: list[str] | None = Field(None, description="names; none given: all")
+    allowed_tools: list[str] | None = Field(None, description="names of the usable tools; not set: all")
     require_approval: Literal["always", "never"] | list[str] = Field(
-        "never", description="whether the client is asked before a call, or for which tools"
+        "never", description="whether, or for which tools, the client must approve a call"
     )
 
 
 class ToolsSettings(Section):
-    """What the model may call."""
+    """Tools that the model may call."""
 
     enabled: list[str] = Field([], description="entry points of chinwag.tools: time, notes, and those you install")
     mcp: list[McpSettings] = []
-    client_mcp: list[str] = Field(
-        [], description="addresses of MCP servers that clients may have this server call; '*' for any"
-    )
-    timeout_s: float = Field(30, gt=0, description="after which a call has failed")
+    client_mcp: list[str] = Field([], description="addresses of MCP servers that clients may name; '*' for any")
+    timeout_s: float = Field(30, gt=0, description="limit of one call")
     filler: list[str] = Field(
         ["One moment.", "Let me see.", "Just a second."],
-        description="said in turn while a tool takes long; []: nothing",
+        description="phrases spoken in turn while a tool takes long; []: none",
     )
     filler_after_ms: int = Field(700, ge=100)
-    filler_for_clients: bool = Field(True, description="also while a client works out a result")
+    filler_for_clients: bool = Field(True, description="also while a client runs a tool")
 
 
 class WeightsSettings(Section):
-    """Where the models' files are kept."""
+    """Where the models' files are stored and fetched from."""
 
     folder: Path = Field(default_factory=lambda: user_cache_path("chinwag") / "weights")
-    offline: bool = Field(False, description="never reach for the network")
+    offline: bool = Field(False, description="never use the network")
     sources: list[Literal["index", "hub"]] = ["index", "hub"]
 
 
 class StoreSettings(Section):
-    """Which conversations are kept, and where."""
+    """Which conversations are stored, and where."""
 
     keep: Literal["asked", "all", "off"] = Field(
         "asked",
-        description="asked: those of the page, and of clients that ask for it; all; off, or false: nothing is written",
+        description="asked: those of the page and of clients that ask for it; all; off or false: none",
     )
     folder: Path = Field(default_factory=lambda: user_data_path("chinwag"))
     url: str = Field("", repr=False, description="postgresql://user:password@host/name; empty: SQLite in the folder")
-    audio: bool = Field(False, description="keep the sound as well, of both sides, as FLAC files in the folder")
-    audio_max_mb: int = Field(2000, ge=1, description="of sound; of more, the oldest conversations lose theirs")
+    audio: bool = Field(False, description="also store the audio of both sides, as FLAC files in the folder")
+    audio_max_mb: int = Field(2000, ge=1, description="limit of stored audio; beyond it the oldest is deleted")
 
     @field_validator("keep", mode="before")
     @classmethod
-    def _switched(cls, value: Any) -> Any:
-        """As a switch: true or false."""
-        switched = {"false": "off", "no": "off", "0": "off", "true": "asked", "yes": "asked", "1": "asked"}
-        return switched.get(str(value).lower(), value)
+    def _from_boolean(cls, value: Any) -> Any:
+        """Accept true and false as well."""
+        modes = {"false": "off", "no": "off", "0": "off", "true": "asked", "yes": "asked", "1": "asked"}
+        return modes.get(str(value).lower(), value)
 
 
 class Config(BaseSettings):
-    """All settings; `load` reads them."""
+    """The whole configuration; `load` reads it."""
 
     model_config = SettingsConfigDict(
         env_prefix="CHINWAG_",
@@ -345,7 +343,7 @@ class Config(BaseSettings):
     weights: WeightsSettings = Field(default_factory=WeightsSettings)
     webrtc: WebrtcSettings = Field(default_factory=WebrtcSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
-    preset: presets.Name | None = Field(None, description="engines chosen together, by what the machine has")
+    preset: presets.Name | None = Field(None, description="engines chosen together by the machine's resources")
 
     @classmethod
     def settings_customise_sources(
@@ -356,16 +354,15 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over what `load` read from the file; flags are laid over both afterwards."""
+        """Let the environment override the file's values that `load` passes in; `load` applies flags afterwards."""
         return (env_settings, init_settings)
 
 
 def load(path: Path | None = None, flags: dict[str, dict[str, Any]] | None = None, preset: str | None = None) -> Config:
-    """Read the settings.
+    """Read the configuration.
 
-    path: the file; None for ./chinwag.toml where there is one.
-    flags: values by section and key that win over all else. preset: in place of the one set elsewhere.
-    Raises ConfigError naming the key, and the nearest one that exists.
+    path: the file; None for ./chinwag.toml if it exists. flags: values by section and key that override all others.
+    preset: overrides the preset set elsewhere. Raises ConfigError that names the key and the nearest known one.
     """
     where = path or Path(CONFIG_FILE)
     tables = _read(where) if path or where.is_file() else {}
@@ -373,18 +370,18 @@ def load(path: Path | None = None, flags: dict[str, dict[str, Any]] | None = Non
         section, nested, _ = name.upper().removeprefix("CHINWAG_").partition("__")
         if nested and name.upper().startswith("CHINWAG_") and section.lower() not in Config.model_fields:
             raise _unknown("The environment", [section.lower()])
-    named = preset or _environment("preset") or tables.get("preset")
+    preset_name = preset or _environment("preset") or tables.get("preset")
     if preset and preset not in presets.NAMES:
         raise ConfigError(f"There is no preset {preset}.", f"There are: {', '.join(presets.NAMES)}.")
-    if named in presets.NAMES:
+    if preset_name in presets.NAMES:
         by_hand = (flags or {}, _environments(), tables)
-        chosen = presets.tables(cast(presets.Name, named), presets.Machine.here(), english=_english(by_hand))
-        below = presets.under(chosen, *by_hand)
-        given = {section: {**values, **_table(tables, section)} for section, values in below.items()}
-        tables = {**tables, **given}
+        machine = presets.MachineResources.detect()
+        chosen = presets.preset_tables(cast(presets.Name, preset_name), machine, english=_is_english(by_hand))
+        below = presets.without_overridden(chosen, *by_hand)
+        tables = {**tables, **{section: {**values, **_table(tables, section)} for section, values in below.items()}}
     try:
         config = Config(**tables)
-        config.preset = cast(presets.Name, named) if named in presets.NAMES else config.preset
+        config.preset = cast(presets.Name, preset_name) if preset_name in presets.NAMES else config.preset
     except ValidationError as error:
         raise _explained(error, [], lambda keys: str(where) if _holds(tables, keys) else "The environment") from None
     except SettingsError as error:
@@ -407,7 +404,7 @@ def _environment(section: str, key: str = "") -> str | None:
 
 
 def _environments() -> dict[str, dict[str, Any]]:
-    """What of the environment a preset gives way to."""
+    """The settings of the environment that override a preset."""
     keys = ("engine", "language")
     return {
         section: {key: value for key in keys if (value := _environment(section, key))}
@@ -415,9 +412,9 @@ def _environments() -> dict[str, dict[str, Any]]:
     }
 
 
-def _english(by_hand: tuple[Mapping[str, Any], ...]) -> bool:
-    asked = next((language for tables in by_hand if (language := _table(tables, "stt").get("language"))), "en")
-    return not isinstance(asked, str) or base(asked) == "en"
+def _is_english(by_hand: tuple[Mapping[str, Any], ...]) -> bool:
+    language = next((value for tables in by_hand if (value := _table(tables, "stt").get("language"))), "en")
+    return not isinstance(language, str) or base(language) == "en"
 
 
 def _table(tables: Mapping[str, Any], section: str) -> Mapping[str, Any]:
@@ -427,13 +424,13 @@ def _table(tables: Mapping[str, Any], section: str) -> Mapping[str, Any]:
 
 def _read(where: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(where.read_text("utf-8-sig"))  # some editors on Windows begin a file with a mark
+        return tomllib.loads(where.read_text("utf-8-sig"))  # some editors on Windows write a byte order mark
     except FileNotFoundError:
-        raise ConfigError(f"{where} does not exist.", "Name a file that does, or leave --config out.") from None
+        raise ConfigError(f"{where} does not exist.", "Name an existing file, or leave --config out.") from None
     except OSError as error:
-        raise ConfigError(f"{where} cannot be read: {error.strerror}.", "Name a file that can.") from error
+        raise ConfigError(f"{where} cannot be read: {error.strerror}.", "Name a readable file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{where} is not valid TOML: {error}.", "Mend that line and start again.") from error
+        raise ConfigError(f"{where} is not valid TOML: {error}.", "Correct that line and start again.") from error
 
 
 def _holds(tables: Any, keys: list[str]) -> bool:
@@ -455,7 +452,7 @@ def _explained(error: ValidationError, section: list[str], where: Callable[[list
 
 
 def _is_secret(path: list[str]) -> bool:
-    """Whether a key, or one that it is part of, is not to be shown."""
+    """Return whether a key or one of its parents must not be shown."""
     model: Any = Config
     for part in path:
         field = getattr(model, "model_fields", {}).get(part)
@@ -463,7 +460,7 @@ def _is_secret(path: list[str]) -> bool:
             continue  # a place in a list
         if not field.repr:
             return True
-        inner = [one for one in typing.get_args(field.annotation) if hasattr(one, "model_fields")]
+        inner = [type_ for type_ in typing.get_args(field.annotation) if hasattr(type_, "model_fields")]
         model = inner[0] if inner else field.annotation
     return False
 

@@ -1,10 +1,10 @@
-"""What can go wrong, in words a person can act on."""
+"""The errors that a person can meet: each says what happened and what to do."""
 
 from __future__ import annotations
 
 
 class ChinwagError(Exception):
-    """A fault with a next step.
+    """Base class of all errors with a next step.
 
     message: one sentence that says what happened.
     fix: one sentence that says what to do about it; may be empty.
@@ -27,7 +27,7 @@ class WeightsError(ChinwagError):
 
 
 class EngineError(ChinwagError):
-    """An engine could not load or failed at its work. `engine` names it."""
+    """An engine could not load or failed later. `engine` is its name."""
 
     def __init__(self, message: str, fix: str = "", engine: str = "") -> None:
         super().__init__(message, fix)
@@ -35,11 +35,11 @@ class EngineError(ChinwagError):
 
 
 class PromptTooLong(EngineError):
-    """What was asked is more than the language model can read."""
+    """The prompt is longer than the language model's context."""
 
 
 class Refused(ChinwagError):
-    """The client asked for what cannot be done now. code, param: as an error on the wire names them."""
+    """A client's request is not possible now. code, param: the fields of the error event on the wire."""
 
     def __init__(self, code: str, message: str, fix: str = "", param: str | None = None) -> None:
         super().__init__(message, fix)
@@ -47,4 +47,4 @@ class Refused(ChinwagError):
 
 
 class StoreError(ChinwagError):
-    """Conversations cannot be kept, or what is kept cannot be read."""
+    """Conversations cannot be stored, or stored ones cannot be read."""

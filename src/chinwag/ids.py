@@ -1,4 +1,4 @@
-"""Names for things on the wire."""
+"""Ids for items, responses, sessions and calls on the wire."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import secrets
 
 
 def new_id(kind: str) -> str:
-    """A fresh id such as item_5f0c…, in the shape OpenAI's server gives."""
+    """Return a random id such as item_5f0c…, in the form of OpenAI's server."""
     return f"{kind}_{secrets.token_hex(10)}"

@@ -1,4 +1,4 @@
-"""Presets: engines chosen together, by what the machine has. They stand under everything that is set by hand."""
+"""Presets: engines chosen together by the machine's resources. Every setting made by hand overrides them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Tables = dict[str, dict[str, Any]]
 
 SMALL_LLM, LARGER_LLM = "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"
 
-ROOMY_CORES, ROOMY_MEMORY = 4, 6 * 2**30
-"""From here on there is room for Kokoro (0.44 to 0.82 of real time on two cores, docs/engines/speaking.md) and for the
-larger embedded model (half the speed of the small one, and 2 GB) beside the other engines."""
+LARGE_CORES, LARGE_MEMORY = 4, 6 * 2**30
+"""Least resources for Kokoro (0.44 to 0.82 of real time on two cores, docs/engines/speaking.md) and for the larger
+embedded model (half the speed of the small one, 2 GB) beside the other engines."""
 
 PROBE_S = 5.0
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What engines can have. memory: bytes in all. cuda: NVIDIA devices that the driver lists."""
+class MachineResources:
+    """Resources of a machine. memory: total bytes. cuda: number of NVIDIA devices that the driver lists."""
 
     cores: int
     memory: int
@@ -39,33 +39,33 @@ class Machine:
         return f"{self.cores} cores, {self.memory / 2**30:.0f} GiB of memory, {devices}"
 
     @classmethod
-    def here(cls) -> Machine:
-        """This one."""
+    def detect(cls) -> MachineResources:
+        """Measure this machine."""
         return cls(os.cpu_count() or 1, psutil.virtual_memory().total, _cuda_devices())
 
 
-def tables(name: Name, machine: Machine, *, english: bool = True) -> Tables:
-    """The settings that a preset stands for. english: nothing else is spoken.
+def preset_tables(name: Name, machine: MachineResources, *, english: bool = True) -> Tables:
+    """Return the settings of a preset by section. english: the sessions are in English only.
 
-    Raises ConfigError where the machine cannot do it.
+    Raises ConfigError if the machine lacks what the preset needs.
     """
-    made = _MADE[name](machine)
+    tables = _PRESETS[name](machine)
     if english or name == "gpu":
-        return made
-    return {**made, "stt": {"engine": "whisper"}, "tts": {"engine": "kokoro"}}
+        return tables
+    return {**tables, "stt": {"engine": "whisper"}, "tts": {"engine": "kokoro"}}
 
 
-def under(preset: Tables, *set_by_hand: Mapping[str, Any]) -> Tables:
-    """What of a preset is left: where somebody sets a section's engine, nothing of the preset's belongs to it."""
+def without_overridden(preset: Tables, *set_by_hand: Mapping[str, Any]) -> Tables:
+    """Drop the preset's sections whose engine is set to another one by hand."""
 
     def engine(section: str) -> Any:
-        found = [tables[section].get("engine") for tables in set_by_hand if isinstance(tables.get(section), Mapping)]
-        return next((one for one in found if one is not None), None)
+        engines = [tables[section].get("engine") for tables in set_by_hand if isinstance(tables.get(section), Mapping)]
+        return next((name for name in engines if name is not None), None)
 
     return {section: values for section, values in preset.items() if engine(section) in (None, values["engine"])}
 
 
-def _fast(machine: Machine) -> Tables:
+def _fast(machine: MachineResources) -> Tables:
     return {
         "stt": {"engine": "moonshine", "model": "moonshine-tiny-en"},
         "llm": {"engine": "embedded", "model": SMALL_LLM},
@@ -73,26 +73,26 @@ def _fast(machine: Machine) -> Tables:
     }
 
 
-def _balanced(machine: Machine) -> Tables:
+def _balanced(machine: MachineResources) -> Tables:
     return {
         "stt": {"engine": "moonshine", "model": "moonshine-tiny-en"},
         "llm": {"engine": "auto"},
-        "tts": {"engine": "kokoro" if _roomy(machine) else "hibari"},
+        "tts": {"engine": "kokoro" if _is_large(machine) else "hibari"},
     }
 
 
-def _quality(machine: Machine) -> Tables:
+def _quality(machine: MachineResources) -> Tables:
     return {
         "stt": {"engine": "moonshine", "model": "moonshine-base-en"},
-        "llm": {"engine": "embedded", "model": LARGER_LLM} if _roomy(machine) else {"engine": "auto"},
+        "llm": {"engine": "embedded", "model": LARGER_LLM} if _is_large(machine) else {"engine": "auto"},
         "tts": {"engine": "kokoro"},
     }
 
 
-def _gpu(machine: Machine) -> Tables:
+def _gpu(machine: MachineResources) -> Tables:
     if not machine.cuda:
         raise ConfigError(
-            f"The preset gpu needs a CUDA device, and this machine has {machine}.",
+            f"The preset gpu needs a CUDA device. This machine has {machine}.",
             "Use --preset quality, or install NVIDIA's driver: `nvidia-smi -L` must list the device.",
         )
     return {
@@ -102,22 +102,22 @@ def _gpu(machine: Machine) -> Tables:
     }
 
 
-_MADE: Mapping[Name, Callable[[Machine], Tables]] = {
+_PRESETS: Mapping[Name, Callable[[MachineResources], Tables]] = {
     "fast": _fast, "balanced": _balanced, "quality": _quality, "gpu": _gpu,
 }  # fmt: skip
 
 
-def _roomy(machine: Machine) -> bool:
-    return machine.cores >= ROOMY_CORES and machine.memory >= ROOMY_MEMORY
+def _is_large(machine: MachineResources) -> bool:
+    return machine.cores >= LARGE_CORES and machine.memory >= LARGE_MEMORY
 
 
 def _cuda_devices() -> int:
-    """As the driver's own tool lists them; no library has to be loaded for it."""
+    """Count the devices that the driver's own tool lists, which needs no CUDA library."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return 0
     try:
-        told = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=PROBE_S, check=False)
+        listing = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=PROBE_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return 0
-    return sum(line.startswith("GPU ") for line in told.stdout.splitlines()) if told.returncode == 0 else 0
+    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines()) if listing.returncode == 0 else 0

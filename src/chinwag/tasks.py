@@ -1,4 +1,4 @@
-"""Tasks that belong to one owner and end with it."""
+"""Asyncio tasks that belong to one owner and end with it."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Coroutine
 from typing import Any
 
 
-class Tasks:
-    """Holds on to tasks while they run, as the event loop itself does not."""
+class TaskSet:
+    """Strong references to running tasks; the event loop itself keeps only weak ones."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Begin work in a task of its own."""
-        return self.keep(asyncio.get_running_loop().create_task(work))
+        """Start a coroutine as a task."""
+        return self.add(asyncio.get_running_loop().create_task(work))
 
-    def keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
-        """Take in a task that was started elsewhere."""
+    def add(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        """Add a task that was started elsewhere."""
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
 
     async def finish(self) -> None:
-        """Wait until what still runs has ended by itself."""
+        """Wait until all running tasks have ended by themselves."""
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def close(self) -> None:
-        """Cancel what still runs, and wait until it has ended."""
+        """Cancel all running tasks and wait until they have ended."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from chinwag.errors import ChinwagError, ConfigError
 from chinwag.tools import functions, notes
 from chinwag.tools.clock import current_time
-from chinwag.tools.tool import OWN, Tool, ToolError, distinct
+from chinwag.tools.tool import OWN_SERVER, Tool, ToolError, with_unique_names
 
 pytestmark = pytest.mark.engines
 
@@ -57,7 +57,7 @@ async def run(tool: Tool, **arguments: Any) -> str:
 
 async def test_a_function_is_described_by_its_hints_and_called_with_checked_values() -> None:
     tool = functions.from_function(paint, 5)
-    offer = tool.offer["function"]
+    offer = tool.as_openai["function"]
     assert offer["name"] == "paint"
     assert offer["description"].startswith("Paint something.")
     schema = offer["parameters"]
@@ -66,10 +66,10 @@ async def test_a_function_is_described_by_its_hints_and_called_with_checked_valu
     assert schema["properties"]["coats"] == {
         "default": 1, "maximum": 3, "minimum": 1, "title": "Coats", "type": "integer"
     }  # fmt: skip
-    assert tool.server == OWN
+    assert tool.server == OWN_SERVER
     painted = json.loads(await run(tool, what="door", colour={"red": 3}))
     assert painted == {"what": "door", "red": 3, "coats": 1, "glossy": False}
-    with pytest.raises(ToolError, match=r"do not fit: colour.red.*coats: .*less than or equal to 3"):
+    with pytest.raises(ToolError, match=r"do not match the schema: colour.red.*coats: .*less than or equal to 3"):
         await run(tool, what="door", colour={}, coats=9)
     with pytest.raises(ToolError, match="where"):
         await run(tool, what="door", colour={"red": 1}, where="here")
@@ -98,8 +98,8 @@ def test_a_function_without_a_schema_is_refused() -> None:
 
 
 def test_the_tools_that_come_with_chinwag_are_there() -> None:
-    assert set(functions.names()) >= {"time", "notes"}
-    found = [tool.name for tool in functions.enabled(["time", "notes"], 5)]
+    assert set(functions.installed_tools()) >= {"time", "notes"}
+    found = [tool.name for tool in functions.load_tools(["time", "notes"], 5)]
     assert found == ["current_time", "add_note", "list_notes", "forget_note"]
 
 
@@ -110,18 +110,18 @@ def test_tools_come_in_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
         EntryPoint("gone", "no_such_module_anywhere:f", functions.GROUP),
     ]
     monkeypatch.setattr(functions, "entry_points", lambda group: points)
-    assert functions.names() == ["gone", "notes", "paint"]
-    found = functions.enabled(["paint", "notes"], 5)
+    assert functions.installed_tools() == ["gone", "notes", "paint"]
+    found = functions.load_tools(["paint", "notes"], 5)
     assert [tool.name for tool in found] == ["paint", "add_note", "list_notes", "forget_note"]
     with pytest.raises(ConfigError, match=r"not installed: pint\. Did you mean paint\?"):
-        functions.enabled(["pint"], 5)
+        functions.load_tools(["pint"], 5)
     with pytest.raises(ConfigError, match="gone cannot be imported"):
-        functions.enabled(["gone"], 5)
+        functions.load_tools(["gone"], 5)
 
 
 def test_two_tools_of_one_name_are_told_apart_by_their_servers() -> None:
-    tools = [Tool("look", server=""), Tool("look", server="shop"), Tool("look", server="home", called="look")]
-    assert [(tool.name, tool.server) for tool in distinct(tools)] == [
+    tools = [Tool("look", server=""), Tool("look", server="shop"), Tool("look", server="home", server_name="look")]
+    assert [(tool.name, tool.server) for tool in with_unique_names(tools)] == [
         ("look", ""), ("shop_look", "shop"), ("home_look", "home")
     ]  # fmt: skip
 
@@ -147,14 +147,14 @@ async def test_notes_are_kept_listed_and_forgotten(kept: Path) -> None:
     assert await run(forget, text="MILK") == "Forgotten: Buy milk."
     assert await run(forget, text="milk") == "No note holds the words: milk"
     assert json.loads(await run(read)) == ["Zahnarzt für Köln"]
-    with pytest.raises(ToolError, match="do not fit"):
+    with pytest.raises(ToolError, match="do not match the schema"):
         await run(add, text="")
 
 
 def test_a_damaged_file_is_told_and_left_alone(kept: Path) -> None:
     kept.parent.mkdir()
     kept.write_text("{not json")
-    with pytest.raises(ChinwagError, match=r"damaged.*Mend it"):
+    with pytest.raises(ChinwagError, match=r"damaged.*Repair it"):
         notes.add_note("x")
     assert kept.read_text() == "{not json"
 

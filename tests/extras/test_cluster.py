@@ -32,8 +32,8 @@ from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio
 from chinwag.cli.cluster import look
 from chinwag.cluster import INGRESS
 from chinwag.cluster.options import Options
-from chinwag.cluster.remote import Line, RemoteChat, RemoteTranscriber, RemoteVoice, remote
-from chinwag.cluster.routing import place
+from chinwag.cluster.remote import DeploymentClient, RemoteChat, RemoteTranscriber, RemoteVoice, remote_engine_class
+from chinwag.cluster.routing import replica_of
 from chinwag.engines.protocols import ChatModel, EngineOptions, Transcriber, Voice
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(240), pytest.mark.filterwarnings("ignore")]
@@ -240,7 +240,7 @@ def test_a_conversation_comes_back_when_its_ingress_is_killed(
     kept = f"http://{nodes.url}/api/conversations/{client.conversation}"
     wait(lambda: sleeping.WORDS[-1] in httpx.get(kept).text, "the last word was heard and is kept")
     held = next(one for one in reports(INGRESS) if one["sessions"])
-    assert place(f"?resume={client.token}".encode()) == held["replica"]
+    assert replica_of(f"?resume={client.token}".encode()) == held["replica"]
     os.kill(held["pid"], signal.SIGKILL)
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the broken line gives
         client.until("nothing")
@@ -400,8 +400,8 @@ def engines() -> tuple[Transcriber, ChatModel, Voice]:
     """As the ingress has them."""
     made = []
     for task, name in chinwag_cluster.NAMES.items():
-        line = Line(serve.get_deployment_handle(name, APP), "sleeping", 8.0, 30.0)
-        made.append(remote(task, "sleeping", line).load(EngineOptions(None)))
+        line = DeploymentClient(serve.get_deployment_handle(name, APP), "sleeping", 8.0, 30.0)
+        made.append(remote_engine_class(task, "sleeping", line).load(EngineOptions(None)))
     stt, llm, tts = made
     assert isinstance(stt, RemoteTranscriber)
     assert isinstance(llm, RemoteChat)

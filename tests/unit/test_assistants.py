@@ -33,30 +33,30 @@ def settings(folder: Path, **said: str) -> Config:
 def faults(folder: Path, text: str | bytes) -> str:
     """What is told of a file with that text."""
     (folder / "odd.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    found = assistants.look(folder)
+    found = assistants.read_assistants(folder)
     assert set(found.assistants) == OWN, "the others work"
     (fault,) = found.faults
     return str(fault)
 
 
 def test_those_that_come_with_chinwag_can_all_be_used(tmp_path: Path) -> None:
-    found = assistants.look(tmp_path / "not there")
+    found = assistants.read_assistants(tmp_path / "not there")
     assert set(found.assistants) == OWN
     assert not found.faults
-    assert found.named("companion").instructions == DEFAULT_INSTRUCTIONS
+    assert found.get("companion").instructions == DEFAULT_INSTRUCTIONS
     with pytest.raises(ConfigError, match=r"no assistant called 'compamion'. Did you mean companion"):
-        found.named("compamion")
+        found.get("compamion")
 
 
 def test_a_file_of_the_users_is_added_or_takes_the_place_of_one(tmp_path: Path) -> None:
     (tmp_path / "guide.toml").write_text(GUIDE, "utf-8")
     (tmp_path / "interviewer.toml").write_text('title = "Mine"\ninstructions = "Ask."\n', "utf-8")
     (tmp_path / "notes.txt").write_text("no assistant", "utf-8")
-    found = assistants.look(tmp_path)
+    found = assistants.read_assistants(tmp_path)
     assert set(found.assistants) == {*OWN, "guide"}
-    assert found.named("interviewer").title == "Mine"
+    assert found.get("interviewer").title == "Mine"
     shown = {"name": "guide", "title": "Guide", "voice": "two", "speed": 0.8, "greeting": "Welcome!"}
-    assert found.named("guide").shown == shown
+    assert found.get("guide").as_dict == shown
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,10 @@ def test_a_file_of_the_users_is_added_or_takes_the_place_of_one(tmp_path: Path) 
     [
         ("title = oops\n", r"odd.toml, line 1: It is not valid TOML"),
         ('title = "A"\n', "instructions is missing. Add a line: instructions = "),
-        ('title = "A"\ninstructions = "B"\n\nvioce = "x"\n', "line 4: vioce is no field of an assistant. Did you mean"),
+        (
+            'title = "A"\ninstructions = "B"\n\nvioce = "x"\n',
+            "line 4: vioce is not a field of an assistant. Did you mean",
+        ),
         ('title = "A"\ninstructions = "B"\nspeed = 9\n', "line 3: speed cannot be 9.*a number from 0.25 to 1.5"),
         ('title = "A"\ninstructions = "B"\nlanguage = "French!"\n', "line 3: language cannot be.*a tag like 'en'"),
         ('title = "A"\ninstructions = "B"\ntools = ["nothing"]\n', "line 3: tools names a tool that is not installed"),

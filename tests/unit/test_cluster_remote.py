@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from chinwag.audio import LISTEN_RATE, Audio
-from chinwag.cluster.remote import Line, remote
+from chinwag.cluster.remote import DeploymentClient, remote_engine_class
 from chinwag.cluster.serving import Hearing, Speaking, Thinking
 from chinwag.engines import registry
 from chinwag.engines.fake import FakeChat, FakeTranscriber, FakeVoice, loud
@@ -101,7 +101,7 @@ class _Pieces:
 def served(kind: type[Any], engine: Any) -> Any:
     """A replica around an engine, as if it had loaded it."""
     replica: Any = object.__new__(kind)
-    replica._asked, replica._since, replica._utterances = 0, {}, {}
+    replica._requests, replica._busy_since, replica._utterances = 0, {}, {}
     replica._lease = type("Lease", (), {"engine": engine})()
     return replica
 
@@ -111,8 +111,8 @@ def engine(
 ) -> tuple[Any, Deployment]:
     deployment = Deployment(replicas)
     monkeypatch.setattr(registry, "look", lambda task, name: known)
-    line = Line(cast(Any, deployment), "fake", SILENT_S, TOTAL_S)
-    return remote(task, "fake", line).load(EngineOptions(None)), deployment
+    line = DeploymentClient(cast(Any, deployment), "fake", SILENT_S, TOTAL_S)
+    return remote_engine_class(task, "fake", line).load(EngineOptions(None)), deployment
 
 
 async def all_of(model: ChatModel, on: Callable[[str], None] = lambda text: None, **more: Any) -> str:
@@ -133,7 +133,7 @@ async def test_an_utterance_is_sent_once_and_to_one_replica(monkeypatch: pytest.
     words = await utterance.finish()
     assert (words.text, words.final, words.until) == ("word0 word1 word2 word3 word4", True, 16000)
     assert set(deployment.asked[1:]) == {0}
-    assert next(iter(heard[0]._utterances.values())).have == 16000
+    assert next(iter(heard[0]._utterances.values())).received == 16000
     assert not heard[1]._utterances
 
 

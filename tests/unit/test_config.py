@@ -105,7 +105,7 @@ def test_a_fault_in_the_file_is_explained(text: str, message: str) -> None:
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"^none\.toml does not exist\. Name a file that does"):
+    with pytest.raises(ConfigError, match=r"^none\.toml does not exist\. Name an existing file"):
         config.load(Path("none.toml"))
 
 

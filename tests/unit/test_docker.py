@@ -20,7 +20,7 @@ from layered_root import ignored
 from packaging.specifiers import SpecifierSet
 
 from chinwag.config import Config
-from chinwag.reach import check_reach
+from chinwag.reach import check_exposure
 
 pytestmark = pytest.mark.unit
 
@@ -162,8 +162,8 @@ def test_an_image_starts_with_settings_that_chinwag_knows(target: str, monkeypat
             monkeypatch.setenv(name, value)
     config = Config()
     assert (config.server.host, config.server.auth) == ("0.0.0.0", "code")
-    assert config.server.wants_key
-    check_reach(config.server)
+    assert config.server.requires_key
+    check_exposure(config.server)
 
 
 def test_ports_and_volumes_are_the_same_everywhere() -> None:

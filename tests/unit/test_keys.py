@@ -13,7 +13,7 @@ from chinwag import config
 from chinwag.cli import doctor
 from chinwag.config import Config, ServerSettings
 from chinwag.errors import ConfigError
-from chinwag.reach import check_reach, is_loopback
+from chinwag.reach import check_exposure, is_loopback
 from chinwag.runtime.auth import SUBPROTOCOL_KEY
 from chinwag.runtime.client_secrets import MOST, ClientSecrets
 from chinwag.server import lan
@@ -203,28 +203,28 @@ async def test_elsewhere_any_name_is_answered() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", ""])
 def test_listening_elsewhere_needs_a_key_or_a_word(host: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        check_reach(ServerSettings(host=host))
+        check_exposure(ServerSettings(host=host))
     assert "CHINWAG_SERVER__API_KEYS" in raised.value.fix
     assert "CHINWAG_SERVER__AUTH=off" in raised.value.fix
-    check_reach(ServerSettings(host=host, auth="off"))
-    check_reach(ServerSettings(host=host, auth="code", https="off"))
+    check_exposure(ServerSettings(host=host, auth="off"))
+    check_exposure(ServerSettings(host=host, auth="code", https="off"))
 
 
 def test_until_a_login_code_is_made_nobody_gets_in() -> None:
-    assert ServerSettings(auth="code").wants_key
+    assert ServerSettings(auth="code").requires_key
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", ""])
 def test_a_key_does_not_cross_the_network_in_the_clear_unasked(host: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
-        check_reach(ServerSettings(host=host, api_keys=[KEY]))
+        check_exposure(ServerSettings(host=host, api_keys=[KEY]))
     for way in ("--lan", "server.tls_cert", "server.trusted_proxies", "CHINWAG_SERVER__HTTPS=off"):
         assert way in raised.value.fix
-    check_reach(ServerSettings(host=host, api_keys=[KEY]), encrypted=True)
-    check_reach(ServerSettings(host=host, api_keys=[KEY], trusted_proxies=["10.0.0.7"]))
-    check_reach(ServerSettings(host=host, api_keys=[KEY], https="off"))
+    check_exposure(ServerSettings(host=host, api_keys=[KEY]), encrypted=True)
+    check_exposure(ServerSettings(host=host, api_keys=[KEY], trusted_proxies=["10.0.0.7"]))
+    check_exposure(ServerSettings(host=host, api_keys=[KEY], https="off"))
     made = lan.certificate(tmp_path, ["192.168.1.5"])
-    check_reach(ServerSettings(host=host, api_keys=[KEY], tls_cert=made.file, tls_key=made.key))
+    check_exposure(ServerSettings(host=host, api_keys=[KEY], tls_cert=made.file, tls_key=made.key))
 
 
 def test_a_certificate_that_cannot_be_used_is_told(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_certificate_that_cannot_be_used_is_told(tmp_path: Path) -> None:
         (made.key, made.key, "cannot be used"),
     ):
         with pytest.raises(ConfigError, match=says):
-            check_reach(ServerSettings(tls_cert=cert, tls_key=key))
+            check_exposure(ServerSettings(tls_cert=cert, tls_key=key))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_the_doctor_tells_who_may_use_it(server: dict[str, Any], state: str) -> 
 def test_loopback_needs_none() -> None:
     for host in ("127.0.0.1", "127.8.0.1", "::1", "localhost"):
         assert is_loopback(host)
-        check_reach(ServerSettings(host=host))
+        check_exposure(ServerSettings(host=host))
 
 
 @pytest.mark.parametrize("written", [f"{KEY},{OTHER}", f'["{KEY}", "{OTHER}"]', f" {KEY} , {OTHER} "])

@@ -14,7 +14,7 @@ import pytest
 from virtual_time import at_once
 
 from chinwag.cluster import NAMES, config_file, deployments
-from chinwag.cluster.options import Options, served
+from chinwag.cluster.options import Options, served_tasks
 from chinwag.config import Config, StoreSettings
 from chinwag.engines.fake import Fakes
 from chinwag.errors import ConfigError
@@ -216,7 +216,7 @@ def configured(folder: Path, text: str) -> Options:
 def test_what_asks_a_server_needs_no_deployment(tmp_path: Path) -> None:
     options = configured(tmp_path, '[llm]\nengine = "openai"\nbase_url = "http://127.0.0.1:8001/v1"')
     settings = options.settings()
-    assert served(settings) == ("stt", "tts")
+    assert served_tasks(settings) == ("stt", "tts")
     assert "Thinking" not in deployments(settings)
     assert "Thinking" not in config_file(options)
 

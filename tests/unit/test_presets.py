@@ -10,13 +10,13 @@ import pytest
 from chinwag import config, presets
 from chinwag.engines import registry
 from chinwag.errors import ConfigError
-from chinwag.presets import Machine
+from chinwag.presets import MachineResources
 from chinwag.weights import Catalog
 
 pytestmark = pytest.mark.unit
 
-SMALL, ROOMY = Machine(2, 4 * 2**30, 0), Machine(8, 16 * 2**30, 0)
-GPU = Machine(16, 64 * 2**30, 1)
+SMALL, ROOMY = MachineResources(2, 4 * 2**30, 0), MachineResources(8, 16 * 2**30, 0)
+GPU = MachineResources(16, 64 * 2**30, 1)
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +28,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, SMALL)
 
 
-def on(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
-    monkeypatch.setattr(Machine, "here", classmethod(lambda cls: machine))
+def on(monkeypatch: pytest.MonkeyPatch, machine: MachineResources) -> None:
+    monkeypatch.setattr(MachineResources, "detect", classmethod(lambda cls: machine))
 
 
 def chosen(settings: config.Config) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ CHOICES = {
 
 
 @pytest.mark.parametrize(("name", "machine"), CHOICES)
-def test_what_a_preset_chooses(name: presets.Name, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_preset_chooses(name: presets.Name, machine: MachineResources, monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, machine)
     settings = config.load(preset=name)
     assert chosen(settings) == CHOICES[name, machine]
@@ -101,7 +101,9 @@ def test_a_key_set_by_hand_stays_beside_the_presets(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_machine_without_a_device_is_told() -> None:
-    with pytest.raises(ConfigError, match=r"preset gpu needs a CUDA device, and .* has 2 cores, 4 GiB .* no CUDA"):
+    with pytest.raises(
+        ConfigError, match=r"preset gpu needs a CUDA device. This machine has 2 cores, 4 GiB .* no CUDA"
+    ):
         config.load(preset="gpu")
 
 

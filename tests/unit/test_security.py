@@ -417,7 +417,7 @@ def test_folders_are_the_servers_own_and_no_file_of_elsewhere_is_followed(tmp_pa
     outside.write_text('instructions = "x"')
     folder = tmp_path / "assistants"
     folder.mkdir()
-    found = assistants.look(folder)
+    found = assistants.read_assistants(folder)
     for name in ("../outside", str(outside), "outside"):
         with pytest.raises(ConfigError):
-            found.named(name)
+            found.get(name)

@@ -16,12 +16,12 @@ from chinwag.conversation.session import MOST_ROUNDS, SessionSettings
 from chinwag.conversation.tool_calls import ToolCallAssembler
 from chinwag.engines.fake import FakeCalls, FakeChat, Fakes, loud
 from chinwag.engines.protocols import CallDelta
-from chinwag.tools.tool import Filler, Tool, ToolError
+from chinwag.tools.tool import FillerSettings, Tool, ToolError
 
 pytestmark = pytest.mark.unit
 
 LOOK = FakeCalls((("look", '{"where": "here"}'),))
-FILLER = Filler(("One moment.", "Nearly there."), 0.7)
+FILLER = FillerSettings(("One moment.", "Nearly there."), 0.7)
 
 
 class Own:
@@ -39,13 +39,13 @@ class Own:
                 raise result
             return result
 
-        self._tools = (Tool("look", "Look somewhere.", run=run, server="chinwag", called="look", **more),)
+        self._tools = (Tool("look", "Look somewhere.", run=run, server="chinwag", server_name="look", **more),)
 
     def tools(self) -> tuple[Tool, ...]:
         return self._tools
 
 
-def serving(own: Own, *answers: str | FakeCalls, filler: Filler = FILLER) -> tuple[Fakes, Any]:
+def serving(own: Own, *answers: str | FakeCalls, filler: FillerSettings = FILLER) -> tuple[Fakes, Any]:
     def setup(usual: SessionSettings) -> SessionSettings:
         return replace(usual, tools=replace(usual.tools, own=own, filler=filler))
 
@@ -196,7 +196,7 @@ async def test_a_tool_that_takes_very_long_is_covered_again() -> None:
 
 
 async def test_the_filler_is_cut_off_as_the_answer_is_ready() -> None:
-    long = Filler(("This will take a good while, so please be patient with me.",), 0.7)
+    long = FillerSettings(("This will take a good while, so please be patient with me.",), 0.7)
     fakes, setup = serving(Own(takes_s=1.2), LOOK, "It is here.", filler=long)
     async with connected(fakes, setup=setup) as client:
         await ask(client)
@@ -214,7 +214,7 @@ async def test_the_filler_is_cut_off_as_the_answer_is_ready() -> None:
 
 
 async def test_no_phrases_no_filler() -> None:
-    fakes, setup = serving(Own(takes_s=3.0), LOOK, "It is here.", filler=Filler())
+    fakes, setup = serving(Own(takes_s=3.0), LOOK, "It is here.", filler=FillerSettings())
     async with connected(fakes, setup=setup) as client:
         await ask(client)
         await client.quiet_until("response.done", 2)
@@ -288,7 +288,7 @@ async def test_who_speaks_while_a_tool_runs_is_answered_and_then_told() -> None:
 
 
 async def test_a_result_that_comes_while_they_speak_waits_for_their_turn() -> None:
-    fakes, setup = serving(Own(takes_s=1.0), LOOK, "It is here.", filler=Filler())
+    fakes, setup = serving(Own(takes_s=1.0), LOOK, "It is here.", filler=FillerSettings())
     async with connected(fakes, setup=setup) as client:
         await ask(client)
         await client.quiet_until("response.done")
@@ -316,7 +316,7 @@ async def test_stop_ends_the_filler_and_what_would_have_followed() -> None:
 
 async def test_a_cancelled_answer_is_not_given_after_the_tool() -> None:
     own = Own(takes_s=2.0)
-    fakes, setup = serving(own, LOOK, "It is here.", filler=Filler())
+    fakes, setup = serving(own, LOOK, "It is here.", filler=FillerSettings())
     async with connected(fakes, setup=setup) as client:
         await ask(client)
         await client.quiet_until("response.done")
@@ -329,7 +329,7 @@ async def test_a_cancelled_answer_is_not_given_after_the_tool() -> None:
 
 
 async def test_a_response_asked_for_while_a_tool_runs_waits_for_it() -> None:
-    fakes, setup = serving(Own(takes_s=2.0), LOOK, "It is here.", filler=Filler())
+    fakes, setup = serving(Own(takes_s=2.0), LOOK, "It is here.", filler=FillerSettings())
     async with connected(fakes, setup=setup) as client:
         await ask(client)
         await client.quiet_until("response.done")
@@ -369,7 +369,7 @@ async def test_nothing_is_told_of_a_call_behind_its_end() -> None:
 
 async def test_a_deleted_call_is_not_run_on() -> None:
     own = Own(takes_s=2.0)
-    fakes, setup = serving(own, LOOK, "It is here.", filler=Filler())
+    fakes, setup = serving(own, LOOK, "It is here.", filler=FillerSettings())
     async with connected(fakes, setup=setup) as client:
         await ask(client)
         item = (await client.quiet_until("response.done"))["response"]["output"][0]
@@ -381,7 +381,7 @@ async def test_a_deleted_call_is_not_run_on() -> None:
 
 async def test_who_goes_on_after_a_call_was_made_does_not_have_it_made_twice() -> None:
     own = Own(takes_s=5.0)
-    fakes, setup = serving(own, LOOK, "Yes.", filler=Filler())
+    fakes, setup = serving(own, LOOK, "Yes.", filler=FillerSettings())
     async with connected(fakes, setup=setup) as client:
         await client.play(loud(1.0))
         await client.quiet_until("response.mcp_call.in_progress")

@@ -18,7 +18,7 @@ def router(host: Runtime) -> APIRouter:
         """Those there are, read anew from their files; faults: the files that cannot be used, and why."""
         found = await host.assistants.look()
         return {
-            "assistants": [one.shown for one in found.assistants.values()],
+            "assistants": [one.as_dict for one in found.assistants.values()],
             "default": host.config.assistant.name,
             "faults": [str(fault) for fault in found.faults],
         }

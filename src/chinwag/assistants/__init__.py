@@ -1,6 +1,6 @@
-"""Ready-made assistants: TOML files, those that come with Chinwag and those in a folder of the user's.
+"""Assistants from TOML files: the built-in ones and those in the user's folder.
 
-A file that cannot be used is told of, and the others work.
+A file that cannot be used becomes an `AssistantFault`; the other files still work.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from chinwag.errors import ConfigError
 from chinwag.tools import functions
 
-OWN = Path(__file__).parent
-"""Where those of Chinwag's own are; one of the user's takes the place of one of the same name."""
+BUILT_IN = Path(__file__).parent
+"""Folder of the built-in assistants; a user's assistant replaces a built-in one of the same name."""
 
-LARGEST = 64 * 1024
-"""Bytes of a file: more than any model is told at once."""
+MAX_BYTES = 64 * 1024
+"""Size limit of a file in bytes, more than any model's prompt holds."""
 
 NAME = r"[a-z0-9][a-z0-9_-]{0,63}"
 TAG = r"auto|[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*"
 
 
 class Assistant(BaseModel):
-    """Who answers, as a file has it. What is empty or None is as the server's settings have it.
+    """An assistant's fields as its file gives them; an empty field or None leaves the server's setting.
 
-    name: the file's own name where it gives none. speed: 1 is usual. language: BCP 47, or auto. patience: -1 (brisk)
-    to 1 (very patient). tools: entry points of chinwag.tools, beside those that all conversations have.
+    name: defaults to the file's name. speed: 1 is normal. language: BCP 47 tag, or auto. patience: -1 (brisk) to 1
+    (very patient). tools: entry points of chinwag.tools, added to those of all sessions.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,27 +50,27 @@ class Assistant(BaseModel):
     file: Path
 
     @property
-    def shown(self) -> dict[str, Any]:
-        """As `GET /api/assistants` tells of it."""
-        told = ("name", "title", "summary", "language", "voice", "speed", "greeting")
-        return {key: value for key in told if (value := getattr(self, key)) not in ("", None)}
+    def as_dict(self) -> dict[str, Any]:
+        """The assistant as an entry of `GET /api/assistants`."""
+        keys = ("name", "title", "summary", "language", "voice", "speed", "greeting")
+        return {key: value for key in keys if (value := getattr(self, key)) not in ("", None)}
 
 
 FIELDS = tuple(key for key in Assistant.model_fields if key != "file")
 
-TAKES = {
+FIELD_HINTS = {
     "name": "lower-case letters, digits, '-' and '_'",
     "language": "a tag like 'en' or 'pt-BR', or 'auto'",
     "speed": "a number from 0.25 to 1.5",
     "patience": "a number from -1 (brisk) to 1 (very patient)",
     "tools": 'a list of names, like ["time"]',
 }
-"""What pydantic's own words would not say plainly."""
+"""Hints for fields whose pydantic messages are hard to understand."""
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Why a file cannot be used. line: of the file, from 1; None where it is about the whole of it."""
+class AssistantFault:
+    """Why a file cannot be used. line: counted from 1; None if the fault concerns the whole file."""
 
     file: Path
     line: int | None
@@ -83,14 +83,14 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Found:
-    """All assistants by name, Chinwag's own first, and the files that cannot be used."""
+class AssistantCatalog:
+    """All assistants by name, built-in ones first, and the faults of files that cannot be used."""
 
     assistants: Mapping[str, Assistant] = field(default_factory=dict)
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[AssistantFault, ...] = ()
 
-    def named(self, name: str) -> Assistant:
-        """That one. Raises ConfigError where there is none of that name, or its file has a fault."""
+    def get(self, name: str) -> Assistant:
+        """Return the assistant of that name. Raises ConfigError if there is none or its file has a fault."""
         if name in self.assistants:
             return self.assistants[name]
         fault = next((fault for fault in self.faults if fault.file.stem == name), None)
@@ -107,43 +107,45 @@ class _Unusable(Exception):
         self.message, self.fix, self.line = message, fix, line
 
 
-def look(folder: Path) -> Found:
-    """Read every assistant: Chinwag's own, then the files of that folder, which need not be there. It reads files."""
+def read_assistants(folder: Path) -> AssistantCatalog:
+    """Read the built-in assistants, then those of `folder`, which may be missing. Blocks on file access."""
     assistants: dict[str, Assistant] = {}
-    faults: list[Fault] = []
-    for place in (OWN, folder):
-        taken: dict[str, Path] = {}
+    faults: list[AssistantFault] = []
+    for place in (BUILT_IN, folder):
+        files: dict[str, Path] = {}
         for file in _files(place, faults):
             try:
-                one = _read(file)
-                if one.name in taken:
+                assistant = _read(file)
+                if assistant.name in files:
                     fix = "Give one of them another name."
-                    raise _Unusable(f"{taken[one.name].name} has the name {one.name} already.", fix)
+                    raise _Unusable(f"{files[assistant.name].name} has the name {assistant.name} already.", fix)
             except _Unusable as unusable:
-                faults.append(Fault(file, unusable.line, unusable.message, unusable.fix))
+                faults.append(AssistantFault(file, unusable.line, unusable.message, unusable.fix))
                 continue
-            taken[one.name] = file
-            assistants[one.name] = one
-    return Found(assistants, tuple(faults))
+            files[assistant.name] = file
+            assistants[assistant.name] = assistant
+    return AssistantCatalog(assistants, tuple(faults))
 
 
-def _files(place: Path, faults: list[Fault]) -> list[Path]:
+def _files(place: Path, faults: list[AssistantFault]) -> list[Path]:
     try:
         return sorted(file for file in place.iterdir() if file.suffix == ".toml" and not file.name.startswith("."))
     except FileNotFoundError:
         return []
     except OSError as error:
-        faults.append(Fault(place, None, f"It cannot be read: {error.strerror}.", "Set assistant.folder to another."))
+        faults.append(
+            AssistantFault(place, None, f"It cannot be read: {error.strerror}.", "Set assistant.folder to another.")
+        )
         return []
 
 
 def _read(file: Path) -> Assistant:
-    """Raises _Unusable with the line and what to do."""
+    """Read one file. Raises _Unusable with the line of the fault and its fix."""
     try:
         with file.open("rb") as opened:
-            data = opened.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise _Unusable(f"It is larger than {LARGEST // 1024} KiB.", "Say it in fewer words.")
+            data = opened.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise _Unusable(f"It is larger than {MAX_BYTES // 1024} KiB.", "Shorten its texts.")
         text = data.decode("utf-8-sig")
         table = tomllib.loads(text)
     except OSError as error:
@@ -153,31 +155,31 @@ def _read(file: Path) -> Assistant:
         raise _Unusable("It is not written in UTF-8.", "Save it as UTF-8.", line) from None
     except tomllib.TOMLDecodeError as error:
         line_at = re.search(r"at line (\d+)", str(error))
-        fix = 'Mend that line: a field is written like title = "Companion".'
+        fix = 'Correct that line: a field is written like title = "Companion".'
         raise _Unusable(f"It is not valid TOML: {error}.", fix, int(line_at[1]) if line_at else None) from None
     given = {"name": file.stem, **table}
     try:
-        one = Assistant(**{**given, "file": file})
+        assistant = Assistant(**{**given, "file": file})
     except ValidationError as error:
         raise _explained(error.errors()[0], text) from None
-    for tool in one.tools:
-        if tool not in (known := functions.names()):
-            fix = f"Install what brings it, or use one of: {', '.join(known)}."
+    for tool in assistant.tools:
+        if tool not in (installed := functions.installed_tools()):
+            fix = f"Install its package, or use one of: {', '.join(installed)}."
             raise _Unusable(f"tools names a tool that is not installed: {tool}.", fix, _line_of("tools", text))
-    return one
+    return assistant
 
 
 def _explained(first: Any, text: str) -> _Unusable:
     key = str(first["loc"][0])
     line = _line_of(key, text)
-    if key not in FIELDS:  # `file` is ours to set
-        return _Unusable(f"{key} is no field of an assistant.", _nearest(key, FIELDS), line)
+    if key not in FIELDS:  # `file` is set by the reader
+        return _Unusable(f"{key} is not a field of an assistant.", _nearest(key, FIELDS), line)
     if first["type"] == "missing":
         return _Unusable(f"{key} is missing.", f'Add a line: {key} = "…".')
-    takes = f"It takes {TAKES[key]}." if key in TAKES else "Change that value."
+    fix = f"It takes {FIELD_HINTS[key]}." if key in FIELD_HINTS else "Change that value."
     if key == "name" and line is None:
-        takes = f"Name the file with {TAKES[key]}, or give it a name = …"
-    return _Unusable(f"{key} cannot be {first['input']!r}: {first['msg']}.", takes, line)
+        fix = f"Name the file with {FIELD_HINTS[key]}, or add a line: name = …"
+    return _Unusable(f"{key} cannot be {first['input']!r}: {first['msg']}.", fix, line)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -186,6 +188,6 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _line_of(key: str, text: str) -> int | None:
-    """Where a field is set; None where it is not."""
-    found = re.search(rf"^[ \t]*\[*[\"']?{re.escape(key)}[\"']?[ \t]*[=\].]", text, re.MULTILINE)
-    return text.count("\n", 0, found.start()) + 1 if found else None
+    """Return the line that sets a field, or None."""
+    match = re.search(rf"^[ \t]*\[*[\"']?{re.escape(key)}[\"']?[ \t]*[=\].]", text, re.MULTILINE)
+    return text.count("\n", 0, match.start()) + 1 if match else None

@@ -41,7 +41,7 @@ from chinwag.engines.protocols import (
     Voice,
 )
 from chinwag.errors import ChinwagError, ConfigError, StoreError
-from chinwag.reach import check_reach, is_loopback
+from chinwag.reach import check_exposure, is_loopback
 from chinwag.weights import Store
 
 State = Literal["ok", "hint", "fault"]
@@ -293,10 +293,10 @@ def access(config: Config) -> Check:
     """Whether who can reach the server may use it."""
     server = config.server
     try:
-        check_reach(server)
+        check_exposure(server)
     except ConfigError as error:
         return Check("access", "fault", error.message, error.fix)
-    if server.wants_key:
+    if server.requires_key:
         plain = server.https == "off" and not is_loopback(server.host)
         said = f"a key is asked for; there are {len(server.api_keys)}"
         if not plain:

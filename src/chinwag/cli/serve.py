@@ -22,8 +22,8 @@ from chinwag import config as configuration
 from chinwag.cli.models import pull_with_bars
 from chinwag.errors import ChinwagError, ConfigError
 from chinwag.observability import logs
-from chinwag.presets import NAMES, Machine
-from chinwag.reach import check_reach
+from chinwag.presets import NAMES, MachineResources
+from chinwag.reach import check_exposure
 
 if TYPE_CHECKING:
     from chinwag.runtime.runtime import Runtime
@@ -83,10 +83,10 @@ def serve(
     if made:
         settings.server.api_keys = [made]
     near = _near(settings) if lan else None
-    check_reach(settings.server, encrypted=near is not None)
+    check_exposure(settings.server, encrypted=near is not None)
     logs.set_up(settings)
     if settings.preset:
-        _teller(settings)(f"Preset {settings.preset} on {Machine.here()}: {_engines(settings)}.")
+        _teller(settings)(f"Preset {settings.preset} on {MachineResources.detect()}: {_engines(settings)}.")
     sys.setswitchinterval(SWITCH_S)
     asyncio.run(_serve(settings, near, made))
 
@@ -104,7 +104,7 @@ def _near(settings: configuration.Config) -> Near:
     from chinwag.server import lan
 
     found, server = lan.addresses(), settings.server
-    return Near(found, lan.certificate(_lan_folder(), found), server.api_keys[0] if server.wants_key else "")
+    return Near(found, lan.certificate(_lan_folder(), found), server.api_keys[0] if server.requires_key else "")
 
 
 def _login_code(server: configuration.ServerSettings) -> str:

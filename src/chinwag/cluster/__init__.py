@@ -2,11 +2,11 @@
 
     Serve's proxies ──► Talking: the server with its page, sockets and sessions
                             ├──► Hearing    speech to text
-                            ├──► Thinking   the language model, unless it is a server of its own
+                            ├──► Thinking   the language model, unless it is an external server
                             └──► Speaking   text to speech
 
-What each deployment is given (replicas, CPUs, GPUs) is Serve's configuration: `chinwag cluster config` writes a file
-of it to edit. What Chinwag is told is chinwag.toml, read where the application is deployed from.
+Serve's configuration sets the replicas, CPUs and GPUs of each deployment; `chinwag cluster config` writes such a file.
+Chinwag's own settings are in chinwag.toml on the machine that deploys the application.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from chinwag.cluster.options import Options, served
+from chinwag.cluster.options import Options, served_tasks
 from chinwag.config import Config
 from chinwag.engines.protocols import Task
 from chinwag.errors import ConfigError
@@ -26,18 +26,18 @@ NAMES: dict[Task, str] = {"stt": "Hearing", "llm": "Thinking", "tts": "Speaking"
 INGRESS = "Talking"
 
 STICKY = {"request_router_class": "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"}
-"""A conversation is sent to the replica that has its prompt or its sound, as long as that one lives and has room."""
+"""Routes a session to the replica that has its prompt or its audio, as long as that replica lives and has capacity."""
 
-USUAL_SESSIONS = 8
-"""That an ingress replica is planned for where it finds out by itself how many it can hold."""
+DEFAULT_SESSIONS = 8
+"""Sessions planned for an ingress replica if `server.max_sessions` is "auto"."""
 
-BACK = {"request_router_class": "chinwag.cluster.routing:BackToItsReplica"}
+SESSION_AFFINITY = {"request_router_class": "chinwag.cluster.routing:SessionAffinityRouter"}
 
 
 def app(options: Options | Mapping[str, Any]) -> Application:
-    """The application. Serve gives the arguments of `serve run` and of its config file as they were written.
+    """Build the Serve application. options: the arguments of `serve run` or of a Serve config, unchecked.
 
-    Raises ConfigError where they, or the settings, cannot be used.
+    Raises ConfigError if the arguments or the settings cannot be used.
     """
     try:
         from ray import serve
@@ -49,24 +49,23 @@ def app(options: Options | Mapping[str, Any]) -> Application:
     settings = options.settings()
     plans = deployments(settings)
     engines: dict[str, Any] = {}
-    for task in served(settings):
+    for task in served_tasks(settings):
         kind = getattr(serving, NAMES[task])
         engines[task] = serve.deployment(kind).options(name=NAMES[task], **plans[NAMES[task]]).bind(settings)
     talking = serve.deployment(ingress.Talking).options(name=INGRESS, **plans[INGRESS])
-    made: Application = talking.bind(settings, options.silent_s, **engines)
-    return made
+    application: Application = talking.bind(settings, options.silent_s, **engines)
+    return application
 
 
 def deployments(settings: Config) -> dict[str, dict[str, Any]]:
-    """What each deployment is given where the Serve config says nothing else, by its name; measured for
-    docs/scaling.md."""
+    """Return the default options of each deployment by name. The numbers were measured for docs/scaling.md."""
     most, slots = settings.server.max_sessions, settings.llm.slots
-    sessions = USUAL_SESSIONS if most == "auto" else most
+    sessions = DEFAULT_SESSIONS if most == "auto" else most
 
     def engine(cpus: float, ongoing: float, most: int) -> dict[str, Any]:
         return {
             "max_ongoing_requests": most,
-            "autoscaling_config": scaled(ongoing),
+            "autoscaling_config": autoscaling(ongoing),
             "ray_actor_options": {"num_cpus": cpus},
             "request_router_config": STICKY,
             "health_check_period_s": 5.0,
@@ -75,22 +74,22 @@ def deployments(settings: Config) -> dict[str, dict[str, Any]]:
 
     plans: dict[str, dict[str, Any]] = {
         INGRESS: {
-            # beside the conversations there is the page, and what tells that all places are taken
+            # room for page requests and for clients that are refused or queued
             "max_ongoing_requests": sessions + 64,
-            "autoscaling_config": {**scaled(max(1.0, sessions * 0.75)), "downscale_delay_s": 600.0},
+            "autoscaling_config": {**autoscaling(max(1.0, sessions * 0.75)), "downscale_delay_s": 600.0},
             "ray_actor_options": {"num_cpus": 0.5},
-            "request_router_config": BACK,
+            "request_router_config": SESSION_AFFINITY,
             "health_check_period_s": 5.0,
-            # those who are talking have so long to come to an end; then they come back to another replica
+            # sessions may end in this time; afterwards their clients resume at another replica
             "graceful_shutdown_timeout_s": 120.0,
         }
     }
     sizes = {"stt": engine(1.0, 1.5, 8), "llm": engine(2.0, slots * 0.75, slots * 2), "tts": engine(0.5, 1.5, 8)}
-    return plans | {NAMES[task]: sizes[task] for task in served(settings)}
+    return plans | {NAMES[task]: sizes[task] for task in served_tasks(settings)}
 
 
-def scaled(ongoing: float) -> dict[str, Any]:
-    """From one replica to as many as are needed for so many questions at once in each."""
+def autoscaling(ongoing: float) -> dict[str, Any]:
+    """Return an autoscaling configuration with a target of `ongoing` concurrent requests a replica."""
     return {
         "min_replicas": 1,
         "max_replicas": 100,
@@ -103,36 +102,36 @@ def scaled(ongoing: float) -> dict[str, Any]:
 
 
 HEADER = """\
-# Chinwag on Ray Serve: serve deploy this file. Each number may be edited while it runs; deploy it again.
-# docs/scaling.md tells what they are good for. Settings of Chinwag itself are in chinwag.toml.
-proxy_location: EveryNode        # a load balancer in front may ask any machine
+# Chinwag on Ray Serve: `serve deploy` this file. Edit any number and deploy again, also while it runs.
+# docs/scaling.md explains the numbers. Chinwag's own settings are in chinwag.toml.
+proxy_location: EveryNode        # a load balancer may send requests to any machine
 http_options:
   host: {host}              # with keys in chinwag.toml: 0.0.0.0
   port: {port}
-  request_timeout_s: null        # a conversation is one long request
+  request_timeout_s: null        # a session is one long request
 applications:
   - name: chinwag
     import_path: chinwag.cluster:app
     route_prefix: /
     args:
       config: {config}
-      silent_s: {silent_s:g}              # a replica that says nothing for so long is given up for another
+      silent_s: {silent_s:g}              # a request moves to another replica after so much silence
     deployments:
 """
 
 SHARES = {
-    INGRESS: "conversations: about two of them take one CPU",
-    "Hearing": 'add num_gpus: 0.25, and stt.device = "cuda", to have four on a GPU',
-    "Thinking": "it batches llm.slots conversations by itself; num_gpus: 1 for a large model",
-    "Speaking": 'add num_gpus: 0.25, and tts.device = "cuda", to have four on a GPU',
+    INGRESS: "sessions: about two need one CPU",
+    "Hearing": 'four replicas share a GPU with num_gpus: 0.25 and stt.device = "cuda"',
+    "Thinking": "one replica batches llm.slots sessions; num_gpus: 1 for a large model",
+    "Speaking": 'four replicas share a GPU with num_gpus: 0.25 and tts.device = "cuda"',
 }
 
 
 def config_file(options: Options) -> str:
-    """A Serve config for `serve deploy`, with what `deployments` gives. Raises ConfigError."""
+    """Return a Serve config for `serve deploy` with the defaults of `deployments`. Raises ConfigError."""
     settings = options.settings()
-    filled = {"host": settings.server.host, "port": settings.server.port, "silent_s": options.silent_s}
-    text = HEADER.format(config=options.config or '""', **filled)
+    values = {"host": settings.server.host, "port": settings.server.port, "silent_s": options.silent_s}
+    text = HEADER.format(config=options.config or '""', **values)
     for name, plan in deployments(settings).items():
         scale, router = plan["autoscaling_config"], plan["request_router_config"]["request_router_class"]
         text += f"""\

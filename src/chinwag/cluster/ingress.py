@@ -1,4 +1,4 @@
-"""Replicas of the whole server, its page and its sockets; its engines answer from their deployments."""
+"""The ingress deployment: replicas of the server with its page and sockets. Its engines run in other deployments."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chinwag.cluster import INGRESS
-from chinwag.cluster.remote import Line, remote
-from chinwag.cluster.serving import where
+from chinwag.cluster.remote import DeploymentClient, remote_engine_class
+from chinwag.cluster.serving import replica_facts
 from chinwag.config import Config
 from chinwag.engines import registry
 from chinwag.engines.protocols import Engine, Task
@@ -30,20 +30,20 @@ from chinwag.runtime.runtime import Runtime
 from chinwag.server.app import create_app
 
 SWITCH_S = 0.001
-"""As `chinwag serve`: what runs beside the event loop gives way to it after a millisecond."""
+"""Python's thread switch interval, as in `chinwag serve`: other threads yield to the event loop within 1 ms."""
 
-TOLD_WITHIN_S = 8.0
-"""The other replicas have so long to take in news, and to end a conversation that goes on here."""
+BROADCAST_TIMEOUT_S = 8.0
+"""Limit for the other replicas to apply news, such as ending a session that continues here."""
 
 LOADED_WITHIN_S = 20.0
-"""A replica that takes longer, as where weights are fetched, is shown as it loads. Serve gives a check 30 s."""
+"""A replica that needs longer, for instance to fetch weights, becomes healthy while it loads. Serve's limit is 30 s."""
 
 log = logging.getLogger(__name__)
 
 
 @serve.ingress()
 class Talking:
-    """Holds conversations. engines: handles of the deployments, by task; silent_s: see `Line`."""
+    """A replica of the server. engines: deployment handles by task. silent_s: see `DeploymentClient`."""
 
     def __init__(self, settings: Config, silent_s: float, **engines: DeploymentHandle[Any]) -> None:
         sys.setswitchinterval(SWITCH_S)
@@ -56,45 +56,48 @@ class Talking:
             section = getattr(settings, task)
             if task not in engines:
                 return registry.find(task, name)
-            return remote(task, name, Line(engines[task], name, silent_s, section.timeout_s))
+            return remote_engine_class(task, name, DeploymentClient(engines[task], name, silent_s, section.timeout_s))
 
         self._host = Runtime(settings, find=find, peers=self)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        """Serve's name for it."""
+        """Build the ASGI app; the method name is Serve's."""
         app = create_app(self._host, self._secrets)
-        if not self._settings.server.wants_key and self._settings.server.auth != "off":
-            app.add_middleware(OnlyHere)
+        if not self._settings.server.requires_key and self._settings.server.auth != "off":
+            app.add_middleware(LoopbackOnly)
         return app
 
     async def check_health(self) -> None:
-        """Serve's name for it, asked before a new replica is given its first conversation: that one is not to be told
-        that the engines are still loading, while another replica has them. Where they fail, its page says why."""
+        """Wait until the engines are loaded or have failed; the method name is Serve's.
+
+        Serve calls it before a new replica receives its first session, which would otherwise find engines that still
+        load although another replica has them ready.
+        """
         with suppress(TimeoutError):
             await asyncio.wait_for(self._host.settled.wait(), LOADED_WITHIN_S)
             if not gc.get_freeze_count():
                 settle()
 
     async def report(self) -> dict[str, Any]:
-        """How this replica is, for `chinwag cluster status`."""
+        """Return this replica's state for `chinwag cluster status`."""
         host = self._host
-        return {**where(), "stage": host.stage, "sessions": host.sessions, "error": str(host.error or "")}
+        return {**replica_facts(), "stage": host.stage, "sessions": host.sessions, "error": str(host.error or "")}
 
     # --- peers -----------------------------------------------------------------------------------------------
 
     async def tell(self, what: News, **facts: Any) -> None:
-        """Have all other replicas know; see `chinwag.runtime.peers`."""
+        """Send news to all other replicas; see `chinwag.runtime.peers`."""
         try:
-            await asyncio.to_thread(self._tell, what, facts)
+            await asyncio.to_thread(self._broadcast, what, facts)
         except Exception as error:
-            log.warning("not every replica was told that something was %s: %s", what, error)
+            log.warning("some replicas did not receive the news %r: %s", what, error)
 
-    def _tell(self, what: News, facts: dict[str, Any]) -> None:
+    def _broadcast(self, what: News, facts: dict[str, Any]) -> None:
         own = serve.get_deployment_handle(INGRESS, self._app)
-        own.broadcast("told", self.place, what, facts).results(timeout_s=TOLD_WITHIN_S)
+        own.broadcast("receive_news", self.place, what, facts).results(timeout_s=BROADCAST_TIMEOUT_S)
 
-    async def told(self, place: str, what: News, facts: dict[str, Any]) -> None:
-        """News of another replica."""
+    async def receive_news(self, place: str, what: News, facts: dict[str, Any]) -> None:
+        """Apply news from another replica."""
         if place == self.place:
             return
         keeping = self._host.keeping
@@ -109,14 +112,14 @@ class Talking:
                 self._secrets.take(**facts)
 
 
-class OnlyHere:
-    """ASGI middleware: without a key, nobody but this machine is answered, wherever Serve's proxies listen."""
+class LoopbackOnly:
+    """ASGI middleware for a server without keys: refuse clients of other machines, wherever Serve's proxies listen."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on, or turn it away."""
+        """Forward a request from this machine; refuse all others with 403 or close code 1008."""
         client = HTTPConnection(scope).client if scope["type"] in ("http", "websocket") else None
         if client is None or is_loopback(client.host):
             await self._app(scope, receive, send)
@@ -124,5 +127,5 @@ class OnlyHere:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
         else:
-            message = "This server has no key, so it answers to its own machine alone. Set server.api_keys."
+            message = "This server has no key, so it answers only its own machine. Set server.api_keys."
             await JSONResponse(fault(message, code="forbidden_host"), 403)(scope, receive, send)

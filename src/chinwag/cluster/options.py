@@ -1,4 +1,4 @@
-"""What `serve run chinwag.cluster:app` and a Serve config's `args` may say."""
+"""The arguments of `serve run chinwag.cluster:app` and of a Serve config's `args`."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from chinwag import config as configuration
 from chinwag.config import Config
 from chinwag.engines.protocols import Task
 from chinwag.errors import ConfigError
-from chinwag.reach import check_reach
+from chinwag.reach import check_exposure
 
-SERVERS = {"openai", "ollama"}
-"""Engines that only ask another server: they need no deployment, and every ingress replica asks for itself."""
+EXTERNAL_SERVERS = {"openai", "ollama"}
+"""Engines that are clients of another server: each ingress replica uses them without a deployment."""
 
 SERVED: tuple[Task, ...] = ("stt", "llm", "tts")
-"""What may be a deployment. Speech detection and turn judgement stay in the ingress: see docs/adr/0019."""
+"""Tasks that may be a deployment. VAD and turn detection stay in the ingress: see docs/adr/0019."""
 
 
 class Options(BaseModel):
-    """Arguments of the application; a name that it does not know is an error."""
+    """Arguments of the application; an unknown name is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
     config: str = Field("", description="settings file; empty: ./chinwag.toml where there is one")
-    silent_s: float = Field(8.0, gt=0, description="a replica that says nothing for so long is given up for another")
+    silent_s: float = Field(8.0, gt=0, description="a request moves to another replica after so much silence")
 
     @classmethod
     def read(cls, given: Self | Mapping[str, Any]) -> Self:
-        """The options that were written so. Raises ConfigError with what is wrong, and what there is."""
+        """Check the given arguments. Raises ConfigError that names the fault and the known arguments."""
         try:
             return cls.model_validate(given)
         except ValidationError as error:
@@ -43,22 +43,22 @@ class Options(BaseModel):
             ) from None
 
     def settings(self) -> Config:
-        """The settings as every node is given them. Raises ConfigError for what a cluster cannot do."""
+        """Return the settings for every node. Raises ConfigError for settings that a cluster does not support."""
         settings = configuration.load(Path(self.config) if self.config else None)
-        check_reach(settings.server)
+        check_exposure(settings.server)
         if settings.llm.engine == "auto":
-            # each node would look for an Ollama of its own, and they might not find the same
+            # each node would look for its own Ollama, and the results might differ
             settings.llm.engine = "embedded"
         if settings.store.keep != "off" and settings.store.audio and settings.store.url:
             raise ConfigError(
-                "store.audio keeps sound in a folder, which the nodes of a cluster need not share.",
+                "store.audio stores sound in a folder, which the nodes of a cluster may not share.",
                 "Set store.audio = false, or leave store.url out and give all nodes one store.folder.",
             )
-        # an engine that one conversation chooses would be loaded into the ingress
+        # an engine chosen by one session would be loaded into the ingress
         settings.server.switching = False
         return settings
 
 
-def served(settings: Config) -> tuple[Task, ...]:
-    """The tasks whose engines run in deployments of their own."""
-    return tuple(task for task in SERVED if getattr(settings, task).engine not in SERVERS)
+def served_tasks(settings: Config) -> tuple[Task, ...]:
+    """Return the tasks whose engines run in deployments of their own."""
+    return tuple(task for task in SERVED if getattr(settings, task).engine not in EXTERNAL_SERVERS)

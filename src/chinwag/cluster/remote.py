@@ -1,4 +1,4 @@
-"""Engines that run in deployments, as a session knows engines. What a dying replica loses is asked of another."""
+"""Engines that run in Serve deployments, behind the engine protocols. Requests lost with a replica go to another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 import numpy as np
 
 from chinwag.audio import Audio, Samples
-from chinwag.cluster.serving import Missing
+from chinwag.cluster.serving import MissingAudio
 from chinwag.engines import registry
 from chinwag.engines.protocols import (
     About,
@@ -34,45 +34,48 @@ if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
 LOAD_S = 900.0
-"""The first replica of a deployment has so long to fetch and load its engine."""
+"""Limit for the first replica of a deployment to fetch and load its engine."""
 
-AGAIN_S = 0.05
-"""A lost question is asked again after so long: the router has heard by then who is gone."""
+RETRY_S = 0.05
+"""Delay before a lost request is repeated; by then the router knows which replica is gone."""
 
 T = TypeVar("T")
 
 
-class Lost(Exception):
-    """The replica died, hangs, or cannot be reached: what was asked can be asked of another."""
+class ReplicaLost(Exception):
+    """The replica died, hangs or cannot be reached; another replica can take the request."""
 
 
-class Line:
-    """The way to one deployment. silent_s: who says nothing for so long is lost. total_s: then the question fails."""
+class DeploymentClient:
+    """A client of one deployment.
+
+    silent_s: a replica that sends nothing for so long counts as lost. total_s: limit of a request with its repetitions.
+    """
 
     def __init__(self, handle: DeploymentHandle[Any], engine: str, silent_s: float, total_s: float) -> None:
         self._handle, self.engine, self._silent_s, self._total_s = handle, engine, silent_s, total_s
 
     def facts(self) -> dict[str, Any]:
-        """What its engine is; blocks until there is one. Raises EngineError."""
+        """Return the facts of the deployment's engine; blocks until it is loaded. Raises EngineError."""
         try:
-            told: dict[str, Any] = self._handle.facts.remote().result(timeout_s=LOAD_S)
+            facts: dict[str, Any] = self._handle.facts.remote().result(timeout_s=LOAD_S)
         except Exception as error:
-            raise self._explained(error) from error
-        return told
+            raise self._unwrap(error) from error
+        return facts
 
-    async def ask(self, method: str, *asked: Any, key: str = "", **named: Any) -> Any:
-        """One answer. key: who has the same is sent to the same replica. Raises Lost, or the engine's own error."""
-        response = getattr(self._handle.options(session_id=key), method).remote(*asked, **named)
-        return await self._told(response, response)
+    async def request(self, method: str, *args: Any, key: str = "", **kwargs: Any) -> Any:
+        """Call a method of a replica; equal keys go to the same replica. Raises ReplicaLost or the engine's error."""
+        response = getattr(self._handle.options(session_id=key), method).remote(*args, **kwargs)
+        return await self._receive(response, response)
 
-    async def stream(self, method: str, *asked: Any, key: str = "") -> AsyncGenerator[Any, None]:
-        """Answers as they are made; closing it stops the work. Raises as `ask`."""
-        response = getattr(self._handle.options(session_id=key, stream=True), method).remote(*asked)
+    async def stream(self, method: str, *args: Any, key: str = "") -> AsyncGenerator[Any, None]:
+        """Yield the pieces of a streamed result; closing the generator stops the work. Raises as `request`."""
+        response = getattr(self._handle.options(session_id=key, stream=True), method).remote(*args)
         ended = False
         try:
             while True:
                 try:
-                    piece = await self._told(anext(response), response)
+                    piece = await self._receive(anext(response), response)
                 except StopAsyncIteration:
                     ended = True
                     return
@@ -82,36 +85,36 @@ class Line:
                 with suppress(Exception):
                     response.cancel()
 
-    async def again(self, ask: Callable[[int], Awaitable[T]]) -> T:
-        """What `ask(attempt)` returns, asked anew as long as it is Lost. Raises EngineError after total_s."""
+    async def retry(self, call: Callable[[int], Awaitable[T]]) -> T:
+        """Return `call(attempt)`, repeated as long as it raises ReplicaLost. Raises EngineError after total_s."""
         async for attempt in self.attempts():
             try:
-                return await ask(attempt)
-            except Lost:
+                return await call(attempt)
+            except ReplicaLost:
                 continue
-        raise self.gone()
+        raise self.no_replica()
 
     async def attempts(self) -> AsyncIterator[int]:
-        """Numbers of attempts, until total_s has gone by."""
+        """Yield the number of each attempt, from 0, until total_s have passed."""
         now = asyncio.get_running_loop().time
         until = now() + self._total_s
         for attempt in itertools.count():
             yield attempt
             if now() >= until:
                 return
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RETRY_S)
 
-    def gone(self) -> EngineError:
-        """Nobody is left who could answer."""
+    def no_replica(self) -> EngineError:
+        """Return the error for a deployment without a replica that answers."""
         return EngineError(
             f"No replica of the engine {self.engine} answers.",
-            "`chinwag cluster status` tells how its deployment is.",
+            "`chinwag cluster status` shows the state of its deployment.",
             self.engine,
         )
 
-    async def _told(self, answer: Any, response: Any) -> Any:
+    async def _receive(self, result: Any, response: Any) -> Any:
         try:
-            return await asyncio.wait_for(answer, self._silent_s)
+            return await asyncio.wait_for(result, self._silent_s)
         except asyncio.CancelledError:
             with suppress(Exception):
                 response.cancel()
@@ -121,14 +124,14 @@ class Line:
         except TimeoutError:
             with suppress(Exception):
                 response.cancel()
-            raise Lost from None
-        except (ChinwagError, Lost):
+            raise ReplicaLost from None
+        except (ChinwagError, ReplicaLost):
             raise
         except Exception as error:
-            raise self._explained(error) from error
+            raise self._unwrap(error) from error
 
-    def _explained(self, error: Exception) -> Exception:
-        """An engine's own error, without Ray's wrapping; Lost for a replica that is gone."""
+    def _unwrap(self, error: Exception) -> Exception:
+        """Return the engine's own error without Ray's wrapping, or ReplicaLost if the replica is gone."""
         from ray.exceptions import RayError, RayTaskError
         from ray.serve.exceptions import RayServeException
 
@@ -142,43 +145,43 @@ class Line:
         if isinstance(cause, RayTaskError):
             return EngineError(f"The engine {self.engine} failed: {_last_line(cause)}.", "Try again.", self.engine)
         if isinstance(cause, RayError | RayServeException | TimeoutError):
-            return Lost(str(cause))
+            return ReplicaLost(str(cause))
         return EngineError(
             f"The engine {self.engine} failed: {str(cause).strip() or type(cause).__name__}.", "Try again.", self.engine
         )
 
 
 class _Remote:
-    """A deployment's engine, made by `remote`."""
+    """Base of a deployment's engine; `remote_engine_class` makes the concrete classes."""
 
     name: ClassVar[str]
     about: ClassVar[About]
-    _line: ClassVar[Line]
+    _client: ClassVar[DeploymentClient]
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """None can be chosen: the deployment has one."""
+        """Return no models: the deployment has one."""
         return ()
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """Nothing here: the deployment fetches its own weights."""
+        """Return no weights: the deployment fetches its own."""
         return ()
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
         """Wait until the deployment answers."""
-        return cls(cls._line.facts())
+        return cls(cls._client.facts())
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         pass
 
     async def close(self) -> None:
-        """The deployment lives on."""
+        """Do nothing: the deployment lives on."""
 
 
 class RemoteTranscriber(_Remote):
-    """Hears in a deployment."""
+    """A transcriber in a deployment."""
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         self.languages: tuple[str, ...] = facts["languages"]
@@ -189,61 +192,64 @@ class RemoteTranscriber(_Remote):
 
         if language and "*" not in self.languages and base(language) not in self.languages:
             raise EngineError(
-                f"The stt engine {self.name} does not hear {language}.",
-                f"It hears: {', '.join(self.languages)}.",
+                f"The stt engine {self.name} does not understand {language}.",
+                f"It understands: {', '.join(self.languages)}.",
                 self.name,
             )
-        return RemoteUtterance(self._line, language)
+        return RemoteUtterance(self._client, language)
 
 
 class RemoteUtterance:
-    """Keeps its sound, so that any replica can be given all of it; the one that hears it is sent only what is new."""
+    """An utterance that keeps its audio, so that another replica can receive all of it.
 
-    def __init__(self, line: Line, language: str | None) -> None:
-        self._line, self._language, self._id = line, language, new_id("utt")
+    The replica that already transcribes it receives only the new audio.
+    """
+
+    def __init__(self, client: DeploymentClient, language: str | None) -> None:
+        self._client, self._language, self._id = client, language, new_id("utt")
         self._pieces: list[Samples] = []
-        self._start = self._length = self._known = 0
+        self._start = self._length = self._sent = 0
         self._attempt = 0
 
     def push(self, audio: Audio) -> None:
-        """Add sound."""
+        """Append audio, 16 kHz."""
         if not self._pieces:
             self._start = audio.start
         self._pieces.append(audio.pcm)
         self._length += len(audio.pcm)
 
     async def partial(self) -> Transcript:
-        """The words so far."""
-        return await self._line.again(lambda attempt: self._ask(attempt, final=False))
+        """Return the partial transcript."""
+        return await self._client.retry(lambda attempt: self._transcribe(attempt, final=False))
 
     async def finish(self) -> Transcript:
-        """The final words."""
-        return await self._line.again(lambda attempt: self._ask(attempt, final=True))
+        """Return the final transcript."""
+        return await self._client.retry(lambda attempt: self._transcribe(attempt, final=True))
 
-    async def _ask(self, attempt: int, *, final: bool) -> Transcript:
-        if attempt:  # another one, which knows nothing of it yet
-            self._attempt, self._known = self._attempt + 1, 0
+    async def _transcribe(self, attempt: int, *, final: bool) -> Transcript:
+        if attempt:  # a new replica has none of the audio yet
+            self._attempt, self._sent = self._attempt + 1, 0
         key = f"{self._id}#{self._attempt}"
         while True:
-            known, until = self._known, self._length
-            fresh = self._sound()[known:until]
-            told = await self._line.ask(
-                "hear", self._id, self._language, self._start, known, fresh, key=key, final=final
+            sent, until = self._sent, self._length
+            fresh = self._pcm()[sent:until]
+            result = await self._client.request(
+                "transcribe", self._id, self._language, self._start, sent, fresh, key=key, final=final
             )
-            if isinstance(told, Missing):
-                self._known = told.have
+            if isinstance(result, MissingAudio):
+                self._sent = result.received
                 continue
-            self._known = max(self._known, until)
-            return cast(Transcript, told)
+            self._sent = max(self._sent, until)
+            return cast(Transcript, result)
 
-    def _sound(self) -> Samples:
+    def _pcm(self) -> Samples:
         if len(self._pieces) != 1:
             self._pieces = [np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.float32)]
         return self._pieces[0]
 
 
 class RemoteChat(_Remote):
-    """Thinks in a deployment: a conversation stays with the replica that has read its prompt."""
+    """A chat model in a deployment. A session stays with the replica that has its prompt in the cache."""
 
     continues: ClassVar[bool] = False
 
@@ -259,41 +265,41 @@ class RemoteChat(_Remote):
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] = "auto",
     ) -> AsyncGenerator[Delta, None]:
-        """A replica that dies before its first word is asked anew; later another goes on from the words so far."""
+        """Stream the answer. If the replica dies, another one starts anew or continues after the text so far."""
         text, count, calls = "", 0, False
-        async for attempt in self._line.attempts():
+        async for attempt in self._client.attempts():
             if attempt and (calls or (text and not (self.continues and not tools))):
-                break  # what was said cannot be unsaid, and this model cannot go on from it
-            asked = _with(messages, text)
-            left = None if max_tokens is None else max_tokens - count
-            if left is not None and left <= 0:
+                break  # the text was already sent, and this model cannot continue from it
+            prompt = _with_text(messages, text)
+            remaining = None if max_tokens is None else max_tokens - count
+            if remaining is not None and remaining <= 0:
                 yield Delta(finish_reason="length")
                 return
             key = f"{cache_key}#{attempt}" if attempt else cache_key
             try:
-                made = self._line.stream("chat", asked, cache_key, left, list(tools), tool_choice, key=key)
-                async with aclosing(made) as deltas:
+                stream = self._client.stream("chat", prompt, cache_key, remaining, list(tools), tool_choice, key=key)
+                async with aclosing(stream) as deltas:
                     async for delta in deltas:
                         text, count, calls = text + delta.text, count + bool(delta.text), calls or bool(delta.call)
                         yield delta
                 return
-            except Lost:
+            except ReplicaLost:
                 continue
-        raise self._line.gone()
+        raise self._client.no_replica()
 
     async def prefill(
         self, messages: Sequence[Message], *, cache_key: str = "", tools: Sequence[Mapping[str, Any]] = ()
     ) -> Ending | None:
-        """A hint: what is lost is not asked again."""
+        """Prefill the prompt; a lost request is not repeated, as a prefill is only a hint."""
         try:
-            told = await self._line.ask("prefill", list(messages), cache_key, list(tools), key=cache_key)
-        except (Lost, EngineError):
+            ending = await self._client.request("prefill", list(messages), cache_key, list(tools), key=cache_key)
+        except (ReplicaLost, EngineError):
             return None
-        return cast("Ending | None", told)
+        return cast("Ending | None", ending)
 
 
 class RemoteVoice(_Remote):
-    """Speaks in a deployment."""
+    """A voice in a deployment."""
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         self.rate: int = facts["rate"]
@@ -303,39 +309,39 @@ class RemoteVoice(_Remote):
     async def speak(
         self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
     ) -> AsyncGenerator[Audio, None]:
-        """A clause whose replica dies is spoken again by another, from where its sound broke off."""
-        given = 0
-        async for attempt in self._line.attempts():
-            skip = given
+        """Synthesise a clause. If the replica dies, another one repeats it and the samples already sent are skipped."""
+        sent = 0
+        async for attempt in self._client.attempts():
+            skip = sent
             key = f"{new_id('say')}#{attempt}"
             try:
-                async with aclosing(self._line.stream("speak", text, voice, speed, language, key=key)) as pieces:
+                async with aclosing(self._client.stream("speak", text, voice, speed, language, key=key)) as pieces:
                     async for pcm, rate in pieces:
                         fresh = pcm[skip:]
                         skip = max(0, skip - len(pcm))
                         if len(fresh):
-                            given += len(fresh)
+                            sent += len(fresh)
                             yield Audio(fresh, rate)
                 return
-            except Lost:
+            except ReplicaLost:
                 continue
-        raise self._line.gone()
+        raise self._client.no_replica()
 
 
 KINDS: dict[Task, type[_Remote]] = {"stt": RemoteTranscriber, "llm": RemoteChat, "tts": RemoteVoice}
 
 
-def remote(task: Task, name: str, line: Line) -> type[Engine]:
-    """The class of the engine that answers by that line, under the name of the one the deployment has loaded."""
-    own = registry.look(task, name)
-    known: dict[str, Any] = {"name": name, "about": replace(own.about, modules=()), "_line": line}
+def remote_engine_class(task: Task, name: str, client: DeploymentClient) -> type[Engine]:
+    """Make the class of a remote engine with the name and facts of the engine that the deployment loads."""
+    local = registry.look(task, name)
+    attributes: dict[str, Any] = {"name": name, "about": replace(local.about, modules=()), "_client": client}
     if task == "llm":
-        known["continues"] = cast(type[ChatModel], own).continues
-    return cast(type[Engine], type(f"Remote_{name}", (KINDS[task],), known))
+        attributes["continues"] = cast(type[ChatModel], local).continues
+    return cast(type[Engine], type(f"Remote_{name}", (KINDS[task],), attributes))
 
 
-def _with(messages: Sequence[Message], text: str) -> list[Message]:
-    """The prompt, and behind it what was answered so far."""
+def _with_text(messages: Sequence[Message], text: str) -> list[Message]:
+    """Return the prompt with the answer so far as its end."""
     if not text:
         return list(messages)
     if messages and messages[-1]["role"] == "assistant" and "tool_calls" not in messages[-1]:
@@ -349,5 +355,5 @@ def _last_line(error: Exception) -> str:
 
 
 def _checked() -> tuple[type[Transcriber], type[ChatModel], type[Voice]]:
-    """For the type checker: each keeps what its protocol promises."""
+    """Let the type checker verify that each class implements its protocol."""
     return RemoteTranscriber, RemoteChat, RemoteVoice

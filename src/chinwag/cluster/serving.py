@@ -1,4 +1,4 @@
-"""Deployments that hold one engine each: hearing, thinking and speaking."""
+"""Serve deployments with one engine each: Hearing (STT), Thinking (LLM) and Speaking (TTS)."""
 
 from __future__ import annotations
 
@@ -29,130 +29,130 @@ from chinwag.observability.process import usage
 from chinwag.runtime.engine_pool import EnginePool
 from chinwag.weights.store import Store
 
-FORGET_AFTER_S = 60.0
-"""An utterance that nobody asked about for so long is forgotten; who asks again sends its sound again."""
+UTTERANCE_TTL_S = 60.0
+"""An unused utterance is dropped after so long; a later request sends its audio again."""
 
-HANGS_AFTER_S = 60.0
-"""A step of an engine that takes so long will not end: Serve starts the replica anew."""
+HANG_TIMEOUT_S = 60.0
+"""A step of an engine that takes so long counts as hung: Serve restarts the replica."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Missing:
-    """The replica has only so many samples of an utterance, and needs those behind them first."""
+class MissingAudio:
+    """The replica lacks audio of an utterance. received: samples that it has; those behind them must come first."""
 
-    have: int
+    received: int
 
 
-class Served:
-    """Loads the engine that the settings name, fetching what it needs, and tells how it is."""
+class EngineDeployment:
+    """Base of a deployment: loads the engine that the settings name and reports its state."""
 
     task: ClassVar[Task]
 
     async def __init__(self, settings: Config) -> None:  # type: ignore[misc]  # Serve awaits it
-        self._asked, self._since = 0, dict[object, float]()
+        self._requests, self._busy_since = 0, dict[object, float]()
         self._settings = getattr(settings, self.task)
         self._lease = await EnginePool(Store(settings.weights)).lease(self.task, self._settings)
 
     @property
     def engine(self) -> Engine:
-        """Loaded."""
+        """The loaded engine."""
         return self._lease.engine
 
     async def facts(self) -> dict[str, Any]:
-        """What an ingress needs to know of the engine; waits until it is loaded."""
+        """Return the facts of the engine that an ingress needs; waits until the engine is loaded."""
         return {"name": self.engine.name}
 
     async def report(self) -> dict[str, Any]:
-        """How this replica is, for `chinwag cluster status`."""
-        return {**where(), "engine": self.engine.name, "asked": self._asked, "ongoing": len(self._since)}
+        """Return this replica's state for `chinwag cluster status`."""
+        requests = {"asked": self._requests, "ongoing": len(self._busy_since)}
+        return {**replica_facts(), "engine": self.engine.name, **requests}
 
     def check_health(self) -> None:
-        """Serve asks every few seconds. Raises where the engine hangs."""
-        if self._since and time.monotonic() - min(self._since.values()) > HANGS_AFTER_S:
-            raise RuntimeError(f"the {self.task} engine {self.engine.name} has said nothing for {HANGS_AFTER_S:g} s")
+        """Raise if the engine hangs; Serve calls this every few seconds."""
+        if self._busy_since and time.monotonic() - min(self._busy_since.values()) > HANG_TIMEOUT_S:
+            raise RuntimeError(f"the {self.task} engine {self.engine.name} has sent nothing for {HANG_TIMEOUT_S:g} s")
 
     @contextmanager
-    def _asking(self) -> Iterator[object]:
-        """Counts a request, and since when it waits."""
+    def _request(self) -> Iterator[object]:
+        """Count a request and note since when it has sent nothing."""
         key = object()
-        self._asked += 1
-        self._since[key] = time.monotonic()
+        self._requests += 1
+        self._busy_since[key] = time.monotonic()
         try:
             yield key
         finally:
-            del self._since[key]
+            del self._busy_since[key]
 
-    async def _stream(self, made: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        with self._asking() as key:
-            async with aclosing(made) as pieces:
+    async def _stream(self, stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        with self._request() as key:
+            async with aclosing(stream) as pieces:
                 async for piece in pieces:
-                    self._since[key] = time.monotonic()
+                    self._busy_since[key] = time.monotonic()
                     yield piece
 
 
-class Hearing(Served):
+class Hearing(EngineDeployment):
     """Speech to text."""
 
     task = "stt"
 
     async def __init__(self, settings: Config) -> None:  # type: ignore[misc]
         await super().__init__(settings)
-        self._utterances: dict[str, _Heard] = {}
+        self._utterances: dict[str, _RemoteUtteranceState] = {}
 
     async def facts(self) -> dict[str, Any]:
-        """Also the languages that its model hears."""
+        """Add the languages of the model."""
         return {**await super().facts(), "languages": self._stt.languages}
 
-    async def hear(
-        self, utterance: str, language: str | None, start: int, known: int, pcm: Samples, *, final: bool
-    ) -> Transcript | Missing:
-        """The words of an utterance with this much more of it.
+    async def transcribe(
+        self, utterance_id: str, language: str | None, start: int, offset: int, pcm: Samples, *, final: bool
+    ) -> Transcript | MissingAudio:
+        """Append audio (16 kHz) to an utterance and transcribe it.
 
-        start: place of its first sample in the listening stream. known: samples of it that are in front of `pcm`. Sound
-        that is here already is not taken twice.
+        start: sample of the listening stream at which the utterance begins. offset: samples of the utterance in front
+        of `pcm`. Audio that is here already is skipped.
         """
-        with self._asking():
-            self._forget()
-            held = self._utterances.get(utterance)
-            if held is None:
-                held = self._utterances[utterance] = _Heard(self._stt.open(language))
-            held.used = time.monotonic()
-            if known > held.have:
-                return Missing(held.have)
-            fresh = np.asarray(pcm, np.float32)[held.have - known :]
+        with self._request():
+            self._drop_unused()
+            state = self._utterances.get(utterance_id)
+            if state is None:
+                state = self._utterances[utterance_id] = _RemoteUtteranceState(self._stt.open(language))
+            state.used_at = time.monotonic()
+            if offset > state.received:
+                return MissingAudio(state.received)
+            fresh = np.asarray(pcm, np.float32)[state.received - offset :]
             if len(fresh):
-                held.stream.push(Audio(fresh, LISTEN_RATE, start + held.have))
-                held.have += len(fresh)
-            return await (held.stream.finish() if final else held.stream.partial())
+                state.stream.push(Audio(fresh, LISTEN_RATE, start + state.received))
+                state.received += len(fresh)
+            return await (state.stream.finish() if final else state.stream.partial())
 
     @property
     def _stt(self) -> Transcriber:
         return cast(Transcriber, self.engine)
 
-    def _forget(self) -> None:
-        old = time.monotonic() - FORGET_AFTER_S
-        for name in [name for name, held in self._utterances.items() if held.used < old]:
-            del self._utterances[name]
+    def _drop_unused(self) -> None:
+        limit = time.monotonic() - UTTERANCE_TTL_S
+        self._utterances = {name: state for name, state in self._utterances.items() if state.used_at >= limit}
 
 
 @dataclass
-class _Heard:
-    """An utterance that this replica hears. have: samples of it."""
+class _RemoteUtteranceState:
+    """An utterance that this replica transcribes. received: its samples so far. used_at: monotonic seconds."""
 
     stream: Utterance
-    have: int = 0
-    used: float = 0.0
+    received: int = 0
+    used_at: float = 0.0
 
 
-class Thinking(Served):
-    """Writes the answers. The embedded model and vLLM batch conversations themselves, token by token."""
+class Thinking(EngineDeployment):
+    """The language model. The embedded model and vLLM batch sessions token by token themselves."""
 
     task = "llm"
 
     async def facts(self) -> dict[str, Any]:
-        """Also the model's name."""
+        """Add the model's name."""
         return {**await super().facts(), "model": self._llm.model}
 
     async def chat(
@@ -163,19 +163,19 @@ class Thinking(Served):
         tools: Sequence[Mapping[str, Any]],
         tool_choice: str | Mapping[str, Any],
     ) -> AsyncGenerator[Delta, None]:
-        """As `ChatModel.chat`."""
-        made = self._llm.chat(
+        """Stream an answer; see `ChatModel.chat`."""
+        chat = self._llm.chat(
             messages, cache_key=cache_key, max_tokens=max_tokens, tools=tools, tool_choice=tool_choice
         )
-        async with aclosing(self._stream(made)) as deltas:
+        async with aclosing(self._stream(chat)) as deltas:
             async for delta in deltas:
                 yield delta
 
     async def prefill(
         self, messages: Sequence[Message], cache_key: str, tools: Sequence[Mapping[str, Any]]
     ) -> Ending | None:
-        """As `ChatModel.prefill`."""
-        with self._asking():
+        """Read a prompt into the cache; see `ChatModel.prefill`."""
+        with self._request():
             return await self._llm.prefill(messages, cache_key=cache_key, tools=tools)
 
     @property
@@ -183,21 +183,21 @@ class Thinking(Served):
         return cast(ChatModel, self.engine)
 
 
-class Speaking(Served):
+class Speaking(EngineDeployment):
     """Text to speech."""
 
     task = "tts"
 
     async def facts(self) -> dict[str, Any]:
-        """Also its rate, voices and languages."""
+        """Add the sample rate, voices and languages."""
         voice = self._tts
-        known = {"rate": voice.rate, "voices": tuple(voice.voices), "languages": dict(voice.languages)}
-        return {**await super().facts(), **known}
+        facts = {"rate": voice.rate, "voices": tuple(voice.voices), "languages": dict(voice.languages)}
+        return {**await super().facts(), **facts}
 
     async def speak(
         self, text: str, voice: str | None, speed: float, language: str | None
     ) -> AsyncGenerator[tuple[Samples, int], None]:
-        """As `Voice.speak`: pieces of sound with their rate."""
+        """Yield pieces of sound with their sample rate; see `Voice.speak`."""
         async with aclosing(self._stream(self._tts.speak(text, voice=voice, speed=speed, language=language))) as pieces:
             async for piece in pieces:
                 yield piece.pcm, piece.rate
@@ -207,8 +207,8 @@ class Speaking(Served):
         return cast(Voice, self.engine)
 
 
-def where() -> dict[str, Any]:
-    """The node of this replica, and what it takes with the processes it began."""
+def replica_facts() -> dict[str, Any]:
+    """Return the replica's node, process id, and CPU and memory use with its child processes."""
     import ray
     from ray import serve
 

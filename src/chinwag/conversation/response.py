@@ -38,7 +38,7 @@ from chinwag.speech.synthesis import FRAME, Style, expected_s, frames
 from chinwag.text.clauses import ClauseSplitter, ends_sentence
 from chinwag.text.speakable.speakable import Speakable
 from chinwag.text.speakable.symbols import words_in
-from chinwag.tools.tool import Choice, Tool
+from chinwag.tools.tool import Tool, ToolChoice
 
 SEND_AHEAD_S = 0.4
 """Sound is sent this far ahead of the ear: enough for a network's jitter, little enough that a cut is exact."""
@@ -91,7 +91,7 @@ class ResponseOptions:
     send_ahead_s: float = SEND_AHEAD_S
     client_ducks: bool = False
     tools: tuple[Tool, ...] = ()
-    tool_choice: Choice = "auto"
+    tool_choice: ToolChoice = "auto"
     passing: bool = False
     tag: Any = None
 
@@ -378,7 +378,7 @@ class Response:
             messages,
             cache_key=request.cache_key,
             max_tokens=min(limits, default=None),
-            tools=[tool.offer for tool in request.tools],
+            tools=[tool.as_openai for tool in request.tools],
             tool_choice=request.tool_choice,
         )
         async with aclosing(chat) as deltas:

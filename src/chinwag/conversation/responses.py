@@ -18,9 +18,9 @@ from chinwag.ids import new_id
 from chinwag.listening.endpointing.features import bare_words, word_key
 from chinwag.listening.turn import Turn
 from chinwag.speech.synthesis import Style
-from chinwag.tasks import Tasks
+from chinwag.tasks import TaskSet
 from chinwag.text.commands import Command, command_in
-from chinwag.tools.tool import Choice, Tool
+from chinwag.tools.tool import Tool, ToolChoice
 
 DRAFTS = 6
 """Answers begun ahead in one turn; who pauses more often is answered when the turn has ended."""
@@ -43,13 +43,13 @@ class Manner:
     lead_s: float = SEND_AHEAD_S
     ducks: bool = False
     tools: tuple[Tool, ...] = ()
-    tool_choice: Choice = "auto"
+    tool_choice: ToolChoice = "auto"
     tag: Any = None
 
     @property
     def offers(self) -> list[dict[str, Any]]:
         """The tools as the model is told of them."""
-        return [tool.offer for tool in self.tools]
+        return [tool.as_openai for tool in self.tools]
 
     @property
     def besides(self) -> int:
@@ -90,7 +90,7 @@ class ResponseScheduler:
         self._reading: asyncio.Task[None] | None = None
         self._being_read = ""
         self._read: str | None = None
-        self._tasks = Tasks()
+        self._tasks = TaskSet()
         self._winding_down = False
 
     @property
@@ -258,7 +258,7 @@ class ResponseScheduler:
             return
         request = replace(request, cache_key=f"{self._key}/aside")  # what was read of the conversation stays read
         reply = Response(new_id("resp"), new_id("item"), request, self._engines, self._emit)
-        self._tasks.keep(reply.task)
+        self._tasks.add(reply.task)
         self._asides[reply.response_id] = reply
         reply.task.add_done_callback(lambda _: self._asides.pop(reply.response_id, None))
         reply.open()
@@ -291,7 +291,7 @@ class ResponseScheduler:
 
     def _begin(self, request: ResponseOptions) -> Response:
         reply = Response(new_id("resp"), new_id("item"), request, self._engines, self._told, self._working)
-        task = self._tasks.keep(reply.task)
+        task = self._tasks.add(reply.task)
         if request.asks:
             self._working = task
         return reply

@@ -48,7 +48,7 @@ from chinwag.listening.listener import LONGEST_BUFFER_S, Listener
 from chinwag.listening.overlap import InterruptionMode
 from chinwag.listening.turn import EndpointingEstimate, ListenerSettings, SpeechProgress, Turn
 from chinwag.speech.synthesis import SPEAKS_OTHERS, Style, cannot_speak, speaks
-from chinwag.tasks import Tasks
+from chinwag.tasks import TaskSet
 from chinwag.text.fillers import filler
 from chinwag.text.prompt import DEFAULT_INSTRUCTIONS, STILL_THERE, instructions_for
 from chinwag.tools.offer import ToolOffer
@@ -135,7 +135,7 @@ class Session:
         self._rounds = 0
         self._unspoken: set[str] = set()
         self._asides_awaited: set[asyncio.Task[None]] = set()
-        self._tasks = Tasks()
+        self._tasks = TaskSet()
 
     async def run(self) -> None:
         """Hold the conversation until cancelled; whatever it had under way ends with it."""

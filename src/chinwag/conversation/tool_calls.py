@@ -8,7 +8,7 @@ from chinwag.conversation.events import Event, ToolCallArguments, ToolCallStarte
 from chinwag.conversation.tool_items import ToolCall
 from chinwag.engines.protocols import CallDelta
 from chinwag.ids import new_id
-from chinwag.tools.tool import OWN, Tool
+from chinwag.tools.tool import OWN_SERVER, Tool
 
 
 class ToolCallAssembler:
@@ -59,10 +59,10 @@ class ToolCallAssembler:
         tool = self._tools.get(piece.name)
         call = ToolCall(new_id("item"), piece.call_id, piece.name, response_id=self._reply_id)
         if tool is None:  # made up: the server answers, as no client could
-            call.server, call.called = OWN, piece.name
+            call.server, call.called = OWN_SERVER, piece.name
         else:
-            call.server, call.called = tool.server, tool.called
-            call.approval_request_id = new_id("mcpr") if tool.approval else None
+            call.server, call.called = tool.server, tool.server_name
+            call.approval_request_id = new_id("mcpr") if tool.needs_approval else None
         return call
 
     def _tell(self, event: Event) -> None:

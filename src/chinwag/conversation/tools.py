@@ -25,10 +25,10 @@ from chinwag.conversation.history import History
 from chinwag.conversation.tool_items import McpItem, ToolCall, ToolFailure, ToolResult
 from chinwag.errors import ChinwagError, Refused
 from chinwag.ids import new_id
-from chinwag.tasks import Tasks
-from chinwag.tools.mcp_server import McpServer, McpSpec
+from chinwag.tasks import TaskSet
+from chinwag.tools.mcp_server import McpServer, McpServerSpec
 from chinwag.tools.offer import ToolOffer
-from chinwag.tools.tool import Choice, Tool, ToolError, distinct
+from chinwag.tools.tool import Tool, ToolChoice, ToolError, with_unique_names
 
 AGAIN_S = 8.0
 """Silence after which another filler is said, while a call still runs."""
@@ -58,7 +58,7 @@ class ToolRunner:
     def __init__(self, history: History, emit: Callable[[Event], None], speaker: Speaker) -> None:
         self._history, self._emit, self._speaker = history, emit, speaker
         self._offer = ToolOffer()
-        self._servers: dict[McpSpec, McpServer] = {}
+        self._servers: dict[McpServerSpec, McpServer] = {}
         self._known: dict[tuple[str, str], Tool] = {}
         self._running: dict[str, tuple[ToolCall, asyncio.Task[None]]] = {}
         self._asking: dict[str, ToolCall] = {}
@@ -66,7 +66,7 @@ class ToolRunner:
         self._unheeded: set[str] = set()
         self._said = self._left = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks = Tasks()
+        self._tasks = TaskSet()
 
     async def close(self) -> None:
         """End what still runs, and let the client's MCP servers go."""
@@ -86,14 +86,14 @@ class ToolRunner:
         for spec in set(self._servers) - set(offer.servers):
             self._tasks.start(self._servers.pop(spec).close())
 
-    def tools_for(self, offer: ToolOffer) -> tuple[tuple[Tool, ...], Choice]:
+    def tools_for(self, offer: ToolOffer) -> tuple[tuple[Tool, ...], ToolChoice]:
         """The tools for a reply, and the choice as the model takes it."""
         named = [tool for spec in offer.servers if spec in self._servers for tool in self._servers[spec].tools()]
-        tools = distinct([*offer.functions, *named, *(offer.own.tools() if offer.own else ())])
+        tools = with_unique_names([*offer.functions, *named, *(offer.own.tools() if offer.own else ())])
         choice = offer.choice
         if not isinstance(choice, str) and choice.get("type") == "mcp":
             tools = tuple(tool for tool in tools if tool.server == choice["server_label"])
-            wanted = next((tool for tool in tools if tool.called == choice.get("name")), None)
+            wanted = next((tool for tool in tools if tool.server_name == choice.get("name")), None)
             choice = {"type": "function", "function": {"name": wanted.name}} if wanted else "required"
         self._known.update({(tool.server, tool.name): tool for tool in tools})
         return tools, choice if tools else "auto"
@@ -104,7 +104,7 @@ class ToolRunner:
         self._emit(ItemAdded(item.item_id, self._history.add(item), done=False))
         self._emit(McpToolsProgress(item.item_id, "in_progress"))
         try:
-            tools = await server.fetch()
+            tools = await server.list_tools()
         except ChinwagError as error:
             self._emit(McpToolsProgress(item.item_id, "failed"))
             self._emit(ErrorOccurred("mcp_list_tools_failed", str(error)))
@@ -278,4 +278,4 @@ class ToolRunner:
 
 
 def _listed(tool: Tool) -> dict[str, Any]:
-    return {"name": tool.called, "description": tool.description, "input_schema": dict(tool.parameters)}
+    return {"name": tool.server_name, "description": tool.description, "input_schema": dict(tool.parameters)}

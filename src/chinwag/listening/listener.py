@@ -25,7 +25,7 @@ from chinwag.listening.fallback import Asking
 from chinwag.listening.turn import EndpointingEstimate, ListenerEvents, ListenerSettings, Turn
 from chinwag.listening.utterance import FAILED, Pause, SoFar
 from chinwag.listening.vad import SpeechTracker
-from chinwag.tasks import Tasks
+from chinwag.tasks import TaskSet
 
 SETTLED_S = 0.035
 """Silence at which the final words are asked for: a stop consonant's closure is seldom longer."""
@@ -76,7 +76,7 @@ class Listener:
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=2048)
         self._end = 0
         self._now = 0
-        self._tasks, self._asking = Tasks(), Asking(hearer.listening_failed)
+        self._tasks, self._asking = TaskSet(), Asking(hearer.listening_failed)
         self._last: SoFar | None = None
         self._language: str | None = None
         self._so_far: SoFar

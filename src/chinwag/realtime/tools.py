@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from chinwag.errors import Refused
-from chinwag.tools.mcp_server import McpSpec
+from chinwag.tools.mcp_server import McpServerSpec
 from chinwag.tools.offer import ToolOffer
-from chinwag.tools.tool import OWN, Choice, Tool
+from chinwag.tools.tool import OWN_SERVER, Tool, ToolChoice
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -30,7 +30,7 @@ def offer(
     where: "session" or "response".
     """
     functions: list[Tool] = []
-    servers: list[McpSpec] = []
+    servers: list[McpServerSpec] = []
     if len(tools) > MOST:
         message = f"There are {len(tools)} tools; at most {MOST} are taken."
         raise Refused("invalid_value", message, "Leave some out.", f"{where}.tools")
@@ -46,7 +46,7 @@ def offer(
     for name in [*names, *labels]:
         if [*names, *labels].count(name) > 1:
             raise Refused("invalid_value", f"Two tools are called {name!r}.", "Name each once.", f"{where}.tools")
-    if taken := {OWN, *(tool.server for tool in own)} & set(labels):
+    if taken := {OWN_SERVER, *(tool.server for tool in own)} & set(labels):
         message = f"The label {taken.pop()!r} is one of this server's own."
         raise Refused("invalid_value", message, "Choose another.", f"{where}.tools")
     known = {*names, *(tool.name for tool in own)}
@@ -68,7 +68,7 @@ def _function(tool: Mapping[str, Any], param: str) -> Tool:
     return Tool(name, tool.get("description") or "", {"type": "object", "properties": {}, **schema})
 
 
-def _server(tool: Mapping[str, Any], allowed: Sequence[str], param: str) -> McpSpec:
+def _server(tool: Mapping[str, Any], allowed: Sequence[str], param: str) -> McpServerSpec:
     label, url = tool["server_label"], tool.get("server_url")
     if tool.get("connector_id") or tool.get("tunnel_id"):
         message = "Connectors and tunnels are services of OpenAI's."
@@ -88,11 +88,11 @@ def _server(tool: Mapping[str, Any], allowed: Sequence[str], param: str) -> McpS
         headers["Authorization"] = f"Bearer {token}"
     names, read_only = _filter(tool.get("allowed_tools"))
     asked = tool.get("require_approval")
-    spec = McpSpec(label, url, tuple(sorted(headers.items())), allowed=names, read_only=read_only)
+    spec = McpServerSpec(label, url, tuple(sorted(headers.items())), allowed=names, read_only=read_only)
     if not isinstance(asked, Mapping):
-        return replace(spec, ask_others=asked != "never")
+        return replace(spec, approval_for_others=asked != "never")
     always, never = (frozenset(_filter(asked.get(key))[0] or ()) for key in ("always", "never"))
-    return replace(spec, ask=always, never_ask=never)
+    return replace(spec, approval_tools=always, no_approval_tools=never)
 
 
 def _is_http(url: str) -> bool:
@@ -126,7 +126,7 @@ def _port(parts: SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _choice(choice: Any, names: set[str], labels: set[str], where: str) -> Choice:
+def _choice(choice: Any, names: set[str], labels: set[str], where: str) -> ToolChoice:
     if choice is None or choice in CHOICES:
         return choice or "auto"
     kind = choice.get("type")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from chinwag import assistants
-from chinwag.assistants import Assistant, Found
+from chinwag.assistants import Assistant, AssistantCatalog
 from chinwag.config import Config
 from chinwag.conversation.session import SessionSettings
 from chinwag.errors import ConfigError, Refused
@@ -16,7 +16,7 @@ from chinwag.language import wanted
 from chinwag.listening.endpointing.policy import Endpointer
 from chinwag.realtime.extensions import AssistantProfile
 from chinwag.tools import functions
-from chinwag.tools.tool import Source, Tool, distinct
+from chinwag.tools.tool import Tool, ToolSource, with_unique_names
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 class _Beside:
     """An assistant's own tools, and those that every conversation has."""
 
-    common: Source | None
+    common: ToolSource | None
     own: tuple[Tool, ...]
 
     def tools(self) -> tuple[Tool, ...]:
-        return distinct([*(self.common.tools() if self.common else ()), *self.own])
+        return with_unique_names([*(self.common.tools() if self.common else ()), *self.own])
 
 
 class Assistants:
@@ -37,14 +37,14 @@ class Assistants:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._read: tuple[Found, dict[str, tuple[Tool, ...]]] | None = None
+        self._read: tuple[AssistantCatalog, dict[str, tuple[Tool, ...]]] | None = None
         self._told: set[str] = set()
 
-    async def look(self) -> Found:
+    async def look(self) -> AssistantCatalog:
         """Read the files. Raises ConfigError where the server's own assistant is not among them."""
         read = await asyncio.to_thread(self._look)
         found, _ = read
-        found.named(self._config.assistant.name)
+        found.get(self._config.assistant.name)
         self._read = read
         for fault in map(str, found.faults):
             if fault not in self._told:
@@ -52,10 +52,10 @@ class Assistants:
         self._told = set(map(str, found.faults))
         return found
 
-    def _look(self) -> tuple[Found, dict[str, tuple[Tool, ...]]]:
-        found = assistants.look(self._config.assistant.folder)
+    def _look(self) -> tuple[AssistantCatalog, dict[str, tuple[Tool, ...]]]:
+        found = assistants.read_assistants(self._config.assistant.folder)
         timeout_s = self._config.tools.timeout_s
-        return found, {one.name: tuple(functions.enabled(one.tools, timeout_s)) for one in found.assistants.values()}
+        return found, {one.name: tuple(functions.load_tools(one.tools, timeout_s)) for one in found.assistants.values()}
 
     @property
     def own(self) -> Assistant:
@@ -89,12 +89,12 @@ class Assistants:
             settings = replace(settings, tools=replace(plain.tools, own=_Beside(plain.tools.own, tools)))
         return AssistantProfile(settings, frozenset(key for key, value in given.items() if value not in ("", None)))
 
-    def _known(self) -> tuple[Found, dict[str, tuple[Tool, ...]]]:
+    def _known(self) -> tuple[AssistantCatalog, dict[str, tuple[Tool, ...]]]:
         self._read = self._read or self._look()  # a few small files
         return self._read
 
     def _named(self, name: str) -> Assistant:
-        one, said = self._known()[0].named(name), self._config.assistant
+        one, said = self._known()[0].get(name), self._config.assistant
         if name != said.name:
             return one
         words = {"instructions": said.instructions, "greeting": said.greeting}

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chinwag.config import ServerSettings
-from chinwag.reach import is_loopback, is_nearby
+from chinwag.reach import is_local_name, is_loopback
 from chinwag.runtime.client_secrets import PREFIX, ClientSecrets
 from chinwag.runtime.http_errors import fault
 from chinwag.runtime.limits import Tries, address_of, refuse, too_many
@@ -83,7 +83,7 @@ class Guard:
         # a proxy in front may pass on the name that the world knows it by
         self._names = {*(urlsplit(origin).hostname for origin in self._origins), *settings.allowed_hosts}
         self._local = is_loopback(settings.host)
-        self._any_name = settings.wants_key and not self._local  # a rebound page has no key
+        self._any_name = settings.requires_key and not self._local  # a rebound page has no key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass it on, or turn it away."""
@@ -111,7 +111,7 @@ class Guard:
             name = urlsplit(f"//{host}").hostname
         except ValueError:
             return False
-        return is_loopback(name) or name in self._names or (not self._local and is_nearby(name))
+        return is_loopback(name) or name in self._names or (not self._local and is_local_name(name))
 
     def _may_ask(self, connection: HTTPConnection, host: str | None) -> bool:
         """A browser tells the page's Origin, or at least whether it is another site's; programs tell neither."""
@@ -135,7 +135,7 @@ class Keys:
 
     def __init__(self, app: ASGIApp, settings: ServerSettings, secrets: ClientSecrets) -> None:
         self._app, self._secrets = app, secrets
-        self._wanted = settings.wants_key
+        self._wanted = settings.requires_key
         self._keys = [_digest(key) for key in settings.api_keys]
         self._tries = Tries(lambda: asyncio.get_running_loop().time())
 

@@ -14,7 +14,7 @@ from chinwag.engines import registry
 from chinwag.engines.faults import explained
 from chinwag.engines.protocols import Engine, EngineOptions, Task
 from chinwag.errors import EngineError
-from chinwag.tasks import Tasks
+from chinwag.tasks import TaskSet
 from chinwag.weights.progress import Progress
 from chinwag.weights.store import Store
 
@@ -109,7 +109,7 @@ class EnginePool:
         self._find = find or registered
         self._held: dict[str, Held] = {}
         self._coming = 0
-        self._tasks = Tasks()
+        self._tasks = TaskSet()
 
     async def lease(self, task: Task, settings: Any, tell: Telling | None = None) -> Lease:
         """The engine, from among those that are loaded or loaded now; who asks at the same time waits for the same.

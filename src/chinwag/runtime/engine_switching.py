@@ -19,7 +19,7 @@ from chinwag.realtime.server_events import Offer
 from chinwag.runtime.auth import by_secret
 from chinwag.runtime.engine_pool import Lease, Stage
 from chinwag.runtime.runtime import Runtime
-from chinwag.tasks import Tasks
+from chinwag.tasks import TaskSet
 from chinwag.weights.progress import Progress
 
 TASKS: tuple[Task, ...] = ("stt", "llm", "tts")
@@ -53,7 +53,7 @@ class EngineSwitch:
         }
         self._changing: asyncio.Task[None] | None = None
         self._changing_for: str | None = None
-        self._tasks = Tasks()
+        self._tasks = TaskSet()
 
     def request(self, wanted: Any, event_id: str | None) -> None:
         """Load what is wanted and go on with it; what was asked before and is not done yet is dropped."""

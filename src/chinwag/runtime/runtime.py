@@ -34,9 +34,9 @@ from chinwag.runtime.engine_pool import EnginePool, Finder, Puller, registered
 from chinwag.runtime.peers import Alone, Peers
 from chinwag.runtime.state_metrics import RuntimeCollector
 from chinwag.speech.synthesis import SPEAKS_OTHERS, Style, cannot_speak, speaks
-from chinwag.tasks import Tasks
+from chinwag.tasks import TaskSet
 from chinwag.tools.offer import ToolOffer
-from chinwag.tools.tool import Filler
+from chinwag.tools.tool import FillerSettings
 from chinwag.tools.toolbox import Toolbox
 from chinwag.weights.progress import Progress
 from chinwag.weights.store import Store
@@ -104,7 +104,7 @@ class Runtime:
         self.watching = Observers(config)
         self.watching.metrics.registry.register(RuntimeCollector(self))
         self._puller, self._find = puller, find or registered
-        self._tasks = Tasks()
+        self._tasks = TaskSet()
         self._left_at = -math.inf
 
     async def start(self) -> None:
@@ -131,7 +131,7 @@ class Runtime:
                 load=self.load,
             )
             self._check_language(self.engines)
-            await self.toolbox.tried()
+            await self.toolbox.listed_once()
             self.startup_s = round(time.time() - psutil.Process().create_time(), 2)
             self.stage = "ready"
         except ChinwagError as error:
@@ -217,7 +217,7 @@ class Runtime:
             context_tokens=config.llm.context_tokens,
             tools=ToolOffer(
                 own=self.toolbox,
-                filler=Filler(
+                filler=FillerSettings(
                     tuple(config.tools.filler), config.tools.filler_after_ms / 1000, config.tools.filler_for_clients
                 ),
                 timeout_s=config.tools.timeout_s,
@@ -262,7 +262,7 @@ class Runtime:
             "max_sessions": self.config.server.max_sessions,
             "waiting": self.admission.waiting,
             "load": self.load.as_dict(),
-            "key_required": self.config.server.wants_key,
+            "key_required": self.config.server.requires_key,
             "version": __version__,
             "process": {**usage(), "tasks": len(asyncio.all_tasks()), "startup_s": self.startup_s},
         }

@@ -1,4 +1,4 @@
-"""What time it is."""
+"""A tool that returns the date and time."""
 
 from __future__ import annotations
 

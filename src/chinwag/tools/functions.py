@@ -1,7 +1,8 @@
 """Python functions as tools, found by entry point.
 
-A package declares `[project.entry-points."chinwag.tools"]  dice = "games.dice:roll"`: a function with type hints and a
-docstring, sync or async, or a tuple of them; chinwag.toml enables it: `[tools] enabled = ["dice"]`.
+A package declares `[project.entry-points."chinwag.tools"]  dice = "games.dice:roll"`. The entry point names a function
+with type hints and a docstring, sync or async, or a tuple of functions. chinwag.toml enables it:
+`[tools] enabled = ["dice"]`.
 """
 
 from __future__ import annotations
@@ -18,20 +19,24 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError, validate_c
 from pydantic_core import to_json
 
 from chinwag.errors import ChinwagError, ConfigError
-from chinwag.tools.tool import OWN, Tool, ToolError
+from chinwag.tools.tool import OWN_SERVER, Tool, ToolError
 
 GROUP = "chinwag.tools"
 
 log = logging.getLogger(__name__)
 
 
-def names() -> list[str]:
-    """Every tool installed, by the name of its entry point."""
+def installed_tools() -> list[str]:
+    """List the entry-point names of all installed tools, sorted."""
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
-def enabled(wanted: Sequence[str], timeout_s: float) -> list[Tool]:
-    """The tools of those entry points. Raises ConfigError for one that is not there, or is no function with hints."""
+def load_tools(wanted: Sequence[str], timeout_s: float) -> list[Tool]:
+    """Load the tools of the entry points named in `wanted`.
+
+    timeout_s: limit of one call. Raises ConfigError if an entry point is missing, cannot be imported, or is not a
+    function with type hints.
+    """
     points = {point.name: point for point in entry_points(group=GROUP)}
     found: list[Tool] = []
     for name in wanted:
@@ -49,9 +54,10 @@ def enabled(wanted: Sequence[str], timeout_s: float) -> list[Tool]:
 
 
 def from_function(function: Callable[..., Any], timeout_s: float) -> Tool:
-    """A tool by the function's own name, described by its docstring, its schema made from its hints.
+    """Make a tool from a function: its name, its docstring as the description, its type hints as the JSON Schema.
 
-    timeout_s: after which it has failed; a sync function then ends on its thread unheard.
+    timeout_s: limit of one call. A sync function that exceeds it runs on in its thread; its result is dropped.
+    Raises ConfigError if the hints cannot become a schema.
     """
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, function))
@@ -69,21 +75,21 @@ def from_function(function: Callable[..., Any], timeout_s: float) -> Tool:
                 else:
                     result = await asyncio.to_thread(checked, **arguments)
         except ValidationError as error:
-            raise ToolError(f"The arguments do not fit: {_faults(error)}.", "Call it again with others.") from error
+            fix = "Call the tool again with arguments that match its schema."
+            raise ToolError(f"The arguments do not match the schema: {_describe(error)}.", fix) from error
         except TimeoutError as error:
-            raise ToolError(f"It took longer than {timeout_s:g} s.") from error
+            raise ToolError(f"The call took longer than {timeout_s:g} s.") from error
         except ChinwagError as error:
             raise ToolError(error.message, error.fix) from error
         except Exception as error:
             log.exception("the tool %s failed", function.__name__)
-            raise ToolError(f"It failed: {error or type(error).__name__}.") from error
+            raise ToolError(f"The call failed: {error or type(error).__name__}.") from error
         return result if isinstance(result, str) else to_json(result, fallback=str).decode()
 
     described = inspect.getdoc(function) or ""
     parameters = {"type": "object", "properties": {}, **schema}
-    return Tool(function.__name__, described, parameters, run, server=OWN, called=function.__name__)
+    return Tool(function.__name__, described, parameters, run, server=OWN_SERVER, server_name=function.__name__)
 
 
-def _faults(error: ValidationError) -> str:
-    faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
-    return "; ".join(faults)
+def _describe(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_url=False))

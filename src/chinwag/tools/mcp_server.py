@@ -1,4 +1,4 @@
-"""MCP servers, by the official `mcp` package: over streamable HTTP, or as a child that is spoken to on its stdio."""
+"""MCP servers through the official `mcp` package, over streamable HTTP or as a child process on stdio."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mcp import Client
     from mcp_types import Tool as Listed
 
-CONNECTS_WITHIN_S = 15.0
-"""A server that has not told its tools by then is not there; a child may have to start its interpreter first."""
+CONNECT_TIMEOUT_S = 15.0
+"""Limit for connecting and listing tools; a child process may have to start its interpreter first."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -27,12 +27,13 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class McpSpec:
-    """Where a server is and what of it may be used.
+class McpServerSpec:
+    """Address of an MCP server and which of its tools may be used.
 
-    url, headers: over HTTP. command: else, the program and its arguments. env: beside the few that any child gets.
-    allowed: names of the tools; None for all. read_only: only those that say they change nothing.
-    ask: tools for which the client is asked first; ask_others: and those that are in neither list.
+    url, headers: for HTTP. command: else the program and its arguments. env: added to the child's environment.
+    allowed: names of the usable tools; None for all. read_only: use only tools with the read-only hint.
+    approval_tools, no_approval_tools: tools that do and do not need the client's approval. approval_for_others:
+    whether tools in neither set need it.
     """
 
     label: str
@@ -42,34 +43,34 @@ class McpSpec:
     env: tuple[tuple[str, str], ...] = ()
     allowed: frozenset[str] | None = None
     read_only: bool = False
-    ask: frozenset[str] = frozenset()
-    never_ask: frozenset[str] = frozenset()
-    ask_others: bool = True
+    approval_tools: frozenset[str] = frozenset()
+    no_approval_tools: frozenset[str] = frozenset()
+    approval_for_others: bool = True
 
-    def asks(self, name: str) -> bool:
-        """The client is to be asked before that tool is called."""
-        return name in self.ask or (self.ask_others and name not in self.never_ask)
+    def needs_approval(self, name: str) -> bool:
+        """Return whether the client must approve a call of that tool."""
+        return name in self.approval_tools or (self.approval_for_others and name not in self.no_approval_tools)
 
 
 class McpServer:
-    """One connection, made when it is needed and made again when it has broken. Calls may run side by side."""
+    """A connection to one MCP server, opened when needed and reopened after a break. Calls may run concurrently."""
 
-    def __init__(self, spec: McpSpec, timeout_s: float) -> None:
+    def __init__(self, spec: McpServerSpec, timeout_s: float) -> None:
         self.spec, self._timeout_s = spec, timeout_s
-        self._known: tuple[Tool, ...] = ()
+        self._tools: tuple[Tool, ...] = ()
         self._client: Client | None = None
         self._owner: asyncio.Task[None] | None = None
         self._leave = asyncio.Event()
         self._connecting = asyncio.Lock()
 
     def tools(self) -> tuple[Tool, ...]:
-        """Those that were listed."""
-        return self._known
+        """Return the tools of the last listing."""
+        return self._tools
 
-    async def fetch(self) -> tuple[Tool, ...]:
-        """Ask for the tools. Raises ChinwagError where the server does not answer."""
+    async def list_tools(self) -> tuple[Tool, ...]:
+        """Ask the server for its tools. Raises ChinwagError if it does not answer."""
         try:
-            async with asyncio.timeout(CONNECTS_WITHIN_S):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 client = await self._connected()
                 listed: list[Listed] = []
                 cursor: str | None = None
@@ -82,17 +83,17 @@ class McpServer:
         except Exception as error:
             await self._drop()
             raise ChinwagError(
-                f"The MCP server {self.spec.label} does not tell its tools: {_why(error)}.",
+                f"The MCP server {self.spec.label} does not list its tools: {_reason(error)}.",
                 "Start it, or correct its " + ("address." if self.spec.url else "command."),
             ) from error
-        self._known = tuple(self._as_tool(tool) for tool in listed if self._may_use(tool))
-        return self._known
+        self._tools = tuple(self._as_tool(tool) for tool in listed if self._is_usable(tool))
+        return self._tools
 
     async def close(self) -> None:
-        """Let the server go; a child ends."""
+        """Close the connection; a child process ends."""
         await self._drop()
 
-    def _may_use(self, tool: Any) -> bool:
+    def _is_usable(self, tool: Any) -> bool:
         spec = self.spec
         if spec.read_only and not (tool.annotations and tool.annotations.read_only_hint):
             return False
@@ -103,25 +104,27 @@ class McpServer:
             return await self._call(tool.name, arguments)
 
         spec = self.spec
-        described = tool.description or tool.title or ""
-        return Tool(tool.name, described, tool.input_schema, run, spec.label, tool.name, spec.asks(tool.name))
+        description = tool.description or tool.title or ""
+        return Tool(
+            tool.name, description, tool.input_schema, run, spec.label, tool.name, spec.needs_approval(tool.name)
+        )
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> str:
         from mcp import MCPError
 
         try:
-            async with asyncio.timeout(CONNECTS_WITHIN_S):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 client = await self._connected()
         except Exception as error:
             await self._drop()
             raise ToolError(
-                f"The server {self.spec.label} cannot be reached: {_why(error)}.", **_kind(error)
+                f"The server {self.spec.label} cannot be reached: {_reason(error)}.", **_kind(error)
             ) from error
         try:
             async with asyncio.timeout(self._timeout_s):
                 result = await client.call_tool(name, arguments)
         except TimeoutError as error:
-            raise ToolError(f"It took longer than {self._timeout_s:g} s.") from error
+            raise ToolError(f"The call took longer than {self._timeout_s:g} s.") from error
         except MCPError as error:
             if _broken(error):
                 await self._drop()
@@ -129,13 +132,13 @@ class McpServer:
                             code=error.code) from error  # fmt: skip
         except Exception as error:
             await self._drop()
-            raise ToolError(f"The server {self.spec.label} failed: {_why(error)}.", **_kind(error)) from error
+            raise ToolError(f"The server {self.spec.label} failed: {_reason(error)}.", **_kind(error)) from error
         text = _text(result)
         if result.is_error:
-            raise ToolError(text or "It failed and did not say why.")
+            raise ToolError(text or "The tool failed without a reason.")
         return text
 
-    # --- the connection, held by a task of its own, as mcp's contexts must be left where they were entered ----
+    # --- the connection: a task of its own owns it, as mcp's contexts must be left in the task that entered them
 
     async def _connected(self) -> Client:
         async with self._connecting:
@@ -163,7 +166,7 @@ class McpServer:
             if not ready.done():
                 ready.set_exception(error)
             else:
-                log.info("the MCP server %s has gone: %s", self.spec.label, _why(error))
+                log.info("the MCP server %s closed the connection: %s", self.spec.label, _reason(error))
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Client]:
@@ -177,10 +180,10 @@ class McpServer:
             async with Client(StdioServerParameters(command=program, args=rest, env=dict(spec.env) or None)) as client:
                 yield client
             return
-        here = urlsplit(spec.url).hostname in LOOPBACK
-        limits = httpx2.Timeout(self._timeout_s, connect=CONNECTS_WITHIN_S)
+        is_loopback = urlsplit(spec.url).hostname in LOOPBACK
+        limits = httpx2.Timeout(self._timeout_s, connect=CONNECT_TIMEOUT_S)
         async with (
-            httpx2.AsyncClient(headers=dict(spec.headers), timeout=limits, trust_env=not here) as http,
+            httpx2.AsyncClient(headers=dict(spec.headers), timeout=limits, trust_env=not is_loopback) as http,
             Client(streamable_http_client(spec.url, http_client=http)) as client,
         ):
             yield client
@@ -197,21 +200,21 @@ class McpServer:
 
 
 def _load() -> None:
-    """The package takes a second or more to load, in which the conversations go on."""
+    """Import the mcp package, which takes a second or more; runs on a thread so that sessions go on."""
     import httpx2
     import mcp.client.streamable_http
 
     log.debug("%s, %s", httpx2.__name__, mcp.__name__)
 
 
-def distinct_labels(specs: Sequence[McpSpec]) -> str | None:
-    """A label that is there twice; None where all differ."""
+def duplicate_label(specs: Sequence[McpServerSpec]) -> str | None:
+    """Return the first label that occurs twice, or None."""
     labels = [spec.label for spec in specs]
     return next((label for label in labels if labels.count(label) > 1), None)
 
 
 def _text(result: Any) -> str:
-    """What the model is given: the texts of the result, else what it is structured as."""
+    """Return the result's texts for the model, or its structured content as JSON if it has no text."""
     texts = [part.text for part in result.content if getattr(part, "type", "") == "text"]
     if texts or result.structured_content is None:
         return "\n".join(texts) or "Done."
@@ -236,8 +239,8 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _why(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     inner = _innermost(error)
     if isinstance(inner, TimeoutError):
-        return f"no answer within {CONNECTS_WITHIN_S:g} s"
+        return f"no answer within {CONNECT_TIMEOUT_S:g} s"
     return (str(inner).strip().splitlines() or [type(inner).__name__])[0][:200].rstrip(".")

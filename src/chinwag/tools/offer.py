@@ -1,24 +1,25 @@
-"""What a conversation may call, and how the model chooses."""
+"""The tools that a session offers to the model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chinwag.tools.mcp_server import McpSpec
-from chinwag.tools.tool import Choice, Filler, Source, Tool
+from chinwag.tools.mcp_server import McpServerSpec
+from chinwag.tools.tool import FillerSettings, Tool, ToolChoice, ToolSource
 
 
 @dataclass(frozen=True)
 class ToolOffer:
-    """functions: the client answers them. servers: MCP servers that the client named. own: the server's own tools.
+    """Tools and tool choice of a session.
 
+    functions: tools that the client runs. servers: MCP servers that the client named. own: the server's own tools.
     choice: auto, none, required, a function by name, or {"type": "mcp", "server_label": …, "name": …}.
-    timeout_s: of one call.
+    timeout_s: limit of one call.
     """
 
     functions: tuple[Tool, ...] = ()
-    servers: tuple[McpSpec, ...] = ()
-    own: Source | None = None
-    choice: Choice = "auto"
-    filler: Filler = field(default_factory=Filler)
+    servers: tuple[McpServerSpec, ...] = ()
+    own: ToolSource | None = None
+    choice: ToolChoice = "auto"
+    filler: FillerSettings = field(default_factory=FillerSettings)
     timeout_s: float = 30.0

@@ -1,4 +1,4 @@
-"""What a tool is, whoever runs it."""
+"""The types of a tool, run by the server, an MCP server or the client."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any, Literal, Protocol
 
 from chinwag.errors import ChinwagError
 
-Choice = str | Mapping[str, Any]
-"""auto, none, required, or {"type": "function", "function": {"name": …}}, as OpenAI's chat completions take it."""
+ToolChoice = str | Mapping[str, Any]
+"""auto, none, required, or {"type": "function", "function": {"name": …}}, as in OpenAI's chat completions."""
 
-OWN = "chinwag"
+OWN_SERVER = "chinwag"
 """The server_label of the server's own Python functions."""
 
 
 class ToolError(ChinwagError):
-    """A call that came to nothing; the model is told the message, and may try again.
+    """A failed tool call. The model receives the message and may try again.
 
-    kind, code: as an mcp_call's error on the wire has them; code of a protocol_error or http_error.
+    kind, code: error type and code of the mcp_call item on the wire; code is set for protocol_error and http_error.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class ToolError(ChinwagError):
 
 @dataclass(frozen=True)
 class Tool:
-    """One function the model can call.
+    """One function that the model can call.
 
-    name: as the model calls it. parameters: their JSON Schema. run: calls it with checked JSON and gives the text for
-    the model, or raises ToolError; None where the client answers. server: the label it is told under, "" for a
-    client's. called: its name at that server. approval: the client is asked first.
+    name: the name that the model uses. parameters: JSON Schema of the arguments. run: runs the tool and returns the
+    text for the model, or raises ToolError; None if the client runs it. server: label of the MCP server, or "" for a
+    client's tool. server_name: the tool's name at that server. needs_approval: the client must approve each call.
     """
 
     name: str
@@ -46,41 +46,40 @@ class Tool:
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
     run: Callable[[dict[str, Any]], Awaitable[str]] | None = None
     server: str = ""
-    called: str = ""
-    approval: bool = False
+    server_name: str = ""
+    needs_approval: bool = False
 
     @property
-    def offer(self) -> dict[str, Any]:
-        """As OpenAI's chat completions take it."""
-        described = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
-        return {"type": "function", "function": described}
+    def as_openai(self) -> dict[str, Any]:
+        """The tool as an entry of `tools` in OpenAI's chat completions."""
+        function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
+        return {"type": "function", "function": function}
 
 
-class Source(Protocol):
-    """Where tools come from that may come and go."""
+class ToolSource(Protocol):
+    """A source of tools whose number may change over time."""
 
     def tools(self) -> tuple[Tool, ...]:
-        """Those there are now."""
+        """Return the tools that are available now."""
         ...
 
 
 @dataclass(frozen=True)
-class Filler:
-    """What is said while a call takes long. phrases: in turn; none, and nothing is said. after_s: since the call."""
+class FillerSettings:
+    """Phrases that the assistant says in turn while a tool call takes longer than `after_s` seconds."""
 
     phrases: tuple[str, ...] = ()
     after_s: float = 0.7
     for_clients: bool = True
-    """Also while the client works out the result."""
+    """Whether fillers are also said while a client runs the tool."""
 
 
-def distinct(tools: list[Tool]) -> tuple[Tool, ...]:
-    """Each under a name of its own: a second one of the same name goes by its server's label as well."""
-    found: dict[str, Tool] = {}
+def with_unique_names(tools: list[Tool]) -> tuple[Tool, ...]:
+    """Prefix the name of a second tool of the same name with its server's label; drop it if that is taken as well."""
+    by_name: dict[str, Tool] = {}
     for tool in tools:
         name = tool.name
-        if name in found and tool.server:
+        if name in by_name and tool.server:
             name = f"{tool.server}_{tool.name}"
-        if name not in found:
-            found[name] = replace(tool, name=name)
-    return tuple(found.values())
+        by_name.setdefault(name, replace(tool, name=name))
+    return tuple(by_name.values())

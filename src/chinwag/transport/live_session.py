@@ -26,7 +26,7 @@ from chinwag.runtime.engine_switching import EngineSwitch, switch
 from chinwag.runtime.limits import BURST_S, Bucket, address_of
 from chinwag.runtime.peers import marked
 from chinwag.runtime.runtime import Runtime
-from chinwag.tasks import Tasks
+from chinwag.tasks import TaskSet
 
 if TYPE_CHECKING:
     from chinwag.runtime.recorder import Recorder
@@ -305,7 +305,7 @@ class SessionRegistry:
     def __init__(self, host: Runtime) -> None:
         self._host = host
         self._talks: dict[str, LiveSession] = {}
-        self._tasks = Tasks()
+        self._tasks = TaskSet()
 
     async def begin(self, request: HTTPConnection, form: Form) -> LiveSession:
         """A new one, which does not greet yet.
