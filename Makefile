@@ -17,8 +17,11 @@ FIND_PYTHON = for python in $(PYTHON) $(BIN)/python python3.13 python3.12 python
 
 TEST_WEIGHTS := silero-vad smart-turn moonshine-tiny-en qwen2.5-coder-0.5b kokoro kokoro-voices
 
+# Two processes, each with whole modules; PARALLEL= for one. The shared server's tests come first, in one of them.
+PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder --durations=60
+
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev serve test test-extras check check-docker bench soak audit constraints clean
+.PHONY: help setup setup-dev serve test test-all test-extras check check-docker bench soak audit constraints clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -33,9 +36,15 @@ serve: setup  ## start Chinwag at http://localhost:8000 (ARGS="--port 9000" for 
 	@$(BIN)/chinwag serve $(ARGS)
 
 test: setup-dev  ## every test, a real browser's among them (ARGS="-m unit" for some)
-	@$(BIN)/chinwag models pull $(TEST_WEIGHTS)
-	@CHINWAG_BROWSER="$$($(BIN)/python scripts/fetch_browser.py)" && export CHINWAG_BROWSER && \
-	CHINWAG_POSTGRES="$$($(BIN)/python scripts/fetch_postgres.py)" && export CHINWAG_POSTGRES && $(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/chinwag models pull $(TEST_WEIGHTS) & weights=$$!; \
+	browser="$$($(BIN)/python scripts/fetch_browser.py)" && postgres="$$($(BIN)/python scripts/fetch_postgres.py)" && \
+	wait $$weights && \
+	CHINWAG_BROWSER="$$browser" CHINWAG_POSTGRES="$$postgres" $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-all: setup-dev  ## also the long forms: fuzzing, races, a bad link, every JavaScript client; then extras and a soak
+	@$(MAKE) --no-print-directory test ARGS="--long $(ARGS)"
+	@$(MAKE) --no-print-directory test-extras TORCH=1 ARGS=
+	@$(MAKE) --no-print-directory soak ARGS=
 
 test-extras: setup-dev  ## each extra in an environment of its own (ARGS="whisper" for some; TORCH=1: those with torch too)
 	@$(BIN)/python scripts/test_extras.py $(if $(TORCH),--torch) $(ARGS)

@@ -7,12 +7,14 @@ the shared Chromium (see browser/conftest.py), the others on a real loop of thei
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from serving import Server, serving
 from virtual_time import VirtualTimeLoop
 
 # no test writes into the folder of whoever runs it; those of the store set a folder of their own
@@ -21,7 +23,12 @@ os.environ.setdefault("CHINWAG_STORE__KEEP", "off")
 CATEGORIES = {"unit", "engines", "realtime", "browser"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the long forms, which are marked `long`")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         marks = {mark.name for mark in item.iter_markers()} & CATEGORIES
         if len(marks) != 1:
@@ -29,9 +36,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 f"{item.nodeid}: give its module one category, e.g. pytestmark = pytest.mark.unit"
                 f" (one of {', '.join(sorted(CATEGORIES))})"
             )
-        # with real engines a small model mishears a word once in some hundred turns: a second failure is a fault
-        if "unit" not in marks and isinstance(item, pytest.Function) and "server" in item.fixturenames:
-            item.add_marker(pytest.mark.flaky(reruns=1))
+    if not config.getoption("--long"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+    gc.freeze()  # a full collection then looks only at what the tests make
+    if config.pluginmanager.hasplugin("xdist"):
+        # the tests of the shared server go first: they mostly wait, and the other processes work meanwhile
+        items.sort(key=lambda item: _group(item) != "server")
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """The tests that one process runs in a row: those of the shared server, and those of a module."""
+    shares = "server" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("unit")
+    return "server" if shares else item.path.stem
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """One real server for all tests that need no settings of their own. No answer of it takes a minute to say."""
+    with serving("--llm", "embedded", env={"CHINWAG_LLM__MAX_TOKENS": "160"}) as running:
+        running.wait("ready")
+        yield running
 
 
 @pytest.hookimpl(tryfirst=True)

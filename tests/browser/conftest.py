@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from browser.chromium import shared_chromium
+from browser.sound import close_engines
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,4 +18,5 @@ def browser_loop() -> Iterator[asyncio.Runner]:
         chromium = shared_chromium()
         runner.run(chromium.__aenter__())
         yield runner
+        runner.run(close_engines())
         runner.run(chromium.__aexit__(None, None, None))

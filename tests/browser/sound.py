@@ -57,28 +57,32 @@ def pitch(samples: NDArray[np.float32], rate: int = 24_000) -> float:
 async def spoken(text: str, *, before: float = 0.5, after: float = 0.5) -> NDArray[np.float32]:
     """A person says it, with seconds of silence around; 24 kHz."""
     voice = await _engine("tts", "hibari")
-    try:
-        async with aclosing(voice.speak(text)) as stream:
-            sound = join([piece async for piece in stream]).resampled(WIRE_RATE)
-    finally:
-        await voice.close()
+    async with aclosing(voice.speak(text)) as stream:
+        sound = join([piece async for piece in stream]).resampled(WIRE_RATE)
     return np.pad(sound.pcm, (round(before * WIRE_RATE), round(after * WIRE_RATE)))
 
 
 async def words_in(samples: NDArray[np.float32]) -> str:
     """What is said in sound of 24 kHz, as a transcriber hears it."""
     transcriber = await _engine("stt", "moonshine")
-    try:
-        utterance = transcriber.open("en")
-        utterance.push(Audio(samples, WIRE_RATE).resampled(LISTEN_RATE))
-        return str((await utterance.finish()).text)
-    finally:
-        await transcriber.close()
+    utterance = transcriber.open("en")
+    utterance.push(Audio(samples, WIRE_RATE).resampled(LISTEN_RATE))
+    return str((await utterance.finish()).text)
+
+
+_engines: dict[str, Any] = {}
 
 
 async def _engine(task: Task, name: str) -> Any:
-    config = Config()
-    engine = registry.find(task, name)
-    settings = getattr(config, task)
-    options = EngineOptions.gathered(engine, settings, Store(config.weights).folder)
-    return await asyncio.to_thread(engine.load, options)
+    """An engine that is loaded once for all tests on this loop; `close_engines` ends it."""
+    if name not in _engines:
+        config = Config()
+        engine = registry.find(task, name)
+        options = EngineOptions.gathered(engine, getattr(config, task), Store(config.weights).folder)
+        _engines[name] = await asyncio.to_thread(engine.load, options)
+    return _engines[name]
+
+
+async def close_engines() -> None:
+    while _engines:
+        await _engines.popitem()[1].close()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.async_api import Page, Route
-from serving import Server, serving
+from serving import Server
 
 from browser.chromium import chromium, opened
 from browser.npm_package import installed
@@ -38,13 +37,6 @@ window.connected = true;
 def bundle() -> Path:
     """The folder of its browser bundle, installed once."""
     return installed(PACKAGE, VERSION) / "dist" / "bundle"
-
-
-@pytest.fixture(scope="module")
-def server() -> Any:
-    with serving("--llm", "embedded") as running:
-        running.wait("ready")
-        yield running
 
 
 async def told(page: Page, kind: str, times: int = 1) -> None:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Page, Route, expect
+from serving import Server
 
 from browser.chromium import chromium, opened
 from browser.screens import DESKTOP, PHONE, Screen
 from browser.sound import loudness, record, recorded, spoken, words_in, write_wav
 from chinwag.audio import WIRE_RATE
 from chinwag.bench.metrics import word_errors
-from chinwag.client_sdk.local_server import fetch_status, free_port, local_server
+from chinwag.client_sdk.local_server import fetch_status, free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]  # loading the engines counts for the first test
 
@@ -27,17 +26,6 @@ QUESTION = "Can you tell me in two sentences what a lighthouse is for?"
 LONG = "Tell me a long story about a dragon who was afraid of fire."
 PATIENCE_MS = 60_000
 """The tests ask whether, not how fast: a laden machine may take its time."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The address of a server with its real engines."""
-    with pytest.MonkeyPatch.context() as environment, asyncio.Runner() as runner:
-        environment.setenv("CHINWAG_LLM__TEMPERATURE", "0")
-        stack = AsyncExitStack()
-        local = runner.run(stack.enter_async_context(local_server(print)))
-        yield f"http://localhost:{urlsplit(local.url).port}"
-        runner.run(stack.aclose())
 
 
 async def state(page: Page, *words: str) -> None:
@@ -55,9 +43,9 @@ async def type_in(page: Page, text: str) -> None:
     await page.keyboard.press("Enter")
 
 
-async def sessions(server: str, number: int) -> None:
+async def sessions(server: Server, number: int) -> None:
     """Wait until the server has so many sessions."""
-    await until(server, lambda status: status["sessions"] == number)
+    await until(server.url, lambda status: status["sessions"] == number)
 
 
 TALKS = pytest.mark.parametrize(
@@ -67,9 +55,11 @@ BY = pytest.mark.parametrize("transport", ["websocket", "webrtc"])
 
 
 @TALKS
-async def test_a_spoken_question_is_answered_aloud(server: str, tmp_path: Path, transport: str, screen: Screen) -> None:
+async def test_a_spoken_question_is_answered_aloud(
+    server: Server, tmp_path: Path, transport: str, screen: Screen
+) -> None:
     wav = write_wav(tmp_path / "question.wav", await spoken(QUESTION, before=1.5, after=1.0), WIRE_RATE)
-    address = f"{server}/?transport={transport}"
+    address = f"{server.url}/?transport={transport}"
     async with chromium(wav) as browser, opened(browser, address, bypass_csp=True, **screen) as page:
         sockets: list[str] = []
         page.on("websocket", lambda socket: sockets.append(socket.url))
@@ -103,9 +93,9 @@ async def test_a_spoken_question_is_answered_aloud(server: str, tmp_path: Path, 
 
 
 @BY
-async def test_a_second_utterance_cuts_in(server: str, tmp_path: Path, transport: str) -> None:
+async def test_a_second_utterance_cuts_in(server: Server, tmp_path: Path, transport: str) -> None:
     wav = write_wav(tmp_path / "cut.wav", await spoken("But what is the capital of France?", before=1.0), WIRE_RATE)
-    address = f"{server}/?transport={transport}"
+    address = f"{server.url}/?transport={transport}"
     async with chromium(wav) as browser, opened(browser, address, bypass_csp=True) as page:
         await type_in(page, LONG)
         await record(page)
@@ -129,9 +119,9 @@ async def test_a_second_utterance_cuts_in(server: str, tmp_path: Path, transport
 
 
 @pytest.mark.parametrize("how", ["refused", "no packets"])
-async def test_where_webrtc_cannot_connect_the_websocket_does(server: str, tmp_path: Path, how: str) -> None:
+async def test_where_webrtc_cannot_connect_the_websocket_does(server: Server, tmp_path: Path, how: str) -> None:
     wav = write_wav(tmp_path / "question.wav", await spoken(QUESTION, before=7.0), WIRE_RATE)
-    async with chromium(wav) as browser, opened(browser, f"{server}/?transport=webrtc") as page:
+    async with chromium(wav) as browser, opened(browser, f"{server.url}/?transport=webrtc") as page:
 
         async def answer(route: Route) -> None:
             if how == "refused":
@@ -148,8 +138,8 @@ async def test_where_webrtc_cannot_connect_the_websocket_does(server: str, tmp_p
         await expect(page.locator(".trouble")).to_have_count(0)
 
 
-async def test_typing_works_and_cuts_in(server: str) -> None:
-    async with chromium(ask=True, device=False) as browser, opened(browser, server) as page:
+async def test_typing_works_and_cuts_in(server: Server) -> None:
+    async with chromium(ask=True, device=False) as browser, opened(browser, server.url) as page:
         await type_in(page, LONG)
         await state(page, "Speaking")
         await page.wait_for_timeout(1_500)  # enough for some words to be heard
@@ -161,10 +151,10 @@ async def test_typing_works_and_cuts_in(server: str) -> None:
         await expect(page.locator(".trouble")).to_have_count(0)
 
 
-async def test_stop_start_and_two_starts(server: str, tmp_path: Path) -> None:
+async def test_stop_start_and_two_starts(server: Server, tmp_path: Path) -> None:
     wav = write_wav(tmp_path / "hello.wav", await spoken("Good morning, how are you?", before=1.0), WIRE_RATE)
     await sessions(server, 0)
-    async with chromium(wav) as browser, opened(browser, server) as page:
+    async with chromium(wav) as browser, opened(browser, server.url) as page:
         await page.get_by_role("button", name="Start").dblclick()
         await state(page, "Speaking")
         await sessions(server, 1)
@@ -177,9 +167,9 @@ async def test_stop_start_and_two_starts(server: str, tmp_path: Path) -> None:
         await expect(page.locator(".turn.user .words")).to_have_text([r"Good morning, how are you?"] * 2)
 
 
-async def test_mute_keeps_words_from_the_server(server: str, tmp_path: Path) -> None:
+async def test_mute_keeps_words_from_the_server(server: Server, tmp_path: Path) -> None:
     wav = write_wav(tmp_path / "secret.wav", await spoken("This is a secret.", before=3.0), WIRE_RATE)
-    async with chromium(wav) as browser, opened(browser, server) as page:
+    async with chromium(wav) as browser, opened(browser, server.url) as page:
         await start(page)
         await page.get_by_role("button", name="Mute").click()
         await state(page, "Muted: it cannot hear you")
@@ -190,10 +180,10 @@ async def test_mute_keeps_words_from_the_server(server: str, tmp_path: Path) -> 
         await expect(page.locator(".turn.assistant")).to_be_visible(timeout=PATIENCE_MS)
 
 
-async def test_a_tab_closed_mid_sentence_frees_its_session(server: str, tmp_path: Path) -> None:
+async def test_a_tab_closed_mid_sentence_frees_its_session(server: Server, tmp_path: Path) -> None:
     wav = write_wav(tmp_path / "long.wav", await spoken(f"{QUESTION} {QUESTION} {QUESTION}"), WIRE_RATE)
     await sessions(server, 0)
-    async with chromium(wav) as browser, opened(browser, server) as page:
+    async with chromium(wav) as browser, opened(browser, server.url) as page:
         await start(page)
         await expect(page.locator(".turn.user.partial")).to_be_visible(timeout=PATIENCE_MS)
         await sessions(server, 1)
@@ -235,10 +225,10 @@ async def serve(port: int) -> asyncio.subprocess.Process:
     )
 
 
-async def until(server: str, condition: Callable[[dict[str, Any]], bool]) -> None:
+async def until(address: str, condition: Callable[[dict[str, Any]], bool]) -> None:
     """Wait until the server's status fulfils the condition."""
     async with asyncio.timeout(120):
         while True:
-            if (status := await fetch_status(server)) and condition(status):
+            if (status := await fetch_status(address)) and condition(status):
                 return
             await asyncio.sleep(0.1)

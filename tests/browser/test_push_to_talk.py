@@ -6,18 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from playwright.async_api import Page, expect
+from serving import Server
 
 from browser.chromium import chromium, opened
 from browser.fake_server import FakeServer, Wire, fake_server, tone
 from browser.sound import spoken, write_wav
 from chinwag.audio import WIRE_RATE
 from chinwag.bench.metrics import word_errors
-from chinwag.client_sdk.local_server import local_server
 
 pytestmark = pytest.mark.browser
 
@@ -263,29 +262,28 @@ async def test_back_to_hands_free_in_the_same_session_and_it_is_remembered() -> 
 
 
 @pytest.mark.timeout(300)
-async def test_spoken_turns_are_answered_by_both_transports(tmp_path: Path) -> None:
+async def test_spoken_turns_are_answered_by_both_transports(server: Server, tmp_path: Path) -> None:
     """The real server; the question has a pause in which nobody hands-free would be let finish."""
     before, after = await spoken(QUESTION, before=3.0, after=1.5), await spoken("And for whom?", after=1.0)
     recording = np.concatenate([before, after])
     wav = write_wav(tmp_path / "question.wav", recording, WIRE_RATE)
-    async with local_server(print) as local:
-        sockets: list[str] = []
-        for transport in ("websocket", "webrtc"):
-            url = f"http://localhost:{urlsplit(local.url).port}/?transport={transport}"
-            async with chromium(wav) as browser, opened(browser, url) as page:
-                page.on("websocket", lambda socket: sockets.append(socket.url))
-                await choose(page, "Hold to talk")
-                await page.get_by_role("button", name="Start").click()
-                await expect(page.locator("#state-words")).to_contain_text("Ready: ", timeout=60_000)
-                await page.keyboard.down("Space")  # the recording began with the microphone, its words come after 3 s
-                await page.wait_for_timeout(round(1000 * len(recording) / WIRE_RATE))
-                await page.keyboard.up("Space")
-                await expect(page.locator(".turn.assistant .words")).to_be_visible(timeout=60_000)
-                await expect(page.locator("#state-words")).to_contain_text("Ready: ", timeout=60_000)
-                heard = await page.locator(".turn.user .words").all_inner_texts()
-                assert len(heard) == 1  # the pause did not end it
-                errors, length = word_errors(f"{QUESTION} And for whom?", heard[0])
-                assert errors <= 0.25 * length, heard
-                assert len((await page.locator(".turn.assistant .words").inner_text()).split()) >= 3
-                await expect(page.locator(".trouble")).to_have_count(0)
-                assert len(sockets) == 1  # of the first, and the call did not fall back on one
+    sockets: list[str] = []
+    for transport in ("websocket", "webrtc"):
+        url = f"{server.url}/?transport={transport}"
+        async with chromium(wav) as browser, opened(browser, url) as page:
+            page.on("websocket", lambda socket: sockets.append(socket.url))
+            await choose(page, "Hold to talk")
+            await page.get_by_role("button", name="Start").click()
+            await expect(page.locator("#state-words")).to_contain_text("Ready: ", timeout=60_000)
+            await page.keyboard.down("Space")  # the recording began with the microphone, its words come after 3 s
+            await page.wait_for_timeout(round(1000 * len(recording) / WIRE_RATE))
+            await page.keyboard.up("Space")
+            await expect(page.locator(".turn.assistant .words")).to_be_visible(timeout=60_000)
+            await expect(page.locator("#state-words")).to_contain_text("Ready: ", timeout=60_000)
+            heard = await page.locator(".turn.user .words").all_inner_texts()
+            assert len(heard) == 1  # the pause did not end it
+            errors, length = word_errors(f"{QUESTION} And for whom?", heard[0])
+            assert errors <= 0.25 * length, heard
+            assert len((await page.locator(".turn.assistant .words").inner_text()).split()) >= 3
+            await expect(page.locator(".trouble")).to_have_count(0)
+            assert len(sockets) == 1  # of the first, and the call did not fall back on one

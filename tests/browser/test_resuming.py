@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,26 +19,12 @@ from browser.screens import EACH_SCREEN, Screen
 from browser.sound import record, recorded, words_in, write_wav
 from chinwag.audio import WIRE_RATE
 from chinwag.bench.metrics import word_errors
-from chinwag.client_sdk.local_server import local_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]  # loading the engines counts for the first test
 
 STORY = "Tell me a story about a fisherman, in six sentences."
 CUT_S = 10.0
 PATIENCE_MS = 60_000
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    """Of a server with its real engines."""
-    with pytest.MonkeyPatch.context() as environment, asyncio.Runner() as runner:
-        environment.setenv("CHINWAG_LLM__TEMPERATURE", "0")
-        stack = AsyncExitStack()
-        local = runner.run(stack.enter_async_context(local_server(print)))
-        found = urlsplit(local.url).port
-        assert found
-        yield found
-        runner.run(stack.aclose())
 
 
 async def state(page: Page, words: str) -> None:
@@ -60,11 +45,11 @@ async def ask(page: Page) -> None:
 
 @EACH_SCREEN
 async def test_a_cut_of_ten_seconds_loses_nothing_and_repeats_nothing(
-    port: int, tmp_path: Path, screen: Screen
+    server: Server, tmp_path: Path, screen: Screen
 ) -> None:
     wav = write_wav(tmp_path / "silence.wav", np.zeros(WIRE_RATE, np.float32), WIRE_RATE)
     async with (
-        relay(port) as (network, there),
+        relay(port_of(server)) as (network, there),
         chromium(wav) as browser,
         opened(browser, f"http://localhost:{there}", bypass_csp=True, **screen) as page,
     ):
@@ -89,9 +74,9 @@ async def test_a_cut_of_ten_seconds_loses_nothing_and_repeats_nothing(
 
 
 @EACH_SCREEN
-async def test_a_page_that_is_loaded_again_goes_on_by_itself(port: int, tmp_path: Path, screen: Screen) -> None:
+async def test_a_page_that_is_loaded_again_goes_on_by_itself(server: Server, tmp_path: Path, screen: Screen) -> None:
     wav = write_wav(tmp_path / "silence.wav", np.zeros(WIRE_RATE, np.float32), WIRE_RATE)
-    address = f"http://localhost:{port}"
+    address = server.url
     async with chromium(wav) as browser, opened(browser, address, permissions=["microphone"], **screen) as page:
         await start(page)
         await ask(page)

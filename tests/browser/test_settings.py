@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
-from serving import serving
+from serving import Server
 
 from browser.chromium import chromium, opened
 from browser.fake_server import FakeServer, Wire, fake_server, tone
@@ -156,14 +155,12 @@ async def test_what_is_refused_is_told_and_taken_back() -> None:
 
 
 @pytest.mark.timeout(300)  # loading the engines counts
-async def test_another_assistant_answers_for_real() -> None:
-    with serving("--llm", "embedded") as server:
-        await asyncio.to_thread(server.wait, "ready")
-        async with chromium() as browser, opened(browser, server.url) as page:
-            await page.get_by_role("button", name="Start", exact=True).click()
-            await expect(page.locator("#state-words")).to_have_text("Listening")
-            await page.get_by_role("button", name="Settings").click()
-            await page.locator("#setting-assistant").select_option("Interviewer")
-            await page.get_by_role("button", name="Close").click()
-            said = page.locator(".turn.assistant .words")
-            await expect(said).to_contain_text("What is this interview for?", timeout=20_000)
+async def test_another_assistant_answers_for_real(server: Server) -> None:
+    async with chromium() as browser, opened(browser, server.url) as page:
+        await page.get_by_role("button", name="Start", exact=True).click()
+        await expect(page.locator("#state-words")).to_have_text("Listening")
+        await page.get_by_role("button", name="Settings").click()
+        await page.locator("#setting-assistant").select_option("Interviewer")
+        await page.get_by_role("button", name="Close").click()
+        said = page.locator(".turn.assistant .words")
+        await expect(said).to_contain_text("What is this interview for?", timeout=20_000)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from engines.chat_servers import ChatServer, Connection, Handler, serving
 from engines.contract import loaded, words
-from serving import serving as chinwag_serving
+from serving import Server
 
 from chinwag.audio import Audio, join
 from chinwag.config import TtsSettings
@@ -205,14 +205,12 @@ async def test_what_cannot_be_reached_or_is_not_set_is_told_at_the_start(monkeyp
                 await asyncio.to_thread(OpenAIVoice.load, EngineOptions(wrong))
 
 
-async def test_another_chinwag_lends_its_voice() -> None:
-    with chinwag_serving("--llm", "embedded") as server:
-        await asyncio.to_thread(server.wait, "ready")
-        base_url = server.url.replace("localhost", "127.0.0.1") + "/v1"
-        async with loaded(OpenAIVoice, TtsSettings(engine="openai", base_url=base_url)) as voice:
-            sound = join(await said(voice, "Sure, I can help with that."))
-            with pytest.raises(EngineError, match=r"has no voice nobody\. There are: heart"):
-                await said(voice, voice="nobody")
+async def test_another_chinwag_lends_its_voice(server: Server) -> None:
+    base_url = server.url.replace("localhost", "127.0.0.1") + "/v1"
+    async with loaded(OpenAIVoice, TtsSettings(engine="openai", base_url=base_url)) as voice:
+        sound = join(await said(voice, "Sure, I can help with that."))
+        with pytest.raises(EngineError, match=r"has no voice nobody\. There are: heart"):
+            await said(voice, voice="nobody")
     async with loaded(Moonshine) as stt:
         utterance = stt.open()
         utterance.push(sound.resampled(16_000))

@@ -1,19 +1,10 @@
-"""One real server for all tests of the wire."""
+"""What tests of the wire need."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
-from serving import Server, serving
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    with serving("--llm", "embedded") as running:
-        running.wait("ready")
-        yield running
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]
 HERE = Path(__file__).parent.parent / "javascript"
 INSTALL_S, SCENARIO_S = 240.0, 90.0
 
+CLIENTS = pytest.mark.parametrize("client", ["openai", pytest.param("agents", marks=pytest.mark.long)])
+
 Play = Callable[[str, str], dict[str, Any]]
 
 
@@ -71,6 +73,7 @@ def test_openai_text_and_a_response_beside_it(play: Play) -> None:
     assert not told["errors"]
 
 
+@pytest.mark.long
 def test_agents_text(play: Play) -> None:
     told = play("agents", "text")
     assert "paris" in words(told["said"])
@@ -78,7 +81,7 @@ def test_agents_text(play: Play) -> None:
     assert not told["errors"]
 
 
-@pytest.mark.parametrize("client", ["openai", "agents"])
+@CLIENTS
 def test_a_spoken_turn_is_interrupted_and_what_was_heard_is_kept(play: Play, client: str) -> None:
     told = play(client, "interruption")
     assert {"story", "ship"} <= set(words(told["heard"][0]))
@@ -98,7 +101,7 @@ def test_a_spoken_turn_is_interrupted_and_what_was_heard_is_kept(play: Play, cli
     assert not told["errors"]
 
 
-@pytest.mark.parametrize("client", ["openai", "agents"])
+@CLIENTS
 def test_a_function_is_called_and_its_result_is_told(play: Play, client: str) -> None:
     told = play(client, "tool")
     assert told["asked"] == {"city": "Paris"}
@@ -106,7 +109,7 @@ def test_a_function_is_called_and_its_result_is_told(play: Play, client: str) ->
     assert not told["errors"]
 
 
-@pytest.mark.parametrize("client", ["openai", "agents"])
+@CLIENTS
 def test_push_to_talk(play: Play, client: str) -> None:
     told = play(client, "push")
     assert "paris" in words(told["said"])

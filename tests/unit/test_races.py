@@ -456,10 +456,18 @@ class Races(RuleBasedStateMachine):
                 assert len(entry.heard_text) <= (ended - sounded[0]) * 20 + 12, "20 characters a second, to a word"
 
 
-TestRaces = Races.TestCase
-TestRaces.settings = settings(
-    max_examples=300,
+class LongRaces(Races):
+    """The same with other conversations in each run."""
+
+
+ALIKE = settings(
+    max_examples=60,
     stateful_step_count=12,
     deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+TestRaces = Races.TestCase
+TestRaces.settings = ALIKE
+TestLongRaces = pytest.mark.long(LongRaces.TestCase)
+TestLongRaces.settings = settings(ALIKE, max_examples=300, derandomize=False)
