@@ -43,7 +43,7 @@ def parse(texts: Sequence[str]) -> list[Named]:
             raise EngineError(
                 f"{text} is no engine.", "Write it like tts:kokoro, or stt:whisper=tiny for a model of it."
             )
-        registry.look(task, name)
+        registry.lookup(task, name)
         found.append((task, name, model))
     return found
 
@@ -87,7 +87,7 @@ def _measure(task: Task, name: str, model: str, sentences: int) -> dict[str, Any
 def versions(wanted: Sequence[Named]) -> dict[str, str]:
     """Of Chinwag, of what models run on, and of what these engines import, as far as it is installed."""
     distributions = packages_distributions()
-    own = [module for task, name, _ in wanted for module in registry.look(task, name).about.modules]
+    own = [module for task, name, _ in wanted for module in registry.lookup(task, name).about.modules]
     found = {name: version(name) for module in (*RUNTIMES, *own) for name in distributions.get(module, ())[:1]}
     return {"chinwag": __version__, **found}
 

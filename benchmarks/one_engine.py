@@ -182,8 +182,8 @@ async def _ear(store: Store) -> tuple[Transcriber, str]:
     for name in EARS:
         if name not in registry.names("stt"):
             continue
-        kind, settings = registry.look("stt", name), config.SttSettings(engine=name)
-        if not registry.missing(kind) and not store.missing(kind.needs(settings)):
+        kind, settings = registry.lookup("stt", name), config.SttSettings(engine=name)
+        if not registry.missing_modules(kind) and not store.missing(kind.needs(settings)):
             options = EngineOptions.gathered(kind, settings, store.folder)
             return cast(Transcriber, await asyncio.to_thread(kind.load, options)), name
     raise EngineError("No transcriber is here to hear the voice.", "Run `chinwag models pull moonshine-tiny-en`.")

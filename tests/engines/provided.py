@@ -45,7 +45,7 @@ def engines(*tasks: Task) -> list[Named]:
             registry.find(task, name)
     else:
         every = [(task, name) for task in TASKS for name in registry.names(task)]
-        every = [(task, name) for task, name in every if not registry.missing(registry.look(task, name))]
+        every = [(task, name) for task, name in every if not registry.missing_modules(registry.lookup(task, name))]
     return [(task, name) for task, name in every if task in (tasks or TASKS)]
 
 

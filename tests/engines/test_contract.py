@@ -94,13 +94,13 @@ def is_explained(failure: pytest.ExceptionInfo[Any]) -> None:
 
 @every()
 def test_it_tells_what_it_is_before_it_is_loaded(named: Named) -> None:
-    kind = registry.look(*named)
+    kind = registry.lookup(*named)
     about = kind.about
     assert kind.name == named[1]
     assert about.summary
     assert about.licence
     assert about.languages
-    assert not about.modules or about.extra or registry.install(kind)
+    assert not about.modules or about.extra or registry.install_command(kind)
 
 
 @every()

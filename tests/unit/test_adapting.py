@@ -26,7 +26,9 @@ UNSURE = 0.05
 
 
 def unsure(**chat: Any) -> Fakes:
-    return Fakes(turn=FakeTurnJudge(0.5), llm=FakeChat(answer="Yes, that is so.", sense=lambda words: UNSURE, **chat))
+    return Fakes(
+        turn=FakeTurnJudge(0.5), llm=FakeChat(answer="Yes, that is so.", sentence_end=lambda words: UNSURE, **chat)
+    )
 
 
 async def turn(talker: Talker, *, pauses: tuple[float, ...] = ()) -> float:
@@ -104,7 +106,7 @@ async def test_over_one_conversation_waits_grow_and_shrink_again() -> None:
 @pytest.mark.parametrize("ear", [0.0, 1.0])
 async def test_an_unknown_language_has_silence_and_rhythm(ear: float) -> None:
     """Swahili: neither the form of its words nor the ear's melody is known, and nobody is asked to guess."""
-    fakes = Fakes(turn=FakeTurnJudge(ear), llm=FakeChat(answer="Ndiyo.", sense=lambda words: 0.97))
+    fakes = Fakes(turn=FakeTurnJudge(ear), llm=FakeChat(answer="Ndiyo.", sentence_end=lambda words: 0.97))
     async with talking(fakes, listening=ListenerSettings(language="sw"), drafts=False) as talker:
         waits = [await turn(talker)]
         judged = talker.all(EndpointingEstimated)[-1]

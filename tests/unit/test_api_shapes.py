@@ -158,7 +158,7 @@ async def test_a_whole_answer() -> None:
         assert told.choices[0].finish_reason == "stop"
         assert told.usage
         assert told.usage.completion_tokens == 8
-        assert fakes.llm.asked == [[{"role": "system", "content": "Be brief."}, *HELLO]]
+        assert fakes.llm.prompts == [[{"role": "system", "content": "Be brief."}, *HELLO]]
         short = await client.post("/v1/chat/completions", json={"messages": HELLO, "max_completion_tokens": 2})
         assert short.json()["choices"][0]["finish_reason"] == "length"
 

@@ -162,7 +162,7 @@ async def test_an_answer_begins_again_or_goes_on_from_its_words(monkeypatch: pyt
             deployment.stuck.add(0)
         breaks = lambda text, at=after, to=deployment: to.stuck.add(0) if text == at else None  # noqa: E731
         assert await all_of(llm, breaks, cache_key="talk") == FakeChat.answer
-        assert len(models[1].asked) == (0 if after else 1)
+        assert len(models[1].prompts) == (0 if after else 1)
         assert set(deployment.asked[1:]) == {0, 1}
 
 

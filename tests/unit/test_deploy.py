@@ -32,7 +32,7 @@ def exposed() -> set[str]:
     metrics.failed("", KINDS[0])
     metrics.refused("draining")
     metrics.requests.labels("/", "200").inc()
-    metrics._stepped(worker.Step("moonshine", worker.Priority.NOW, 0.1, 0.1))
+    metrics._stepped(worker.FinishedStep("moonshine", worker.Priority.NOW, 0.1, 0.1))
     families = text_string_to_metric_families(metrics.exposed().decode())
     told = {sample.name for family in families for sample in family.samples}
     return told | {"chinwag_engine_load_seconds", "chinwag_worker_queue_depth"}  # of engines that are loaded

@@ -13,7 +13,7 @@ from chinwag.cli import _app
 from chinwag.cli.engines import rows_of
 from chinwag.config import Config, SttSettings, WeightsSettings
 from chinwag.engines import registry
-from chinwag.engines.listing import Row, look
+from chinwag.engines.listing import EngineRow, list_engines
 from chinwag.engines.stt.whisper import Whisper
 from chinwag.errors import EngineError
 from chinwag.weights import Store
@@ -22,22 +22,22 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], Row]:
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], EngineRow]:
     """On a machine without weights, without Ollama and without faster-whisper."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
     monkeypatch.setattr(registry, "missing", lambda engine: engine.about.modules)
     config = Config(weights=WeightsSettings(folder=tmp_path), stt=SttSettings(engine="moonshine"))
-    return {(row.task, row.name): row for row in look(config, Store(config.weights))}
+    return {(row.task, row.name): row for row in list_engines(config, Store(config.weights))}
 
 
-def test_all_engines_are_listed_with_what_they_are(rows: dict[tuple[str, str], Row]) -> None:
+def test_all_engines_are_listed_with_what_they_are(rows: dict[tuple[str, str], EngineRow]) -> None:
     assert set(rows) == {(task, name) for task in registry.TASKS for name in registry.names(task)}
     assert all(row.summary and row.licence and row.languages for row in rows.values())
     assert [name for (task, name), row in rows.items() if task == "stt" and row.chosen] == ["moonshine"]
 
 
-def test_what_lacks_something_says_the_command(rows: dict[tuple[str, str], Row]) -> None:
+def test_what_lacks_something_says_the_command(rows: dict[tuple[str, str], EngineRow]) -> None:
     whisper, moonshine, hibari = rows["stt", "whisper"], rows["stt", "moonshine"], rows["tts", "hibari"]
     assert (whisper.state, whisper.fix) == ("not installed", "pip install 'chinwag[whisper]'")
     assert (moonshine.state, moonshine.fix) == ("no weights", "chinwag models pull moonshine-tiny-en")
@@ -45,7 +45,7 @@ def test_what_lacks_something_says_the_command(rows: dict[tuple[str, str], Row])
     assert (hibari.state, hibari.fix) == ("ready", "")
 
 
-def test_a_server_that_does_not_answer_says_how_to_start_it(rows: dict[tuple[str, str], Row]) -> None:
+def test_a_server_that_does_not_answer_says_how_to_start_it(rows: dict[tuple[str, str], EngineRow]) -> None:
     ollama, openai = rows["llm", "ollama"], rows["stt", "openai"]
     assert ollama.state == openai.state == "not reached"
     assert "ollama serve" in ollama.fix

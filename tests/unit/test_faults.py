@@ -20,7 +20,7 @@ from chinwag.audio import silence
 from chinwag.conversation.events import ErrorOccurred, ResponseStarted, TranscriptionFailed
 from chinwag.conversation.history import MessageItem
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeVoice
-from chinwag.engines.faults import explained
+from chinwag.engines.faults import as_engine_error
 from chinwag.errors import EngineError, PromptTooLong, StoreError
 from chinwag.runtime import client_secrets as secrets
 from chinwag.server.app import create_app
@@ -63,7 +63,7 @@ async def test_memory_pressure_fails_one_reply_and_no_more(where: str) -> None:
 
 def test_memory_that_is_short_when_an_engine_loads_says_what_to_do() -> None:
     for error in (MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), RuntimeError("std::bad_alloc")):
-        told = explained(error, "stt", "whisper")
+        told = as_engine_error(error, "stt", "whisper")
         assert "too little memory" in told.message
         assert "smaller engine" in told.fix
 
@@ -89,9 +89,9 @@ async def test_a_prompt_that_the_model_cannot_take_fails_once_and_the_conversati
         await talker.say(0.6)
         ended = await talker.hear_out()
         assert (ended.status, ended.error) == ("failed", "The conversation is too long for the model. Ask again.")
-        too_much = sum(len(message["content"]) for message in fakes.llm.asked[-1])
+        too_much = sum(len(message["content"]) for message in fakes.llm.prompts[-1])
         await answers(fakes, talker)
-        assert sum(len(message["content"]) for message in fakes.llm.asked[-1]) < 0.8 * too_much
+        assert sum(len(message["content"]) for message in fakes.llm.prompts[-1]) < 0.8 * too_much
 
 
 @pytest.mark.parametrize("jump_s", [86_400.0, -86_400.0])

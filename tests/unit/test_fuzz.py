@@ -243,7 +243,7 @@ async def test_memory_stays_flat() -> None:
                 await fuzzed.talks()
                 for entry in list(client.connection.session.history):
                     client.send("conversation.item.delete", item_id=entry.item_id)
-                for notes in (client.told, fakes.llm.asked, fakes.llm.prefilled, fakes.tts.spoken):
+                for notes in (client.told, fakes.llm.prompts, fakes.llm.prefilled, fakes.tts.spoken):
                     notes.clear()
                 gc.collect()
                 # what the fake voice made for the reply given last is as long as that reply happened to be

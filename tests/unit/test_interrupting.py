@@ -47,7 +47,7 @@ def fakes_for(*answers: str, **chat: Any) -> Fakes:
     """The model answers whole questions only, so that each answer stands for one turn."""
     ends = ("there", "on", "again", "stop", "wait", "well", "so")
     sense: Callable[[str], float] = lambda words: 0.97 if words.lower().rstrip(".").endswith(ends) else 0.0  # noqa: E731
-    llm = FakeChat(answers=list(answers), sense=sense, **chat)
+    llm = FakeChat(answers=list(answers), sentence_end=sense, **chat)
     return Fakes(llm=llm, stt=FakeTranscriber(words=list(QUESTION)))
 
 
@@ -148,10 +148,10 @@ async def test_what_passes_leaves_no_words_behind() -> None:
         await talker.pause(1.0)
         assert [event.text for event in talker.all(TranscriptionCompleted)] == [" ".join(QUESTION)]
         assert {event.item_id for event in talker.all(PartialTranscript)} == {talker.all(SpeechStarted)[0].item_id}
-        assert len(fakes.llm.asked) == 1
+        assert len(fakes.llm.prompts) == 1
         await ask(talker, fakes)
         await talker.hear_out()
-        assert fakes.llm.asked[-1][-1]["content"] == " ".join(QUESTION)
+        assert fakes.llm.prompts[-1][-1]["content"] == " ".join(QUESTION)
 
 
 async def test_late_words_of_a_backchannel_are_nobodys() -> None:
@@ -212,7 +212,7 @@ async def test_words_stop_the_reply_and_what_was_heard_is_remembered(ducks: bool
         assert LONG.startswith(heard)
         assert len(heard) == pytest.approx(heard_s * 20, abs=12), "20 characters a second, to a word"
         await talker.hear_out()
-        assert fakes.llm.asked[-1][-2:] == [
+        assert fakes.llm.prompts[-1][-2:] == [
             {"role": "assistant", "content": heard},
             {"role": "user", "content": "but why is it so"},
         ]
@@ -409,7 +409,7 @@ async def test_who_goes_on_before_a_word_was_heard_is_answered_once_and_as_a_who
         ]
         assert talker.session.items.find(second.item_id).heard_text == "I went there and it was well"
         assert talker.all(ResponseEnded)[0].reason == "turn_detected"
-        assert fakes.llm.closed == len(fakes.llm.asked)
+        assert fakes.llm.closed == len(fakes.llm.prompts)
 
 
 async def test_who_goes_on_later_begins_a_new_turn() -> None:
@@ -425,7 +425,7 @@ async def test_who_goes_on_later_begins_a_new_turn() -> None:
         assert not talker.all(TurnRetracted)
         assert kinds_since(talker, place)[:3] == ["ResponseDucked", "SpeechStarted", "ResponseEnded"]
         assert len(talker.all(TranscriptionCompleted)) == 2
-        assert fakes.llm.asked[-1][-1]["content"] == "I went there and it was so very well"
+        assert fakes.llm.prompts[-1][-1]["content"] == "I went there and it was so very well"
 
 
 async def test_after_a_heard_start_it_yields_at_once() -> None:
@@ -480,7 +480,7 @@ async def test_a_change_of_mode_does_not_answer_into_their_words() -> None:
         await talker.hear_out()
         answered = ["SpeechStarted", "ResponseEnded", "SpeechStopped", "ResponseStarted", "ResponseEnded"]
         assert kinds_since(talker, place) == answered
-        assert fakes.llm.asked[-1][-1]["content"] == "and is it well but why is it so"
+        assert fakes.llm.prompts[-1][-1]["content"] == "and is it well but why is it so"
         await talker.pause(5)
         assert kinds_since(talker, place) == answered, "and once"
 
@@ -497,7 +497,7 @@ async def test_stop_and_wait_are_obeyed_without_a_word(words: str) -> None:
         await talker.pause(4)
         assert kinds_since(talker, place) == ["ResponseDucked", "SpeechStarted", "ResponseEnded", "SpeechStopped"]
         assert talker.session.history.prompt("")[-1] == {"role": "user", "content": words}
-        assert len(fakes.llm.asked) == 1
+        assert len(fakes.llm.prompts) == 1
         await ask(talker, fakes)
         assert (await talker.hear_out()).status == "completed"
         assert talker.told().endswith("Fine.")
@@ -549,7 +549,7 @@ async def test_go_on_with_a_model_that_cannot_continue_says_the_rest_that_was_ma
         await talker.pause_until(lambda: len(talker.all(ResponseEnded)) == 2, limit_s=60)
         said = "".join(e.text for e in talker.events[place:] if isinstance(e, ResponseText))
         assert f"{heard} {said}" == "One is here. Two is here. Three is here. Four is here. Five is here."
-        assert len(fakes.llm.asked) == 1
+        assert len(fakes.llm.prompts) == 1
 
 
 async def test_say_that_again_repeats_the_answer() -> None:
@@ -561,7 +561,7 @@ async def test_say_that_again_repeats_the_answer() -> None:
         await ask(talker, fakes, "Say that again")
         assert (await talker.hear_out()).status == "completed"
         assert [event.text for event in talker.all(ResponseText)] == [answer, answer]
-        assert len(fakes.llm.asked) == 1
+        assert len(fakes.llm.prompts) == 1
         assert len(talker.session.history.prompt("")) == 4
 
 
@@ -578,11 +578,11 @@ async def test_after_a_long_silence_one_gentle_word() -> None:
         (grew,) = talker.all(IdleTimeoutReached)
         assert talker.when(IdleTimeoutReached) == pytest.approx(heard_at + 6.0, abs=0.05)
         assert grew.end_ms - grew.start_ms == 6000
-        assert fakes.llm.asked[-1][-1] == {"role": "system", "content": STILL_THERE}
+        assert fakes.llm.prompts[-1][-1] == {"role": "system", "content": STILL_THERE}
         assert len(talker.all(ResponseStarted)) == 2, "once, and not again"
         await ask(talker, fakes)
         await talker.hear_out()
-        assert STILL_THERE not in str(fakes.llm.asked[-1])
+        assert STILL_THERE not in str(fakes.llm.prompts[-1])
         await talker.pause(20)
         assert len(talker.all(IdleTimeoutReached)) == 2, "after they have spoken, it may come again"
 
@@ -614,18 +614,18 @@ async def test_a_greeting_is_said_first_and_may_be_interrupted() -> None:
     async with talking(fakes, greeting="Hello there, and welcome to this place.") as talker:
         await talker.pause(3.5)
         assert talker.told() == "Hello there, and welcome to this place."
-        assert not fakes.llm.asked
+        assert not fakes.llm.prompts
         assert talker.all(ResponseEnded)[0].status == "completed"
         await ask(talker, fakes)
         await talker.hear_out()
-        assert fakes.llm.asked[-1][1]["content"] == "Hello there, and welcome to this place."
+        assert fakes.llm.prompts[-1][1]["content"] == "Hello there, and welcome to this place."
     fakes = fakes_for("Fine.")
     async with talking(fakes, greeting=LONG) as talker:
         await talker.pause(3)
         await ask(talker, fakes, "hey what is it so")
         assert talker.all(ResponseEnded)[0].status == "cancelled"
         await talker.hear_out()
-        heard = fakes.llm.asked[-1][1]["content"]
+        heard = fakes.llm.prompts[-1][1]["content"]
         assert LONG.startswith(heard)
         assert heard != LONG
 

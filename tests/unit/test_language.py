@@ -31,12 +31,12 @@ SPOKEN = ("de", "es", "fr", "hi", "it", "ja", "pt", "zh")
 
 def speaking(heard_in: str | None = None, **voice: Any) -> Fakes:
     named = tuple(one for voices in VOICES.values() for one in voices)
-    ear = FakeTranscriber(languages=("en", "es", "ja", "ru"), heard_in=heard_in)
+    ear = FakeTranscriber(languages=("en", "es", "ja", "ru"), detected_language=heard_in)
     return Fakes(stt=ear, tts=FakeVoice(voices=named, languages=VOICES, **voice))
 
 
 def system(fakes: Fakes) -> str:
-    messages: list[Message] = fakes.llm.asked[-1]
+    messages: list[Message] = fakes.llm.prompts[-1]
     return messages[0]["content"]
 
 
@@ -200,7 +200,7 @@ async def test_the_language_that_is_heard_is_spoken_and_followed_when_it_changes
         assert set(fakes.tts.styles) == {("uno", "es")}
         assert system(fakes) == DEFAULT_INSTRUCTIONS_BY_LANGUAGE["es"]
         fakes.tts.styles.clear()
-        fakes.stt.heard_in = "ja"
+        fakes.stt.detected_language = "ja"
         await say(talker)
         assert set(fakes.tts.styles) == {("ichi", "ja")}
         assert system(fakes) == DEFAULT_INSTRUCTIONS_BY_LANGUAGE["ja"]

@@ -63,7 +63,7 @@ def detection(client: Client) -> dict[str, Any]:
 
 def unsure() -> Fakes:
     """Nothing tells whether they have finished, so that patience counts."""
-    return Fakes(turn=FakeTurnJudge(0.5), llm=FakeChat(answer="Yes, that is so.", sense=lambda words: 0.05))
+    return Fakes(turn=FakeTurnJudge(0.5), llm=FakeChat(answer="Yes, that is so.", sentence_end=lambda words: 0.05))
 
 
 async def wait_ms(client: Client) -> float:
@@ -164,7 +164,7 @@ async def test_another_assistant_answers_next_and_remembers_what_was_said() -> N
         assert session["audio"]["output"] == {**session["audio"]["output"], "voice": "two", "speed": 0.9}
         await client.play(loud(1.0))
         await client.quiet_until("response.done", 2)
-        asked = fakes.llm.asked[-1]
+        asked = fakes.llm.prompts[-1]
         assert asked[0]["content"].startswith("Take your time.\n")
         assert "German" in asked[0]["content"]
         assert len(asked) == 4, "the first question and its answer are there"

@@ -108,7 +108,7 @@ async def test_who_talks_alone_is_never_shed() -> None:
 
 
 async def test_who_talks_alone_among_silent_conversations_loses_nothing() -> None:
-    fakes = Fakes(llm=FakeChat(sense=lambda words: 0.0))
+    fakes = Fakes(llm=FakeChat(sentence_end=lambda words: 0.0))
     fakes.load.sessions, fakes.load.cores = 4, 1.0
     async with talking(fakes) as talker:
         assert await words_apart(talker) == pytest.approx(0.16, abs=0.1)
@@ -196,7 +196,7 @@ async def words_apart(talker: Talker) -> float:
 
 @pytest.mark.parametrize(("level", "usual"), [(LoadLevel.CALM, 1), (LoadLevel.BUSY, 3), (LoadLevel.STRAINED, 6)])
 async def test_partial_transcripts_come_less_often_under_load(level: LoadLevel, usual: int) -> None:
-    fakes = loaded(level, llm=FakeChat(sense=lambda words: 0.0))
+    fakes = loaded(level, llm=FakeChat(sentence_end=lambda words: 0.0))
     async with talking(fakes) as talker:
         assert await words_apart(talker) == pytest.approx(0.16 * usual, abs=0.1)
 
@@ -225,7 +225,7 @@ async def test_under_load_no_draft_begins_while_they_speak() -> None:
         fakes = loaded(level)
         async with talking(fakes) as talker:
             await talker.say(2.0)
-            starts[level] = len(fakes.llm.asked)
+            starts[level] = len(fakes.llm.prompts)
     assert starts[LoadLevel.CALM] > 0
     assert starts[LoadLevel.BUSY] == 0
 

@@ -76,7 +76,7 @@ class Works:
 
     async def pull(self, store: Store, names: list[str], progress: Progress) -> None:
         self.pulls.append(names)
-        progress.place("big/file", 40, 100)
+        progress.set_file("big/file", 40, 100)
         try:
             await self.pulling.wait()
         except asyncio.CancelledError:

@@ -57,7 +57,7 @@ def test_what_a_preset_chooses(name: presets.Name, machine: MachineResources, mo
     for task in ("stt", "llm", "tts"):
         section = getattr(settings, task)
         if section.engine != "auto":
-            assert all(weights in known for weights in registry.look(task, section.engine).needs(section))
+            assert all(weights in known for weights in registry.lookup(task, section.engine).needs(section))
 
 
 def test_without_a_preset_nothing_is_chosen() -> None:

@@ -136,7 +136,7 @@ async def test_an_interruption_is_told_silence_first(extended: bool) -> None:
 
 async def test_a_backchannel_is_told_only_to_who_asked_and_nothing_else_comes_of_it() -> None:
     for extended in (False, True):
-        fakes = Fakes(llm=FakeChat(answer=LONG, sense=lambda words: 0.97 if words.endswith("word2") else 0.0))
+        fakes = Fakes(llm=FakeChat(answer=LONG, sentence_end=lambda words: 0.97 if words.endswith("word2") else 0.0))
         async with connected(fakes, extended=extended) as client:
             await client.play(loud(0.6))
             await client.quiet_until("response.output_audio.delta", 60)
@@ -185,7 +185,7 @@ async def test_a_detector_may_be_chosen_for_comparisons() -> None:
         client.send("chinwag.detector", detector="all")
         assert detector() == "all"
     fakes = Fakes()
-    fakes.turn.finished = 0.4
+    fakes.turn.probability = 0.4
     async with connected(fakes, extended=True) as client:
         client.send("chinwag.detector", detector="ear")
         await client.play(loud(0.6))
@@ -273,7 +273,7 @@ async def test_push_to_talk() -> None:
             "conversation.item.done",
         ]
         assert "input_audio_buffer.speech_started" not in kinds
-        assert fakes.llm.asked[0][-1]["content"] == "word0 word1 word2 word3 word4"
+        assert fakes.llm.prompts[0][-1]["content"] == "word0 word1 word2 word3 word4"
 
 
 async def test_push_to_talk_in_one_burst() -> None:
@@ -291,7 +291,7 @@ async def test_push_to_talk_in_one_burst() -> None:
         client.send("response.create")
         await client.quiet_until("response.done")
         assert len(client.all("error")) == 1
-        assert fakes.llm.asked[0][-1]["content"] == "word0 word1 word2 word3 word4"
+        assert fakes.llm.prompts[0][-1]["content"] == "word0 word1 word2 word3 word4"
 
 
 async def test_a_switch_in_the_middle_of_speech_forgets_it() -> None:
@@ -306,7 +306,7 @@ async def test_a_switch_in_the_middle_of_speech_forgets_it() -> None:
         await client.quiet_until("response.done")
         assert client.all("input_audio_buffer.committed")[0]["item_id"] != begun["item_id"]
         assert not client.all("input_audio_buffer.speech_stopped")
-        assert fakes.llm.asked[-1][-1]["content"] == "word0 word1"
+        assert fakes.llm.prompts[-1][-1]["content"] == "word0 word1"
         automatic = {"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}
         client.send("session.update", session={"type": "realtime", **automatic})
         await client.play(loud(1.0))
@@ -331,7 +331,7 @@ async def test_items_are_put_in_retrieved_and_deleted() -> None:
         client.send("conversation.item.create", item=answer, previous_item_id="s")
         client.send("response.create")
         await client.quiet_until("response.done")
-        assert fakes.llm.asked[0][1:] == [
+        assert fakes.llm.prompts[0][1:] == [
             {"role": "system", "content": "Rhyme."},
             {"role": "assistant", "content": "Yes."},
             {"role": "user", "content": "word0 word1 word2 word3 word4"},

@@ -260,7 +260,7 @@ class Races(RuleBasedStateMachine):
     async def _begin(self) -> None:
         self.vad, self.judge, self.ear, self.chat, self.voice = Vad(), Judge(), Ear(), Chat(), Speaker()
         self.chat.answer = ANSWERS[1]
-        self.chat.sense = lambda words: 0.97 if words.endswith(("there", "Stop.", "on", "again")) else 0.02
+        self.chat.sentence_end = lambda words: 0.97 if words.endswith(("there", "Stop.", "on", "again")) else 0.02
         fakes = Fakes(self.vad, self.judge, self.ear, self.chat, self.voice)
         self.troubles = {name: getattr(self, name).trouble for name in ("vad", "judge", "ear", "chat", "voice")}
         self.told = Told(fakes, SessionSettings(instructions="Be brief."), extended=True)

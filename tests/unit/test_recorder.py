@@ -165,7 +165,7 @@ async def test_it_goes_on_with_its_memory(talks: Talks) -> None:
         assert client.all("conversation.item.added")[1]["previous_item_id"] == told[0]["id"]
         await type_in(client, "What is it called?")
         await asyncio.sleep(5)
-        assert [message["content"] for message in fakes.llm.asked[-1]][1:] == [
+        assert [message["content"] for message in fakes.llm.prompts[-1]][1:] == [
             "My cat is called Tibbles.",
             "This is the answer. It has two sentences.",
             "What is it called?",
@@ -197,7 +197,7 @@ async def test_a_long_past_is_trimmed_as_any_other(talks: Talks) -> None:
     async with talks.go_on(fakes, setup=lambda usual: replace(usual, context_tokens=1024)) as client:
         assert len(client.all("conversation.item.added")) == 200
         await type_in(client, "And?")
-        asked = fakes.llm.asked[-1]
+        asked = fakes.llm.prompts[-1]
         assert sum(len(message["content"]) for message in asked) < 1024 * 3
         assert "Fact 199" in asked[-1]["content"]
         assert "Fact 0:" not in str(asked)
@@ -223,7 +223,7 @@ async def test_calls_and_their_results_are_part_of_the_memory(talks: Talks) -> N
     fakes = Fakes()
     async with talks.go_on(fakes) as client:
         await type_in(client, "Again?")
-        asked = fakes.llm.asked[-1]
+        asked = fakes.llm.prompts[-1]
         assert [message["role"] for message in asked] == ["system", "user", "assistant", "tool", "assistant", "user"]
         assert asked[3]["content"] == "a cat"
 

@@ -42,7 +42,7 @@ def test_the_engines_that_come_with_chinwag_are_there() -> None:
 
 @pytest.mark.parametrize(("task", "name"), ALL)
 def test_each_has_its_name_and_its_protocols_methods(task: Task, name: str) -> None:
-    engine = registry.look(task, name)
+    engine = registry.lookup(task, name)
     assert engine.name == name
     for method, wanted in inspect.getmembers(PROTOCOLS[task], inspect.isfunction):
         if method.startswith("_"):
@@ -56,7 +56,7 @@ def test_each_has_its_name_and_its_protocols_methods(task: Task, name: str) -> N
 def test_what_each_needs_is_in_the_catalog(task: Task, name: str) -> None:
     from chinwag.weights.catalog import Catalog
 
-    needed = registry.look(task, name).needs(getattr(Config(), task))
+    needed = registry.lookup(task, name).needs(getattr(Config(), task))
     assert set(needed) <= set(Catalog().models)
 
 

@@ -81,12 +81,12 @@ async def test_a_turn_is_heard_answered_and_remembered() -> None:
         ]
         await talker.say(0.6)
         await talker.hear_out()
-        assert [message["role"] for message in fakes.llm.asked[-1]] == ["system", "user", "assistant", "user"]
+        assert [message["role"] for message in fakes.llm.prompts[-1]] == ["system", "user", "assistant", "user"]
 
 
 @pytest.mark.parametrize(("sense", "longest_s"), [(0.0, 0.2), (0.97, 0.4)])
 async def test_live_words_come_often_and_seldomer_while_an_answer_is_begun(sense: float, longest_s: float) -> None:
-    async with talking(Fakes(llm=FakeChat(sense=lambda words: sense))) as talker:
+    async with talking(Fakes(llm=FakeChat(sentence_end=lambda words: sense))) as talker:
         await talker.say(3.0)
         at = [t for t, e in zip(talker.times, talker.events, strict=True) if isinstance(e, PartialTranscript)]
         assert at[0] < 0.4
@@ -107,7 +107,7 @@ async def test_live_words_come_often_and_seldomer_while_an_answer_is_begun(sense
 async def test_a_sure_end_is_answered_sooner_than_a_doubtful_one(
     sense: float | None, ear: float, shortest: float, longest: float
 ) -> None:
-    fakes = Fakes(turn=FakeTurnJudge(ear), llm=FakeChat(sense=lambda words: sense))
+    fakes = Fakes(turn=FakeTurnJudge(ear), llm=FakeChat(sentence_end=lambda words: sense))
     async with talking(fakes) as talker:
         await talker.say(1.0)
         await talker.hear_out()
@@ -120,11 +120,11 @@ async def test_a_sure_end_is_answered_sooner_than_a_doubtful_one(
 
 
 async def test_a_draft_is_adopted_and_its_sound_is_ready_at_the_end_of_the_turn() -> None:
-    fakes = Fakes(llm=FakeChat(first_token_s=0.1, sense=at_the_end("word4")), tts=FakeVoice(delay_s=0.001))
+    fakes = Fakes(llm=FakeChat(first_token_s=0.1, sentence_end=at_the_end("word4")), tts=FakeVoice(delay_s=0.001))
     async with talking(fakes, listening=ListenerSettings(endpointer=Endpointer(fixed_s=0.5))) as talker:
         await talker.say(1.0)
         await talker.hear_out()
-        assert len(fakes.llm.asked) == 1
+        assert len(fakes.llm.prompts) == 1
         assert talker.when(ResponseAudio) == talker.when(SpeechStopped)
         stages = talker.all(TurnTraced)[0].stages
         order = ["last_words", "draft_started", "first_token", "first_clause", "turn_decided", "first_audio"]
@@ -134,30 +134,30 @@ async def test_a_draft_is_adopted_and_its_sound_is_ready_at_the_end_of_the_turn(
 
 async def test_an_answer_is_begun_while_they_still_speak() -> None:
     """The last words are heard before they end: what looks finished is answered ahead, and adopted if it was."""
-    fakes = Fakes(llm=FakeChat(sense=at_the_end("word3")))
+    fakes = Fakes(llm=FakeChat(sentence_end=at_the_end("word3")))
     async with talking(fakes) as talker:
         await talker.say(1.05)  # four words, and the beginning of a fifth that is not one yet
         fakes.stt.words = fakes.stt.words[:4]
         await talker.hear_out()
         assert talker.all(TurnTraced)[0].stages["draft_started"] < 0
-        assert len(fakes.llm.asked) == 1
-        assert fakes.llm.asked[0][-1]["content"] == "word0 word1 word2 word3"
+        assert len(fakes.llm.prompts) == 1
+        assert fakes.llm.prompts[0][-1]["content"] == "word0 word1 word2 word3"
 
 
 async def test_live_words_are_answered_ahead_only_where_the_model_expects_an_end() -> None:
     """Half of live words are misheard: their form alone makes them likely, and the draft stands in the way."""
-    fakes = Fakes(llm=FakeChat(sense=lambda words: 0.4 if words.endswith(("word2", "word3")) else 0.0))
+    fakes = Fakes(llm=FakeChat(sentence_end=lambda words: 0.4 if words.endswith(("word2", "word3")) else 0.0))
     async with talking(fakes) as talker:
         await talker.say(1.05)
         fakes.stt.words = fakes.stt.words[:4]
-        assert not fakes.llm.asked
+        assert not fakes.llm.prompts
         await talker.hear_out()
         assert 0 < talker.all(TurnTraced)[0].stages["draft_started"] < 0.3
-        assert len(fakes.llm.asked) == 1
+        assert len(fakes.llm.prompts) == 1
 
 
 async def test_a_draft_does_not_take_the_place_of_a_sense_that_is_on_its_way() -> None:
-    fakes = Fakes(llm=FakeChat(sense=at_the_end("word2")))
+    fakes = Fakes(llm=FakeChat(sentence_end=at_the_end("word2")))
     async with talking(fakes) as talker:
         await talker.say(0.5)
         fakes.llm.prefill_s = 0.23
@@ -165,12 +165,12 @@ async def test_a_draft_does_not_take_the_place_of_a_sense_that_is_on_its_way() -
         await talker.hear_out()
         assert talker.all(EndpointingEstimated)[-1].evidence["sense"] == 0.97
         assert 0.31 < talker.all(TurnTraced)[0].stages["draft_started"] < 0.35, "not at 0.25 s, where it is due"
-        assert len(fakes.llm.asked) == 1
+        assert len(fakes.llm.prompts) == 1
 
 
 async def test_the_last_words_do_not_wait_until_others_are_read() -> None:
     """What is being read when the last words are known is left, as nothing hangs on it any more."""
-    fakes = Fakes(llm=FakeChat(sense=at_the_end("word3")))
+    fakes = Fakes(llm=FakeChat(sentence_end=at_the_end("word3")))
     async with talking(fakes) as talker:
         await talker.say(0.6)
         fakes.llm.prefill_s = 0.5  # of the third word
@@ -185,18 +185,18 @@ async def test_the_last_words_do_not_wait_until_others_are_read() -> None:
 
 
 async def test_who_goes_on_is_not_answered_and_the_draft_leaves_no_trace() -> None:
-    fakes = Fakes(llm=FakeChat(sense=at_the_end("word7")))
+    fakes = Fakes(llm=FakeChat(sentence_end=at_the_end("word7")))
     async with talking(fakes) as talker:
         await talker.say(0.8)
         await talker.pause(0.25)
-        assert not fakes.llm.asked, "the words say that more is to come"
+        assert not fakes.llm.prompts, "the words say that more is to come"
         await talker.pause(0.35)
-        assert len(fakes.llm.asked) == 1, "after 0.25 s of silence a draft is begun whatever they say"
+        assert len(fakes.llm.prompts) == 1, "after 0.25 s of silence a draft is begun whatever they say"
         await talker.say(0.8)
         await talker.hear_out()
         assert len(talker.all(ResponseStarted)) == 1
-        assert fakes.llm.asked[-1][-1]["content"] == " ".join(f"word{n}" for n in range(8))
-        assert fakes.llm.closed == len(fakes.llm.asked) == 2
+        assert fakes.llm.prompts[-1][-1]["content"] == " ".join(f"word{n}" for n in range(8))
+        assert fakes.llm.closed == len(fakes.llm.prompts) == 2
         assert talker.told() == fakes.llm.answer
 
 
@@ -204,14 +204,14 @@ async def test_drafts_are_capped_in_one_turn() -> None:
     fakes = Fakes(turn=FakeTurnJudge(0.0))
     async with talking(fakes, listening=ListenerSettings(endpointer=Endpointer(fixed_s=1.0))) as talker:
         for _ in range(2):
-            before = len(fakes.llm.asked)
+            before = len(fakes.llm.prompts)
             for _ in range(2 * DRAFTS):
                 await talker.say(0.4)
                 await talker.pause(0.5)
-            assert len(fakes.llm.asked) - before == DRAFTS
+            assert len(fakes.llm.prompts) - before == DRAFTS
             await talker.hear_out()
-            assert len(fakes.llm.asked) - before == DRAFTS + 1, "and the turn itself is answered"
-        assert fakes.llm.closed == len(fakes.llm.asked)
+            assert len(fakes.llm.prompts) - before == DRAFTS + 1, "and the turn itself is answered"
+        assert fakes.llm.closed == len(fakes.llm.prompts)
 
 
 async def test_a_turn_that_is_not_answered_gives_its_drafts_back() -> None:
@@ -221,12 +221,12 @@ async def test_a_turn_that_is_not_answered_gives_its_drafts_back() -> None:
             for _ in range(DRAFTS):
                 await talker.say(0.4)
                 await talker.pause(0.5)
-            before = len(fakes.llm.asked)
+            before = len(fakes.llm.prompts)
             end()
             await talker.pause(0.1)
             await talker.say(0.4)
             await talker.pause(0.5)
-            assert len(fakes.llm.asked) > before
+            assert len(fakes.llm.prompts) > before
             talker.session.clear()
             await talker.pause(1.0)
 
@@ -234,7 +234,7 @@ async def test_a_turn_that_is_not_answered_gives_its_drafts_back() -> None:
 async def test_a_long_draft_stops_and_goes_on_once_it_is_adopted() -> None:
     """A pause must not burn the machine: no more than DRAFT_TOKENS before the turn has ended."""
     answer = " ".join(f"w{n}" for n in range(3 * DRAFT_TOKENS))
-    fakes = Fakes(llm=FakeChat(answer=answer, token_s=0.001, sense=at_the_end("word1")))
+    fakes = Fakes(llm=FakeChat(answer=answer, token_s=0.001, sentence_end=at_the_end("word1")))
     written = 0
     calls = []
     chat = fakes.llm.chat
@@ -262,13 +262,13 @@ async def test_a_long_draft_stops_and_goes_on_once_it_is_adopted() -> None:
 async def test_adopted_draft_was_asked_what_a_fresh_reply_would_be() -> None:
     answered = []
     for drafts in (True, False):
-        fakes = Fakes(llm=FakeChat(sense=lambda words: 0.97 if words.endswith(("word2", "word4")) else 0.0))
+        fakes = Fakes(llm=FakeChat(sentence_end=lambda words: 0.97 if words.endswith(("word2", "word4")) else 0.0))
         async with talking(fakes, drafts=drafts) as talker:
             given = []
             for seconds in (0.6, 1.0):
                 await talker.say(seconds)
                 await talker.hear_out()
-                given.append(fakes.llm.asked[-1])
+                given.append(fakes.llm.prompts[-1])
         answered.append(given)
     assert answered[0] == answered[1]
 
@@ -290,7 +290,7 @@ async def test_speech_cuts_the_answer_silence_first_and_history_ends_at_the_ear(
         assert len(heard) == pytest.approx(played_s * 20, abs=12), "50 ms of sound a character, to a word"
         fakes.llm.answer = "Fine."
         await talker.hear_out()
-        assert {"role": "assistant", "content": heard} in fakes.llm.asked[-1]
+        assert {"role": "assistant", "content": heard} in fakes.llm.prompts[-1]
 
 
 async def test_an_unheard_answer_vanishes_and_the_turns_become_one() -> None:
@@ -301,8 +301,8 @@ async def test_an_unheard_answer_vanishes_and_the_turns_become_one() -> None:
         await talker.say(0.6)
         fakes.llm.first_token_s = 0.1
         await talker.hear_out()
-        assert [message["role"] for message in fakes.llm.asked[-1]] == ["system", "user"]
-        assert fakes.llm.asked[-1][-1]["content"] == "word0 word1 word2 word3 word4 word5"
+        assert [message["role"] for message in fakes.llm.prompts[-1]] == ["system", "user"]
+        assert fakes.llm.prompts[-1][-1]["content"] == "word0 word1 word2 word3 word4 word5"
         taken_back = talker.all(TurnRetracted)[0].item_id
         assert taken_back == talker.all(SpeechStarted)[0].item_id
         assert taken_back not in [entry.item_id for entry in talker.session.history]
@@ -347,7 +347,7 @@ async def test_frames_of_a_reply_are_gapless() -> None:
 
 
 async def test_without_interruption_the_answer_goes_on_and_the_turn_is_answered_after_it() -> None:
-    fakes = Fakes(llm=FakeChat(answers=[LONG, "And that."], sense=at_the_end("word2")))
+    fakes = Fakes(llm=FakeChat(answers=[LONG, "And that."], sentence_end=at_the_end("word2")))
     async with talking(fakes, interruption="off") as talker:
         await talker.say(0.6)
         await talker.pause_until(lambda: len(talker.all(ResponseAudio)) > 20)
@@ -387,7 +387,7 @@ async def test_text_is_answered_when_asked() -> None:
         talker.session.items.add(MessageItem("item_1", "user", "Hello there"))
         talker.session.create_response()
         await talker.hear_out()
-        assert fakes.llm.asked[0][-1] == {"role": "user", "content": "Hello there"}
+        assert fakes.llm.prompts[0][-1] == {"role": "user", "content": "Hello there"}
         assert not talker.all(TurnTraced)
 
 
@@ -404,19 +404,19 @@ async def test_push_to_talk_commits_and_answers_only_when_asked() -> None:
         await talker.hear_out()
         names = talker.kinds(InputCommitted, ItemAdded, TranscriptionCompleted, ResponseStarted, SpeechStopped)
         assert names == ["InputCommitted", "ItemAdded", "TranscriptionCompleted", "ResponseStarted"]
-        assert fakes.llm.asked[0][-1]["content"] == "word0 word1 word2 word3 word4"
+        assert fakes.llm.prompts[0][-1]["content"] == "word0 word1 word2 word3 word4"
 
 
 async def test_live_words_of_a_manual_buffer_come_while_it_sounds() -> None:
     fakes = Fakes()
     async with talking(fakes, listening=MANUAL) as talker:
         await talker.pause(5.0)
-        assert not fakes.stt.asked
+        assert not fakes.stt.requests
         await talker.say(1.0)
-        asked = fakes.stt.asked
+        asked = fakes.stt.requests
         assert asked >= 3
         await talker.pause(5.0)
-        assert fakes.stt.asked <= asked + 1
+        assert fakes.stt.requests <= asked + 1
 
 
 async def test_every_sample_before_a_commit_counts_and_none_after() -> None:
@@ -483,7 +483,7 @@ async def test_sound_put_into_the_conversation_is_understood_before_it_is_answer
         with pytest.raises(Refused, match="active response"):
             talker.session.create_response()
         await talker.hear_out()
-        assert fakes.llm.asked[0][-1]["content"] == "word0 word1 word2 word3 word4"
+        assert fakes.llm.prompts[0][-1]["content"] == "word0 word1 word2 word3 word4"
 
 
 async def test_items_have_their_places() -> None:
@@ -542,9 +542,9 @@ async def test_settings_change_between_turns_and_within_one() -> None:
         )
         await talker.say(0.5)
         await talker.hear_out()
-        assert fakes.llm.asked[-1][0]["content"] == "Be kind."
+        assert fakes.llm.prompts[-1][0]["content"] == "Be kind."
         assert talker.when(SpeechStopped) == pytest.approx(1.9, abs=0.1)
-        assert fakes.llm.asked[-1][1]["content"] == "word0 word1 word2 word3 word4"
+        assert fakes.llm.prompts[-1][1]["content"] == "word0 word1 word2 word3 word4"
 
 
 async def test_the_answering_model_reads_along() -> None:
@@ -555,7 +555,7 @@ async def test_the_answering_model_reads_along() -> None:
         assert fakes.llm.prefilled[0] == [{"role": "system", "content": "Be brief."}]
         grown = [messages[-1]["content"] for messages in fakes.llm.prefilled[1:]]
         assert grown == sorted(grown, key=len)
-        final = fakes.llm.asked[-1][-1]["content"]
+        final = fakes.llm.prompts[-1][-1]["content"]
         assert final.startswith(grown[0])
         assert len(grown) > 2
         assert grown[-1] == final
@@ -587,14 +587,14 @@ async def test_a_model_that_dies_mid_answer_ends_that_reply_only() -> None:
 
 
 async def test_a_draft_that_failed_is_tried_again_for_the_turn() -> None:
-    fakes = Fakes(llm=FakeChat(first_token_s=0.01, failure=BROKEN, sense=at_the_end("word2")))
+    fakes = Fakes(llm=FakeChat(first_token_s=0.01, failure=BROKEN, sentence_end=at_the_end("word2")))
     async with talking(fakes, listening=ListenerSettings(endpointer=Endpointer(fixed_s=0.5))) as talker:
         await talker.say(0.6)
         await talker.pause(0.3)
-        assert len(fakes.llm.asked) == 1
+        assert len(fakes.llm.prompts) == 1
         fakes.llm.failure = None
         assert (await talker.hear_out()).status == "completed"
-        assert len(fakes.llm.asked) == 2
+        assert len(fakes.llm.prompts) == 2
 
 
 @pytest.mark.parametrize("after", [0, 1])
@@ -638,7 +638,7 @@ async def test_a_transcriber_that_fails_is_told_and_survived(how: str) -> None:
 async def test_without_a_judge_the_words_and_silence_end_the_turn(how: str) -> None:
     fakes = Fakes(
         turn=FakeTurnJudge(failure={"fails": BROKEN, "raises": ValueError("odd")}.get(how)),
-        llm=FakeChat(sense=lambda words: 0.02),  # it is unsure, so the ear is asked
+        llm=FakeChat(sentence_end=lambda words: 0.02),  # it is unsure, so the ear is asked
     )
     if how == "hangs":
         fakes.turn.delay_s = 1e6
@@ -688,7 +688,7 @@ async def test_leaving_mid_answer_leaves_nothing_running() -> None:
     async with talking(fakes) as talker:
         await talker.say(0.6)
         await talker.pause_until(lambda: bool(talker.all(ResponseText)))
-    assert fakes.llm.closed == len(fakes.llm.asked)
+    assert fakes.llm.closed == len(fakes.llm.prompts)
 
 
 async def test_a_reply_stopped_as_it_wakes_is_silent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -755,7 +755,7 @@ async def test_a_reply_that_waited_for_words_answers_the_turn_that_came_meanwhil
         assert len(talker.all(ResponseStarted)) == 1, "one answer to both"
         said = {event.item_id: event.text for event in talker.all(TranscriptionCompleted)}
         both = " ".join(said[event.item_id] for event in talker.all(InputCommitted))
-        assert fakes.llm.asked[-1][-1]["content"] == both
+        assert fakes.llm.prompts[-1][-1]["content"] == both
 
 
 async def test_a_full_buffer_refuses_more() -> None:

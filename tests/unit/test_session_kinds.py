@@ -53,7 +53,7 @@ async def test_a_transcription_session_has_words_and_no_responses(by_url: bool) 
             "conversation.item.input_audio_transcription.delta",
         ]
         assert not [kind for kind in client.kinds() if kind.startswith("response")]
-        assert not fakes.llm.asked
+        assert not fakes.llm.prompts
         error = client.refused("response.create")
         assert "no responses" in error["message"]
 
@@ -278,7 +278,7 @@ async def test_a_response_beside_the_conversation_leaves_no_trace_in_it() -> Non
         assert done["status"] == "completed"
         assert (done["conversation_id"], done["metadata"], done["max_output_tokens"]) == (None, {"topic": "yes"}, 20)
         assert done["output"][0]["content"][0]["text"] == "Greeting."
-        assert fakes.llm.asked[0] == [
+        assert fakes.llm.prompts[0] == [
             {"role": "system", "content": "Classify."},
             {"role": "user", "content": "First. Which topic?"},
         ]
@@ -297,7 +297,7 @@ async def test_a_response_beside_the_conversation_leaves_no_trace_in_it() -> Non
         assert client.refused("conversation.item.retrieve", item_id=item_id)["code"] == "item_not_found"
         client.send("response.create")
         await client.quiet_until("response.done", 2)
-        assert fakes.llm.asked[1] == [
+        assert fakes.llm.prompts[1] == [
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": "First."},
         ]
@@ -339,7 +339,7 @@ async def test_sound_may_be_the_input_of_a_response() -> None:
         spoken = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": sound}]}
         client.send("response.create", response=aside(input=[spoken], instructions=""))
         await client.quiet_until("response.done")
-        assert fakes.llm.asked == [[{"role": "user", "content": "word0 word1 word2 word3 word4"}]]
+        assert fakes.llm.prompts == [[{"role": "user", "content": "word0 word1 word2 word3 word4"}]]
         assert not client.all("conversation.item.added")
 
 
@@ -349,7 +349,7 @@ async def test_a_response_of_the_conversation_may_have_its_own_input() -> None:
         client.send("conversation.item.create", item=user("Forget this."))
         client.send("response.create", response={"input": [user("Only this.")], "output_modalities": ["text"]})
         done = (await client.quiet_until("response.done"))["response"]
-        assert fakes.llm.asked[0][1:] == [{"role": "user", "content": "Only this."}]
+        assert fakes.llm.prompts[0][1:] == [{"role": "user", "content": "Only this."}]
         client.send("conversation.item.retrieve", item_id=done["output"][0]["id"])
         assert client.all("conversation.item.retrieved"), "its answer is part of the conversation"
 

@@ -69,7 +69,7 @@ async def test_the_next_reply_is_another_voices_and_the_one_being_spoken_goes_on
         await talker.say(1.0)
         await talker.hear_out()
         assert voice.spoken
-        assert fakes.llm.asked[-1][-2]["content"] == LONG, "what was said before is remembered"
+        assert fakes.llm.prompts[-1][-2]["content"] == LONG, "what was said before is remembered"
 
 
 async def test_another_model_reads_the_conversation_and_answers_next() -> None:
@@ -83,7 +83,7 @@ async def test_another_model_reads_the_conversation_and_answers_next() -> None:
         await talker.say(0.6)
         await talker.hear_out()
         assert talker.told().endswith("I am the other.")
-        assert [message["role"] for message in model.asked[-1]] == ["system", "user", "assistant", "user"]
+        assert [message["role"] for message in model.prompts[-1]] == ["system", "user", "assistant", "user"]
 
 
 async def test_an_utterance_stays_with_the_ear_that_heard_it_begin() -> None:
@@ -241,7 +241,7 @@ async def test_a_voice_is_changed_and_the_conversation_goes_on(room: Room) -> No
         assert session["audio"]["output"]["voice"] == "parrot-2"
         await answered(client, "And now?")
         assert room.made["parrot"].styles[-1] == ("parrot-2", "en")
-        first, answer, second = (message["content"] for message in room.fakes.llm.asked[-1][1:])
+        first, answer, second = (message["content"] for message in room.fakes.llm.prompts[-1][1:])
         assert (first, second) == ("Hello", "And now?")
         assert FakeChat().answer.startswith(answer), "what was heard of it"
 
@@ -257,7 +257,7 @@ async def test_a_model_is_changed_and_told(room: Room) -> None:
         assert session["audio"]["input"]["transcription"]["model"] == "sharp"
         await answered(client)
         assert room.made["clever"].asked
-        assert not room.fakes.llm.asked
+        assert not room.fakes.llm.prompts
         client.send("session.update", session={"type": "realtime", "audio": {"output": {"voice": "two"}}})
         assert client.all("session.updated")[-1]["session"]["model"] == "large", "a later update keeps it"
 

@@ -70,7 +70,7 @@ async def test_a_spoken_question_calls_a_function_and_its_result_is_spoken() -> 
         client.send("response.create")
         await client.quiet_until("response.done", 2)
         assert fakes.tts.spoken == ["It is sunny."]
-        assert fakes.llm.asked[-1][-2:] == [
+        assert fakes.llm.prompts[-1][-2:] == [
             {
                 "role": "assistant",
                 "content": "",
@@ -84,10 +84,10 @@ async def test_a_spoken_question_calls_a_function_and_its_result_is_spoken() -> 
             },
             {"role": "tool", "content": '{"sky": "sunny"}', "tool_call_id": call["call_id"]},
         ]
-        assert fakes.llm.offered[-1] == ["get_weather"]
+        assert fakes.llm.offered_tools[-1] == ["get_weather"]
         await client.play(loud(0.6))
         await client.quiet_until("response.done", 3)
-        roles = [message["role"] for message in fakes.llm.asked[-1]]
+        roles = [message["role"] for message in fakes.llm.prompts[-1]]
         assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
 
 
@@ -111,7 +111,7 @@ async def test_several_calls_come_beside_words_and_each_has_its_index() -> None:
         answer(client, one["call_id"], "sunny")
         client.send("response.create")
         await client.quiet_until("response.done", 2)
-        asked, first, second = fakes.llm.asked[-1][-3:]
+        asked, first, second = fakes.llm.prompts[-1][-3:]
         assert asked["content"] == "Let me look."
         assert [call["id"] for call in asked["tool_calls"]] == [one["call_id"], other["call_id"]]
         assert (first["content"], second["content"]) == ("sunny", "noon"), "in the order of the calls"
@@ -124,14 +124,14 @@ async def test_nothing_is_told_of_drafted_calls_before_one_is_adopted() -> None:
         offer(client, WEATHER, audio=PATIENT)
         await client.play(loud(1.0))
         await client.play(silence(0.6, WIRE_RATE))
-        drafts = len(fakes.llm.asked)
+        drafts = len(fakes.llm.prompts)
         assert drafts > 1
         assert fakes.llm.called == drafts, "each made its call"
         told = [event["type"] for event in client.told]
         assert not [kind for kind in told if kind.startswith("response.") or kind == "input_audio_buffer.committed"]
         done = await client.quiet_until("response.done")
         assert [item["type"] for item in done["response"]["output"]] == ["function_call"]
-        assert len(fakes.llm.asked) == drafts, "the last one was adopted"
+        assert len(fakes.llm.prompts) == drafts, "the last one was adopted"
         assert len(client.all("response.output_item.added")) == 1, "and the others have left no trace"
         assert len(list(client.connection.session.history)) == 3
 
@@ -152,8 +152,8 @@ async def test_the_choice_reaches_the_model(choice: Any, asked: Any) -> None:
         client.send("conversation.item.create", item=user("Hello"))
         client.send("response.create")
         await client.quiet_until("response.done")
-        assert fakes.llm.choices == [asked]
-        assert fakes.llm.offered == [["get_weather", "clock"]]
+        assert fakes.llm.tool_choices == [asked]
+        assert fakes.llm.offered_tools == [["get_weather", "clock"]]
 
 
 async def test_a_response_may_have_tools_of_its_own() -> None:
@@ -164,9 +164,9 @@ async def test_a_response_may_have_tools_of_its_own() -> None:
         for response in ({"tools": [CLOCK], "tool_choice": "required"}, {"tools": []}, {}):
             client.send("conversation.item.create", item=user("Hello"))
             client.send("response.create", response=response)
-            await client.quiet_until("response.done", len(fakes.llm.asked) + 1)
-        assert fakes.llm.offered == [["clock"], [], ["get_weather"]]
-        assert fakes.llm.choices == ["required", "auto", "auto"]
+            await client.quiet_until("response.done", len(fakes.llm.prompts) + 1)
+        assert fakes.llm.offered_tools == [["clock"], [], ["get_weather"]]
+        assert fakes.llm.tool_choices == ["required", "auto", "auto"]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ async def test_a_call_and_its_result_go_together_when_items_are_deleted() -> Non
         client.send("response.create")
         await client.quiet_until("response.done")
         await client.play(silence(1.0, WIRE_RATE))
-        made = fakes.llm.asked[-1]
+        made = fakes.llm.prompts[-1]
         assert [m["role"] for m in made] == ["system", "user", "assistant", "tool", "user"]
         assert made[3]["content"] == "There is no result yet."
         assert made[2]["tool_calls"][0]["function"]["arguments"] == '{"not_json": "{broken"}', "servers read it"
@@ -227,16 +227,16 @@ async def test_a_call_and_its_result_go_together_when_items_are_deleted() -> Non
         client.send("conversation.item.create", item=output)
         client.send("response.create")
         await client.quiet_until("response.done", 2)
-        roles = [m["role"] for m in fakes.llm.asked[-1]]
+        roles = [m["role"] for m in fakes.llm.prompts[-1]]
         assert roles == ["system", "user", "assistant", "tool", "user", "assistant", "system"]
-        assert fakes.llm.asked[-1][3]["content"] == "There is no result yet.", "what was read is not written anew"
-        assert fakes.llm.asked[-1][-1]["content"] == "The result of get_weather({broken) has come: sunny"
+        assert fakes.llm.prompts[-1][3]["content"] == "There is no result yet.", "what was read is not written anew"
+        assert fakes.llm.prompts[-1][-1]["content"] == "The result of get_weather({broken) has come: sunny"
         client.send("conversation.item.delete", item_id="c")
         client.send("conversation.item.create", item=user("And now?"))
         client.send("response.create")
         await client.quiet_until("response.done", 3)
-        assert "tool" not in [m["role"] for m in fakes.llm.asked[-1]]
-        assert "sunny" not in str(fakes.llm.asked[-1]), "no result without its call"
+        assert "tool" not in [m["role"] for m in fakes.llm.prompts[-1]]
+        assert "sunny" not in str(fakes.llm.prompts[-1]), "no result without its call"
 
 
 async def test_an_interrupted_call_is_incomplete_and_is_forgotten() -> None:
@@ -256,7 +256,7 @@ async def test_an_interrupted_call_is_incomplete_and_is_forgotten() -> None:
         fakes.llm.token_s = 0.03
         client.send("response.create")
         await client.quiet_until("response.done", 2)
-        assert [m["role"] for m in fakes.llm.asked[-1]] == ["system", "user"]
+        assert [m["role"] for m in fakes.llm.prompts[-1]] == ["system", "user"]
 
 
 async def test_a_barge_in_keeps_the_call_and_the_result_is_known_later() -> None:
@@ -267,12 +267,12 @@ async def test_a_barge_in_keeps_the_call_and_the_result_is_known_later() -> None
         call = (await client.quiet_until("response.done"))["response"]["output"][0]
         await client.play(loud(1.0))
         await client.quiet_until("response.done", 2)
-        assert [m["role"] for m in fakes.llm.asked[-1]] == ["system", "user", "assistant", "tool", "user"]
-        assert fakes.llm.asked[-1][3]["content"] == "There is no result yet."
+        assert [m["role"] for m in fakes.llm.prompts[-1]] == ["system", "user", "assistant", "tool", "user"]
+        assert fakes.llm.prompts[-1][3]["content"] == "There is no result yet."
         answer(client, call["call_id"], "sunny")
         client.send("response.create")
         await client.quiet_until("response.done", 3)
-        assert fakes.llm.asked[-1][-1]["content"] == 'The result of get_weather({"city": "Paris"}) has come: sunny'
+        assert fakes.llm.prompts[-1][-1]["content"] == 'The result of get_weather({"city": "Paris"}) has come: sunny'
 
 
 async def test_a_long_written_answer_is_not_cut_by_the_drafts_limit() -> None:

@@ -64,7 +64,7 @@ def said(client: Client) -> list[str]:
 
 
 def roles(fakes: Fakes) -> list[str]:
-    return [message["role"] for message in fakes.llm.asked[-1]]
+    return [message["role"] for message in fakes.llm.prompts[-1]]
 
 
 async def test_the_server_runs_its_own_tool_and_the_answer_goes_on_by_itself() -> None:
@@ -95,7 +95,7 @@ async def test_the_server_runs_its_own_tool_and_the_answer_goes_on_by_itself() -
         assert (item["output"], item["error"]) == ("found", None)
         assert said(client) == ["It is here."]
         assert roles(fakes) == ["system", "user", "assistant", "tool"]
-        assert fakes.llm.asked[-1][-1]["content"] == "found"
+        assert fakes.llm.prompts[-1][-1]["content"] == "found"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ async def test_a_tool_that_fails_is_told_and_the_model_answers_all_the_same(
         assert client.all("response.mcp_call.failed")
         error = client.all("conversation.item.done")[1]["item"]["error"]
         assert (error["type"], error["message"]) == (kind, told)
-        assert fakes.llm.asked[-1][-1]["content"] == f"Error: {told}"
+        assert fakes.llm.prompts[-1][-1]["content"] == f"Error: {told}"
         assert said(client) == ["I could not look."]
 
 
@@ -135,7 +135,7 @@ async def test_a_call_that_cannot_be_run_comes_back_to_the_model(name: str, argu
         await ask(client)
         await client.quiet_until("response.done", 2)
         assert not own.asked
-        assert told in fakes.llm.asked[-1][-1]["content"]
+        assert told in fakes.llm.prompts[-1][-1]["content"]
         assert said(client) == ["Sorry."]
 
 
@@ -146,7 +146,7 @@ async def test_a_model_that_only_calls_is_stopped() -> None:
         await ask(client)
         await client.quiet_until("response.done", MOST_ROUNDS + 1)
         await client.play(silence(2.0, WIRE_RATE))
-        assert fakes.llm.choices == ["auto"] * MOST_ROUNDS + ["none"]
+        assert fakes.llm.tool_choices == ["auto"] * MOST_ROUNDS + ["none"]
         assert len(client.all("response.done")) == MOST_ROUNDS + 1
 
 
@@ -156,7 +156,7 @@ async def test_a_forced_call_is_forced_once() -> None:
         client.send("session.update", session={"type": "realtime", "tool_choice": {"type": "function", "name": "look"}})
         await ask(client)
         await client.quiet_until("response.done", 2)
-        assert fakes.llm.choices == [{"type": "function", "function": {"name": "look"}}, "auto"]
+        assert fakes.llm.tool_choices == [{"type": "function", "function": {"name": "look"}}, "auto"]
 
 
 # --- no dead air ---------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ async def test_a_slow_tool_is_covered_by_a_few_words_that_the_model_never_sees()
         await client.play(silence(2.0, WIRE_RATE))
         await client.play(loud(0.6))
         await client.quiet_until("response.done", 4)
-        assert "moment" not in str(fakes.llm.asked[-1])
+        assert "moment" not in str(fakes.llm.prompts[-1])
         assert roles(fakes) == ["system", "user", "assistant", "tool", "assistant", "user"]
 
 
@@ -280,11 +280,11 @@ async def test_who_speaks_while_a_tool_runs_is_answered_and_then_told() -> None:
         await client.quiet_until("response.done", 2)  # the call, and the filler
         await client.play(loud(1.0))
         await client.quiet_until("response.done", 3)
-        assert fakes.llm.asked[-1][3]["content"] == "There is no result yet."
+        assert fakes.llm.prompts[-1][3]["content"] == "There is no result yet."
         await client.quiet_until("response.done", 4)
         assert own.ended == 1, "it was not run twice, and not cancelled"
         assert said(client) == ["One moment.", "Still looking.", "It is here."]
-        assert fakes.llm.asked[-1][-1]["content"] == 'The result of look({"where": "here"}) has come: found'
+        assert fakes.llm.prompts[-1][-1]["content"] == 'The result of look({"where": "here"}) has come: found'
 
 
 async def test_a_result_that_comes_while_they_speak_waits_for_their_turn() -> None:
@@ -298,7 +298,7 @@ async def test_a_result_that_comes_while_they_speak_waits_for_their_turn() -> No
         await client.quiet_until("response.done", 2)
         await client.play(silence(2.0, WIRE_RATE))
         assert said(client) == ["It is here."], "one answer for both"
-        assert "found" in str(fakes.llm.asked[-1])
+        assert "found" in str(fakes.llm.prompts[-1])
 
 
 async def test_stop_ends_the_filler_and_what_would_have_followed() -> None:
@@ -428,7 +428,7 @@ async def test_a_call_that_is_not_allowed_is_not_made_and_the_model_knows_why() 
         client.send("conversation.item.create", item={"type": "mcp_approval_response", "id": "mine", **answer})
         await client.quiet_until("response.done", 2)
         assert not own.asked
-        assert fakes.llm.asked[-1][-1]["content"] == "The user did not allow this call. Too dear."
+        assert fakes.llm.prompts[-1][-1]["content"] == "The user did not allow this call. Too dear."
         assert said(client) == ["As you like."]
         client.send("conversation.item.retrieve", item_id="mine")
         assert client.told[-1]["item"]["reason"] == "Too dear."

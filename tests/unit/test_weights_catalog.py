@@ -85,8 +85,8 @@ def test_a_catalog_with_a_fault_is_refused(model: dict[str, object], complaint: 
 def test_progress_counts_what_comes_and_how_fast() -> None:
     now = 0.0
     progress = Progress(clock=lambda: now)
-    progress.place("m/a", 40, 100)
-    progress.place("m/b", 0, 300)
+    progress.set_file("m/a", 40, 100)
+    progress.set_file("m/b", 0, 300)
     assert progress.as_dict() == {
         "done": 40,
         "total": 400,

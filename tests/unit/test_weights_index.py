@@ -340,7 +340,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half(tmp_path: Path, monkeypatch: p
     ],
 )
 def test_pip_on_a_full_disk_is_understood(said: str) -> None:
-    assert isinstance(sources._what_pip_said(said, 1), sources.NoSpaceError)
+    assert isinstance(sources._pip_error(said, 1), sources.NoSpaceError)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

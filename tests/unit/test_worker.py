@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from chinwag.engines.worker import MOST_HUNG, Priority, Step, Worker, observers
+from chinwag.engines.worker import MOST_HUNG, FinishedStep, Priority, Worker, observers
 from chinwag.errors import EngineError, WeightsError
 
 pytestmark = pytest.mark.unit
@@ -159,7 +159,7 @@ async def test_an_engine_that_hangs_again_and_again_is_given_up() -> None:
 
 
 async def test_a_watcher_that_fails_keeps_nobody_waiting() -> None:
-    def fails(_: Step) -> None:
+    def fails(_: FinishedStep) -> None:
         raise RuntimeError("no more room for figures")
 
     worker = Worker("parrot")

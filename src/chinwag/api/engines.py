@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from chinwag.engines.listing import Row, look
+from chinwag.engines.listing import EngineRow, list_engines
 from chinwag.engines.protocols import Voice
 from chinwag.runtime.engine_switching import TASKS
 from chinwag.runtime.http_errors import ready
@@ -23,13 +23,13 @@ def router(host: Runtime) -> APIRouter:
     async def engines() -> dict[str, Any]:
         """Those that hear, think and speak: what each is, whether it is installed and here, its models and voices."""
         ready(host)
-        rows = await asyncio.to_thread(look, host.config, host.store, TASKS)
+        rows = await asyncio.to_thread(list_engines, host.config, host.store, TASKS)
         return {"switching": host.config.server.switching, "engines": [_shown(host, row) for row in rows]}
 
     return routes
 
 
-def _shown(host: Runtime, row: Row) -> dict[str, Any]:
+def _shown(host: Runtime, row: EngineRow) -> dict[str, Any]:
     """voices, by language: of a voice engine that is loaded; the others tell theirs once they are."""
     shown = asdict(row)
     shown["chosen"] = host.states[row.task].name == row.name
@@ -39,7 +39,7 @@ def _shown(host: Runtime, row: Row) -> dict[str, Any]:
     return shown
 
 
-def _loaded(host: Runtime, row: Row) -> list[Any]:
+def _loaded(host: Runtime, row: EngineRow) -> list[Any]:
     return [held for held in host.pool.loaded(row.task) if held.settings.engine == row.name]
 
 

@@ -28,7 +28,7 @@ from chinwag.client_sdk.call import room_noise
 from chinwag.client_sdk.local_server import fetch_status
 from chinwag.config import Config
 from chinwag.engines import registry
-from chinwag.engines.faults import explained
+from chinwag.engines.faults import as_engine_error
 from chinwag.engines.llm.auto import resolve_auto
 from chinwag.engines.protocols import (
     ChatModel,
@@ -215,7 +215,7 @@ async def _loaded(task: Task, kind: type[Engine], options: EngineOptions) -> Asy
     try:
         engine = await asyncio.to_thread(kind.load, options)
     except Exception as error:
-        raise explained(error, task, kind.name) from error
+        raise as_engine_error(error, task, kind.name) from error
     try:
         yield engine, _ms_since(began)
     finally:

@@ -16,7 +16,7 @@ from chinwag import config as configuration
 from chinwag.bench.engine_figures import load_figures
 from chinwag.config import Config
 from chinwag.engines import registry
-from chinwag.engines.listing import Row, State, look
+from chinwag.engines.listing import EngineRow, State, list_engines
 from chinwag.engines.protocols import Task
 from chinwag.weights import Store
 
@@ -46,17 +46,19 @@ def engines(
             _show(row, out)
 
 
-def rows_of(config: Config) -> list[Row]:
+def rows_of(config: Config) -> list[EngineRow]:
     """All engines, with the speed that was measured here."""
     measured = {(entry.get("task"), entry.get("engine")): entry for entry in reversed(load_figures())}
-    return [_with_speed(row, measured.get((row.task, row.name), {})) for row in look(config, Store(config.weights))]
+    return [
+        _with_speed(row, measured.get((row.task, row.name), {})) for row in list_engines(config, Store(config.weights))
+    ]
 
 
-def _with_speed(row: Row, entry: dict[str, Any]) -> Row:
+def _with_speed(row: EngineRow, entry: dict[str, Any]) -> EngineRow:
     return replace(row, first_ms=entry.get("first_ms"), real_time_factor=entry.get("real_time_factor"))
 
 
-def _show(row: Row, out: Console) -> None:
+def _show(row: EngineRow, out: Console) -> None:
     parts = [row.state, _languages(row.languages), row.licence, decimal(row.size) if row.size else ""]
     state = f"[{COLOURS.get(row.state, 'yellow')}]{' · '.join(part for part in parts if part)}[/]"
     out.print(f"  {'*' if row.chosen else ' '} {row.name:<12} {state}", soft_wrap=True)

@@ -25,7 +25,7 @@ from rich.table import Table
 from chinwag import config
 from chinwag.engines.llm import ollama
 from chinwag.weights import Progress, Store
-from chinwag.weights.store import Listed
+from chinwag.weights.store import ListedModel
 
 DRAW_EVERY_S = 0.25
 PLAIN_EVERY_S = 5.0
@@ -274,7 +274,7 @@ def _languages(languages: Sequence[str]) -> str:
     return ", ".join(languages) if len(languages) <= 3 else f"{languages[0]} and {len(languages) - 1} more"
 
 
-def _state(line: Listed) -> str:
+def _state(line: ListedModel) -> str:
     if line.state == "ready":
         return "[green]here[/]"
     if line.state == "damaged":

@@ -333,7 +333,7 @@ KINDS: dict[Task, type[_Remote]] = {"stt": RemoteTranscriber, "llm": RemoteChat,
 
 def remote_engine_class(task: Task, name: str, client: DeploymentClient) -> type[Engine]:
     """Make the class of a remote engine with the name and facts of the engine that the deployment loads."""
-    local = registry.look(task, name)
+    local = registry.lookup(task, name)
     attributes: dict[str, Any] = {"name": name, "about": replace(local.about, modules=()), "_client": client}
     if task == "llm":
         attributes["continues"] = cast(type[ChatModel], local).continues

@@ -43,7 +43,7 @@ Frame = tuple[int, str, Any]
 """(request, what, value). To the child what is a method or "drop"; from it "item", "end" or "error"; 0 is the child."""
 
 
-class Apart:
+class EngineProcess:
     """An object in another process.
 
     made: "module:callable" that makes it; its attribute `info` is what `Apart.info` is here. arguments: handed to it;
@@ -65,7 +65,9 @@ class Apart:
         """Of the process."""
         return self._child.process.pid
 
-    async def ask(self, method: str, *arguments: Any, priority: Priority = Priority.SOON) -> AsyncGenerator[Any, None]:
+    async def stream(
+        self, method: str, *arguments: Any, priority: Priority = Priority.SOON
+    ) -> AsyncGenerator[Any, None]:
         """What the method yields; closing the generator stops it at its next yield. Raises EngineError."""
         if self._closed:
             raise EngineError(f"The engine {self._name} is closed.", "Start the server again.", self._name)
@@ -85,9 +87,9 @@ class Apart:
         finally:
             child.drop(number)
 
-    async def one(self, method: str, *arguments: Any, priority: Priority = Priority.SOON) -> Any:
+    async def call(self, method: str, *arguments: Any, priority: Priority = Priority.SOON) -> Any:
         """The only thing that the method yields."""
-        async with contextlib.aclosing(self.ask(method, *arguments, priority=priority)) as answers:
+        async with contextlib.aclosing(self.stream(method, *arguments, priority=priority)) as answers:
             async for answer in answers:
                 return answer
         raise EngineError(f"The engine {self._name} gave no answer.", "Try again.", self._name)
@@ -306,7 +308,7 @@ def _serve(
 
 
 def _explained(error: Exception, task: Task, name: str) -> tuple[str, str]:
-    told: ChinwagError = faults.explained(error, task, name)
+    told: ChinwagError = faults.as_engine_error(error, task, name)
     return told.message, told.fix
 
 

@@ -1,4 +1,4 @@
-"""Engines for unit tests at virtual time: scripted, no threads, every delay an `asyncio.sleep`."""
+"""Scripted engines for unit tests at virtual time: no threads, every delay is an `asyncio.sleep`."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ class _Fake:
 
 @dataclass
 class FakeVad(_Fake):
-    """P(speech) is 1 where the sound is louder than 0.01. failure: raised by every `feed`."""
+    """A VAD whose P(speech) is 1 for sound louder than 0.01. failure: raised by every `feed`."""
 
     frame: ClassVar[int] = 512
     failure: Exception | None = None
 
     def open(self) -> FakeVad:
-        """Itself: it has no state."""
+        """Return itself: it has no state."""
         return self
 
     async def feed(self, audio: Audio) -> float:
-        """1.0 for loud sound, else 0.0."""
+        """Return 1.0 for loud sound, else 0.0."""
         if self.failure:
             raise self.failure
         return float(np.abs(audio.pcm).max(initial=0.0) > 0.01)
@@ -64,72 +64,71 @@ class FakeVad(_Fake):
 
 @dataclass
 class FakeTurnJudge(_Fake):
-    """Always of the same opinion. delay_s: how long it thinks; failure: raised instead."""
+    """A turn judge that always gives `probability`, after `delay_s`. failure: raised instead."""
 
-    finished: float = 1.0
+    probability: float = 1.0
     delay_s: float = 0.02
     failure: Exception | None = None
 
     async def judge(self, audio: Audio, transcript: str, history: Sequence[Message]) -> float:
-        """`finished`, after `delay_s`."""
+        """Return `probability` after `delay_s`."""
         await asyncio.sleep(self.delay_s)
         if self.failure:
             raise self.failure
-        return self.finished
+        return self.probability
 
 
 @dataclass
 class FakeTranscriber(_Fake):
-    """One scripted word for each 200 ms of loud sound in an utterance; utterances go on through `words`.
+    """A transcriber that gives one of `words` for each 200 ms of loud sound in an utterance.
 
-    heard_in: the language that it hears, where none is asked for. asked: how often it was asked for words.
+    detected_language: the language it reports if none is requested. requests: number of transcripts requested.
     """
 
     languages: tuple[str, ...] = ("en",)
-    asked: int = 0
+    requests: int = 0
     words: list[str] = field(default_factory=lambda: [f"word{i}" for i in range(200)])
     delay_s: float = 0.03
     failure: Exception | None = None
-    spent: int = 0
-    heard_in: str | None = None
+    detected_language: str | None = None
 
     def open(self, language: str | None = None) -> FakeUtterance:
-        """Begin an utterance."""
+        """Open an utterance."""
         return FakeUtterance(self, language)
 
 
 class FakeUtterance:
-    """Counts loud samples."""
+    """An utterance that counts loud samples."""
 
     def __init__(self, engine: FakeTranscriber, language: str | None = None) -> None:
         self._engine, self._loud, self._until, self._language = engine, 0, 0, language
 
     def push(self, audio: Audio) -> None:
-        """Add sound."""
+        """Append sound."""
         self._loud += int((np.abs(audio.pcm) > 0.01).sum())
         self._until = audio.end
 
     async def partial(self) -> Transcript:
-        """Words so far."""
+        """Return the partial transcript."""
         return await self._transcript(final=False)
 
     async def finish(self) -> Transcript:
-        """Final words."""
+        """Return the final transcript."""
         return await self._transcript(final=True)
 
     async def _transcript(self, *, final: bool) -> Transcript:
-        self._engine.asked += 1
+        self._engine.requests += 1
         await asyncio.sleep(self._engine.delay_s)
         if self._engine.failure:
             raise self._engine.failure
         count = self._loud // (LISTEN_RATE // 5)
-        language = self._language or self._engine.heard_in
+        language = self._language or self._engine.detected_language
         return Transcript(" ".join(self._engine.words[:count]), final, self._until, language=language)
 
 
 @dataclass(frozen=True)
 class FakeCalls:
-    """An answer that calls tools: each a name and the text of its arguments, behind some words or none."""
+    """A response that calls tools. calls: a name and a JSON text of arguments each. text: words before the calls."""
 
     calls: tuple[tuple[str, str], ...]
     text: str = ""
@@ -137,10 +136,11 @@ class FakeCalls:
 
 @dataclass
 class FakeChat(_Fake):
-    """Writes `answer`, or the next of `answers`, token by token; `asked` holds the messages of every call.
+    """A chat model that writes `answer`, or the next of `answers`, token by token.
 
-    turns: instead, by how many answers the prompt holds already, whatever was drafted meanwhile.
-    offered, choices: the tools and the tool_choice of every call.
+    prompts: the messages of every request. offered_tools, tool_choices: the tools and the tool_choice of every request.
+    turns: responses chosen by the number of assistant messages in the prompt, so drafts do not use them up.
+    sentence_end, turn_end: from the last message's words to the probabilities that `prefill` returns.
     """
 
     continues: ClassVar[bool] = True
@@ -152,13 +152,13 @@ class FakeChat(_Fake):
     token_s: float = 0.03
     failure: Exception | None = None
     fails_after: int = 0
-    asked: list[list[Message]] = field(default_factory=list)
-    offered: list[list[str]] = field(default_factory=list)
-    choices: list[str | Mapping[str, Any]] = field(default_factory=list)
+    prompts: list[list[Message]] = field(default_factory=list)
+    offered_tools: list[list[str]] = field(default_factory=list)
+    tool_choices: list[str | Mapping[str, Any]] = field(default_factory=list)
     prefilled: list[list[Message]] = field(default_factory=list)
     prefill_s: float = 0.02
-    sense: Callable[[str], float | None] = lambda words: 0.97
-    whole: Callable[[str], float | None] = lambda words: None
+    sentence_end: Callable[[str], float | None] = lambda words: 0.97
+    turn_end: Callable[[str], float | None] = lambda words: None
     closed: int = 0
     called: int = 0
     _answer: str | FakeCalls = ""
@@ -172,16 +172,16 @@ class FakeChat(_Fake):
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] = "auto",
     ) -> AsyncGenerator[Delta, None]:
-        """The next answer, word by word."""
+        """Stream the next response, word by word."""
         begun = messages[-1]["content"] if messages and messages[-1]["role"] == "assistant" else ""
         if not begun:
-            self.asked.append(list(messages))
-            self.offered.append([tool["function"]["name"] for tool in tools])
-            self.choices.append(tool_choice)
+            self.prompts.append(list(messages))
+            self.offered_tools.append([tool["function"]["name"] for tool in tools])
+            self.tool_choices.append(tool_choice)
             self._answer = self.answers.pop(0) if self.answers else self.answer
-            given = sum(message["role"] == "assistant" for message in messages)
-            if given < len(self.turns):
-                self._answer = self.turns[given]
+            earlier = sum(message["role"] == "assistant" for message in messages)
+            if earlier < len(self.turns):
+                self._answer = self.turns[earlier]
         try:
             await asyncio.sleep(self.first_token_s)
             if isinstance(self._answer, FakeCalls):
@@ -215,18 +215,18 @@ class FakeChat(_Fake):
     async def prefill(
         self, messages: Sequence[Message], *, cache_key: str = "", tools: Sequence[Mapping[str, Any]] = ()
     ) -> Ending | None:
-        """Note it in `prefilled`, and tell what `sense` and `whole` say of the last message's words."""
+        """Append the messages to `prefilled`; return what `sentence_end` and `turn_end` give for the last one."""
         self.prefilled.append(list(messages))
         await asyncio.sleep(self.prefill_s)
-        sense = self.sense(messages[-1]["content"]) if messages else None
-        return None if sense is None else Ending(sense, self.whole(messages[-1]["content"]))
+        sentence = self.sentence_end(messages[-1]["content"]) if messages else None
+        return None if sentence is None else Ending(sentence, self.turn_end(messages[-1]["content"]))
 
 
 @dataclass
 class FakeVoice(_Fake):
-    """Each character is 50 ms of sound.
+    """A voice that speaks each character as 50 ms of sound.
 
-    spoken: the clauses. styles: with which voice and language. failure: raised after `fails_after` clauses.
+    spoken: the clauses. styles: voice and language of each. failure: raised after `fails_after` clauses.
     """
 
     rate: int = WIRE_RATE
@@ -241,20 +241,20 @@ class FakeVoice(_Fake):
     async def speak(
         self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
     ) -> AsyncGenerator[Audio, None]:
-        """One piece, +0.5 and -0.5 by turns, faded in and out: a microphone at 16 kHz hears no echo of it."""
+        """Yield one piece that alternates +0.5 and -0.5, faded in and out: resampled to 16 kHz it leaves no echo."""
         await asyncio.sleep(self.delay_s)
         if self.failure and len(self.spoken) >= self.fails_after:
             raise self.failure
         self.spoken.append(text)
         self.styles.append((voice, language))
-        places = np.arange(len(text) * self.rate // 20)
-        fade = np.minimum(1.0, np.minimum(places + 1, places[::-1] + 1) / (self.rate / 200))
-        yield Audio(((places % 2 - 0.5) * fade).astype(np.float32), self.rate)
+        samples = np.arange(len(text) * self.rate // 20)
+        fade = np.minimum(1.0, np.minimum(samples + 1, samples[::-1] + 1) / (self.rate / 200))
+        yield Audio(((samples % 2 - 0.5) * fade).astype(np.float32), self.rate)
 
 
 @dataclass
 class Fakes:
-    """A whole set, each of them to be scripted by the test."""
+    """One fake engine for each task, to be scripted by a test."""
 
     vad: FakeVad = field(default_factory=FakeVad)
     turn: FakeTurnJudge = field(default_factory=FakeTurnJudge)
@@ -264,10 +264,10 @@ class Fakes:
     load: Load = field(default_factory=Load)
 
     def engines(self) -> Engines:
-        """As a session takes them."""
+        """Return them as the engines of a session."""
         return Engines(self.vad, self.turn, self.stt, self.llm, self.tts, self.load)
 
 
 def loud(seconds: float, rate: int = WIRE_RATE) -> Audio:
-    """Sound that FakeVad takes for speech."""
+    """Return sound that FakeVad classifies as speech."""
     return Audio(np.full(round(seconds * rate), 0.5, np.float32), rate)

@@ -13,7 +13,7 @@ LONGEST = 300
 """Characters that are told: some libraries print their whole stack."""
 
 
-def explained(error: Exception, task: Task, name: str) -> ChinwagError:
+def as_engine_error(error: Exception, task: Task, name: str) -> ChinwagError:
     """An error that says what to do stays as it is."""
     if isinstance(error, ChinwagError):
         return error

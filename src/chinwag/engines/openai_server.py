@@ -19,12 +19,12 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _KINDS: dict[Task, str] = {"llm": "language model", "stt": "transcription", "tts": "speech"}
 
 
-def who(task: Task, base_url: str) -> str:
+def server_name(task: Task, base_url: str) -> str:
     """The server, as a person is told of it."""
     return f"The {_KINDS[task]} server at {urlsplit(base_url).netloc}"
 
 
-def connect(base_url: str, key: str, timeout_s: float) -> AsyncOpenAI:
+def open_client(base_url: str, key: str, timeout_s: float) -> AsyncOpenAI:
     """A client that tries once. An address on this machine is never asked for through a proxy."""
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
 
@@ -40,7 +40,7 @@ def connect(base_url: str, key: str, timeout_s: float) -> AsyncOpenAI:
     )
 
 
-def where(task: Task, settings: Any) -> tuple[str, str]:
+def address_and_key(task: Task, settings: Any) -> tuple[str, str]:
     """The address and the key. Raises EngineError where OpenAI itself is meant and there is no key."""
     base_url, key = settings.base_url or OPENAI, settings.api_key
     if urlsplit(base_url).hostname == urlsplit(OPENAI).hostname:
@@ -55,7 +55,7 @@ def where(task: Task, settings: Any) -> tuple[str, str]:
     return base_url, key
 
 
-def listed(task: Task, base_url: str, key: str, wanted: str) -> list[str]:
+def list_models(task: Task, base_url: str, key: str, wanted: str) -> list[str]:
     """The server's models; none where it keeps no list and one is wanted by name."""
     from openai import DefaultHttpxClient, NotFoundError, OpenAI
 
@@ -67,20 +67,22 @@ def listed(task: Task, base_url: str, key: str, wanted: str) -> list[str]:
             if wanted:  # some servers keep no list
                 return []
             raise EngineError(
-                f"{who(task, base_url)} has no list of its models.", f"Set {task}.model to the one to use.", "openai"
+                f"{server_name(task, base_url)} has no list of its models.",
+                f"Set {task}.model to the one to use.",
+                "openai",
             ) from error
         except Exception as error:
-            raise explain(error, task, "openai", who(task, base_url), wanted, 10.0) from error
+            raise to_engine_error(error, task, "openai", server_name(task, base_url), wanted, 10.0) from error
 
 
-def explain(error: Exception, task: Task, engine: str, who: str, model: str, timeout_s: float) -> EngineError:
+def to_engine_error(error: Exception, task: Task, engine: str, who: str, model: str, timeout_s: float) -> EngineError:
     """One clear EngineError for whatever a server did wrong."""
     import openai
 
     if isinstance(error, EngineError):
         return error
     message, fix = (
-        f"{who} sent something that is no answer: {brief(error)}.",
+        f"{who} sent something that is no answer: {error_summary(error)}.",
         f"Check that {task}.base_url is right: most end in /v1.",
     )
     if isinstance(error, (TimeoutError, openai.APITimeoutError)):
@@ -100,21 +102,24 @@ def explain(error: Exception, task: Task, engine: str, who: str, model: str, tim
             message = f"{who} broke off in the middle of its answer."
             fix = "Look at that server's log, then ask again."
     elif isinstance(error, openai.APIError) and not isinstance(error, openai.APIResponseValidationError):
-        message, fix = f"{who} failed while it answered: {brief(error)}.", "Look at that server's log, then ask again."
+        message, fix = (
+            f"{who} failed while it answered: {error_summary(error)}.",
+            "Look at that server's log, then ask again.",
+        )
     elif isinstance(error, json.JSONDecodeError):
         message = f"{who} sent something that is not JSON."
     return EngineError(message, fix, engine)
 
 
 def _too_long(error: Exception) -> bool:
-    said = brief(error).lower()
+    said = error_summary(error).lower()
     if getattr(error, "code", None) == "context_length_exceeded" or getattr(error, "status_code", 0) == 413:
         return True
     return "context" in said and any(word in said for word in ("size", "length", "maximum", "exceed"))
 
 
 def _explain_status(error: Any, task: Task, who: str, model: str) -> tuple[str, str]:
-    status, said = error.status_code, brief(error)
+    status, said = error.status_code, error_summary(error)
     if status == 402 or getattr(error, "code", None) == "insufficient_quota":
         return f"{who} has no credit left: {said}.", f"Look at your plan there, or set another {task}.base_url."
     wait = error.response.headers.get("retry-after", "")
@@ -135,7 +140,7 @@ def _explain_status(error: Any, task: Task, who: str, model: str) -> tuple[str, 
     return f"{who} refuses the request ({status}): {said}.", f"Check {task}.model and the other {task} settings."
 
 
-def brief(error: Exception) -> str:
+def error_summary(error: Exception) -> str:
     """What the server itself said of it, in one line."""
     body = getattr(error, "body", None)
     said = body.get("message") if isinstance(body, dict) else None

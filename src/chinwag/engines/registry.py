@@ -13,7 +13,7 @@ from typing import Any
 from chinwag.engines.protocols import TASKS, Engine, Task
 from chinwag.errors import EngineError
 
-__all__ = ["TASKS", "find", "install", "look", "missing", "names"]
+__all__ = ["TASKS", "find", "install_command", "lookup", "missing_modules", "names"]
 
 
 def names(task: Task) -> list[str]:
@@ -26,28 +26,28 @@ def find(task: Task, name: str) -> type[Engine]:
 
     Raises EngineError where there is none of that name, with the nearest, or where what it needs is not installed.
     """
-    engine = look(task, name)
-    if absent := missing(engine):
+    engine = lookup(task, name)
+    if absent := missing_modules(engine):
         raise EngineError(
             f"The {task} engine {name} is not installed: there is no {' and no '.join(absent)}.",
-            f"Install it: {install(engine)}.",
+            f"Install it: {install_command(engine)}.",
             engine=name,
         )
     return engine
 
 
-def missing(engine: type[Engine]) -> tuple[str, ...]:
+def missing_modules(engine: type[Engine]) -> tuple[str, ...]:
     """The modules it imports that are not installed."""
     return tuple(module for module in engine.about.modules if importlib.util.find_spec(module) is None)
 
 
-def install(engine: type[Engine]) -> str:
+def install_command(engine: type[Engine]) -> str:
     """The command that installs what it needs."""
     about = engine.about
     return f"pip install 'chinwag[{about.extra}]'" if about.extra else f"pip install {' '.join(about.modules)}"
 
 
-def look(task: Task, name: str) -> type[Engine]:
+def lookup(task: Task, name: str) -> type[Engine]:
     """The engine's class, whether or not what it needs is installed: its libraries are loaded only by `load`.
 
     Raises EngineError where there is none of that name, with the nearest, or where its module cannot be imported.

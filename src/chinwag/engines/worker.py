@@ -37,7 +37,7 @@ class Priority(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FinishedStep:
     """A step that has run: on whose thread, how long it waited for it, and how long it took."""
 
     worker: str
@@ -46,7 +46,7 @@ class Step:
     took_s: float
 
 
-observers: set[Callable[[Step], None]] = set()
+observers: set[Callable[[FinishedStep], None]] = set()
 """Are told of each step, on the thread it ran on."""
 
 
@@ -123,7 +123,7 @@ class Worker:
                 result = step(*args, **kwargs)
             except Exception as raised:
                 error = raised
-            ran = Step(self.name, priority, began - asked, time.perf_counter() - began)
+            ran = FinishedStep(self.name, priority, began - asked, time.perf_counter() - began)
             try:
                 for observer in tuple(observers):
                     observer(ran)

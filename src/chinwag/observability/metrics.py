@@ -139,7 +139,7 @@ class Metrics:
         """All of it, as CONTENT_TYPE. It asks the system about the process's children, and so belongs on a thread."""
         return generate_latest(self.registry)
 
-    def _stepped(self, step: worker.Step) -> None:
+    def _stepped(self, step: worker.FinishedStep) -> None:
         """Called on an engine's thread."""
         labels = self._worker(step.worker), step.priority.name.lower()
         self.waits.labels(*labels).observe(step.waited_s)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import psutil
 
 from chinwag.engines import registry
-from chinwag.engines.faults import explained
+from chinwag.engines.faults import as_engine_error
 from chinwag.engines.protocols import Engine, EngineOptions, Task
 from chinwag.errors import EngineError
 from chinwag.tasks import TaskSet
@@ -198,7 +198,7 @@ class EnginePool:
             options = await asyncio.to_thread(EngineOptions.gathered, kind, settings, self._store.folder)
             return await asyncio.to_thread(kind.load, options)
         except Exception as error:
-            raise explained(error, task, settings.engine) from error
+            raise as_engine_error(error, task, settings.engine) from error
         finally:
             self._coming -= held.memory
 

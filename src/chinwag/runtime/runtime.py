@@ -189,11 +189,11 @@ class Runtime:
         name, label = IN_PLACE.get(task, ("", ""))
         if name in ("", *others) or name not in registry.names(task):
             return None
-        kind = registry.look(task, name)
+        kind = registry.lookup(task, name)
         needs = kind.needs(self.settings_for(task, name))
         language = wanted(self.config.stt.language)
         speaks_it = language is None or base(language) in kind.about.languages or "*" in kind.about.languages
-        if registry.missing(kind) or self.store.missing(needs) or (task != "llm" and not speaks_it):
+        if registry.missing_modules(kind) or self.store.missing(needs) or (task != "llm" and not speaks_it):
             return None
         return {"label": label, "engines": {task: {"engine": name}}}
 

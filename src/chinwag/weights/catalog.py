@@ -18,11 +18,11 @@ Bytes = Annotated[int, Field(gt=0)]
 SourceName = Literal["index", "hub"]
 
 
-class _Strict(BaseModel):
+class _CatalogTable(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Archive(_Strict):
+class PackageArchive(_CatalogTable):
     """A package on the package index, named as pip names it."""
 
     requirement: Annotated[str, Field(pattern=r"^[\w.-]+==[\w.]+$")]
@@ -43,7 +43,7 @@ class Archive(_Strict):
         return self
 
 
-class Part(_Strict):
+class ArchiveMember(_CatalogTable):
     """A member of an archive that is a file, or the next piece of one. size, sha256: the piece's own."""
 
     requirement: str
@@ -52,7 +52,7 @@ class Part(_Strict):
     sha256: Sha256 | None = None
 
 
-class HubFile(_Strict):
+class HubFile(_CatalogTable):
     """A file on the Hugging Face hub at a pinned revision."""
 
     repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
@@ -60,23 +60,23 @@ class HubFile(_Strict):
     path: str
 
 
-class File(_Strict):
+class File(_CatalogTable):
     """One file of a model. Its bytes are the same from every source: the sha256 decides."""
 
     name: PlainName
     size: Bytes
     sha256: Sha256
-    index: tuple[Part, ...] = Field(default=(), strict=False)
+    index: tuple[ArchiveMember, ...] = Field(default=(), strict=False)
     hub: HubFile | None = None
 
     @cached_property
-    def pieces(self) -> tuple[Piece, ...]:
+    def pieces(self) -> tuple[FilePiece, ...]:
         """The index's parts with the place of each in the file."""
-        pieces: list[Piece] = []
+        pieces: list[FilePiece] = []
         offset = 0
         for part in self.index:
             size = part.size or self.size
-            pieces.append(Piece(self, part, offset, size, part.sha256 or self.sha256))
+            pieces.append(FilePiece(self, part, offset, size, part.sha256 or self.sha256))
             offset += size
         return tuple(pieces)
 
@@ -96,15 +96,15 @@ class File(_Strict):
         return self
 
 
-class Piece:
+class FilePiece:
     """A part and the bytes of the file that it is: [offset, offset + size)."""
 
-    def __init__(self, file: File, part: Part, offset: int, size: int, sha256: str) -> None:
+    def __init__(self, file: File, part: ArchiveMember, offset: int, size: int, sha256: str) -> None:
         self.file, self.part = file, part
         self.offset, self.size, self.sha256 = offset, size, sha256
 
 
-class Model(_Strict):
+class CatalogModel(_CatalogTable):
     """One entry of the catalog."""
 
     name: PlainName
@@ -112,7 +112,7 @@ class Model(_Strict):
     languages: tuple[str, ...] = Field(min_length=1, strict=False)
     licence: str
     description: str
-    archives: tuple[Archive, ...] = Field(default=(), strict=False)
+    archives: tuple[PackageArchive, ...] = Field(default=(), strict=False)
     files: tuple[File, ...] = Field(min_length=1, strict=False)
 
     @property
@@ -120,7 +120,7 @@ class Model(_Strict):
         """Bytes on disk."""
         return sum(file.size for file in self.files)
 
-    def pieces_of(self, archive: Archive) -> list[Piece]:
+    def pieces_of(self, archive: PackageArchive) -> list[FilePiece]:
         """Every piece of this model that the archive holds."""
         return [piece for file in self.files for piece in file.pieces if piece.part.requirement == archive.requirement]
 
@@ -142,12 +142,12 @@ class Catalog:
         if text is None:
             text = package_files("chinwag.weights").joinpath("catalog.toml").read_text("utf-8")
         try:
-            found = [Model(**table) for table in tomllib.loads(text)["models"]]
+            found = [CatalogModel(**table) for table in tomllib.loads(text)["models"]]
         except (tomllib.TOMLDecodeError, KeyError, TypeError, ValidationError) as error:
             raise WeightsError(f"The catalog of models cannot be read: {error}.", "Install Chinwag again.") from error
         self.models = {model.name: model for model in found}
 
-    def model(self, name: str) -> Model:
+    def model(self, name: str) -> CatalogModel:
         """The model of that name. Raises WeightsError with the nearest name where there is none."""
         if name in self.models:
             return self.models[name]

@@ -36,7 +36,7 @@ class Progress:
         self._received = 0.0
         self._samples: deque[tuple[float, float]] = deque()
 
-    def place(self, name: str, done: float, total: int) -> None:
+    def set_file(self, name: str, done: float, total: int) -> None:
         """Set a file's numbers without counting them as received: a plan, or what was here before."""
         with self._lock:
             self._files[name] = FileProgress(name, done, total)

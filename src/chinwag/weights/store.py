@@ -25,7 +25,7 @@ import filelock
 
 from chinwag.config import WeightsSettings
 from chinwag.errors import WeightsError
-from chinwag.weights.catalog import Catalog, File, Model
+from chinwag.weights.catalog import Catalog, CatalogModel, File
 from chinwag.weights.progress import Progress
 from chinwag.weights.pull import Pull, require_room
 from chinwag.weights.sources import CHUNK, NoSpaceError, Stopped
@@ -37,16 +37,16 @@ _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedModel:
     """A line of `chinwag models list`. on_disk: bytes, of a pull that was broken off too."""
 
-    model: Model
+    model: CatalogModel
     state: State
     on_disk: int
 
 
 @dataclass(frozen=True)
-class Checked:
+class VerifiedFile:
     """A file, hashed. detail: what is wrong with it; empty where nothing is."""
 
     model: str
@@ -66,7 +66,7 @@ class Store:
     def folder(self, name: str) -> Path:
         """The folder of a model's files, all of them whole. Raises WeightsError with the way to get them."""
         model = self.catalog.model(name)
-        wrong = self._wrong(model)
+        wrong = self._find_faults(model)
         if not wrong:
             return self.root / name
         fix = f"Run: chinwag models pull {name}" + (" (with a network)." if self.settings.offline else ".")
@@ -77,33 +77,33 @@ class Store:
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Those of the models, each once, that a pull has work for: not here, not whole, or damaged."""
-        return [name for name in dict.fromkeys(names) if self._wrong(self.catalog.model(name))]
+        return [name for name in dict.fromkeys(names) if self._find_faults(self.catalog.model(name))]
 
     def size(self, names: Iterable[str]) -> int:
         """Bytes that the models take on disk."""
         return sum(self.catalog.model(name).size for name in dict.fromkeys(names))
 
-    def listing(self) -> list[Listed]:
+    def listing(self) -> list[ListedModel]:
         """Every model of the catalog with its state."""
-        found: list[Listed] = []
+        found: list[ListedModel] = []
         for model in self.catalog.models.values():
-            wrong = [state for _, state, _ in self._wrong(model)]
+            wrong = [state for _, state, _ in self._find_faults(model)]
             state: State = "ready" if not wrong else "damaged" if "damaged" in wrong else "missing"
-            on_disk = _bytes_of(self.root / model.name) + _bytes_of(self._partial(model))
-            found.append(Listed(model, state, on_disk))
+            on_disk = _folder_size(self.root / model.name) + _folder_size(self._partial(model))
+            found.append(ListedModel(model, state, on_disk))
         return found
 
-    def verify(self, names: Iterable[str] = ()) -> list[Checked]:
+    def verify(self, names: Iterable[str] = ()) -> list[VerifiedFile]:
         """Hash every file of the models; without names, of those that are on this disk."""
         chosen = [self.catalog.model(name) for name in dict.fromkeys(names)]
         if not chosen:
             chosen = [model for model in self.catalog.models.values() if (self.root / model.name).is_dir()]
-        checked: list[Checked] = []
+        checked: list[VerifiedFile] = []
         for model in chosen:
-            wrong = {file.name: (state, detail) for file, state, detail in self._wrong(model, hash_all=True)}
+            wrong = {file.name: (state, detail) for file, state, detail in self._find_faults(model, hash_all=True)}
             for file in model.files:
                 state, detail = wrong.get(file.name, ("ready", ""))
-                checked.append(Checked(model.name, file.name, state, detail))
+                checked.append(VerifiedFile(model.name, file.name, state, detail))
         return checked
 
     def remove(self, name: str) -> int:
@@ -112,7 +112,7 @@ class Store:
         freed = 0
         with self._locked(model, threading.Event(), None):
             for path in (self.root / name, self._partial(model)):
-                size = _bytes_of(path)
+                size = _folder_size(path)
                 try:
                     shutil.rmtree(path)
                     freed += size
@@ -143,8 +143,8 @@ class Store:
                 work.exception()  # heard: it would be logged otherwise
             raise
 
-    def _pull(self, models: list[Model], progress: Progress, stop: threading.Event) -> None:
-        lacking = [model for model in models if self._wrong(model)]
+    def _pull(self, models: list[CatalogModel], progress: Progress, stop: threading.Event) -> None:
+        lacking = [model for model in models if self._find_faults(model)]
         if not lacking:
             return
         if self.settings.offline:
@@ -157,7 +157,7 @@ class Store:
         for model in lacking:
             pull.plan(model)
         try:
-            self._look_at_the_disk(lacking, pull)
+            self._check_disk_space(lacking, pull)
             for model in lacking:
                 with self._locked(model, stop, progress):
                     self._pull_one(model, pull)
@@ -169,21 +169,21 @@ class Store:
                 "Make it writable, or set weights.folder to another folder.",
             ) from error
 
-    def _look_at_the_disk(self, models: list[Model], pull: Pull) -> None:
+    def _check_disk_space(self, models: list[CatalogModel], pull: Pull) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        wrong = {model.name: [file for file, _, _ in self._wrong(model)] for model in models}
-        here = sum(_bytes_of(self._partial(model)) for model in models)
+        wrong = {model.name: [file for file, _, _ in self._find_faults(model)] for model in models}
+        here = sum(_folder_size(self._partial(model)) for model in models)
         need = sum(file.size for files in wrong.values() for file in files) - here
-        passing = max(pull.passing(model) for model in models)
-        require_room(self.root, max(need, 0) + passing, ", ".join(wrong))
+        temporary_bytes = max(pull.temporary_bytes(model) for model in models)
+        require_room(self.root, max(need, 0) + temporary_bytes, ", ".join(wrong))
 
-    def _pull_one(self, model: Model, pull: Pull) -> None:
+    def _pull_one(self, model: CatalogModel, pull: Pull) -> None:
         whole = self.root / model.name
         partial = self._partial(model)
-        wrong = [file for file, _, _ in self._wrong(model)]  # another process may have fetched it meanwhile
+        wrong = [file for file, _, _ in self._find_faults(model)]  # another process may have fetched it meanwhile
         for file in model.files:
             if file not in wrong:
-                pull.have(model, file)
+                pull.mark_present(model, file)
         if not wrong:
             return
         try:
@@ -206,11 +206,11 @@ class Store:
         self._write_manifest(model)
         shutil.rmtree(partial, ignore_errors=True)
 
-    def _partial(self, model: Model) -> Path:
+    def _partial(self, model: CatalogModel) -> Path:
         return self.root / ".partial" / model.name
 
     @contextlib.contextmanager
-    def _locked(self, model: Model, stop: threading.Event, progress: Progress | None) -> Iterator[None]:
+    def _locked(self, model: CatalogModel, stop: threading.Event, progress: Progress | None) -> Iterator[None]:
         """One process at a time works on a model; the others wait."""
         where = self.root / ".partial" / f"{model.name}.lock"
         where.parent.mkdir(parents=True, exist_ok=True)
@@ -231,7 +231,7 @@ class Store:
         finally:
             lock.release()
 
-    def _wrong(self, model: Model, hash_all: bool = False) -> list[tuple[File, State, str]]:
+    def _find_faults(self, model: CatalogModel, hash_all: bool = False) -> list[tuple[File, State, str]]:
         """The files that are not as the catalog has them.
 
         A file is hashed only where its size and time are not those of the last good hash.
@@ -258,14 +258,14 @@ class Store:
             self._write_manifest(model)
         return wrong
 
-    def _manifest(self, model: Model) -> dict[str, Any]:
+    def _manifest(self, model: CatalogModel) -> dict[str, Any]:
         try:
             found = json.loads((self.root / model.name / _MANIFEST).read_text("utf-8"))
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _write_manifest(self, model: Model) -> None:
+    def _write_manifest(self, model: CatalogModel) -> None:
         """Remember the files as they are now, just hashed and good. Only saves time, so it may fail."""
         folder = self.root / model.name
         with contextlib.suppress(OSError):
@@ -285,7 +285,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _bytes_of(folder: Path) -> int:
+def _folder_size(folder: Path) -> int:
     if not folder.is_dir():
         return 0
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

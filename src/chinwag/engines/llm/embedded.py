@@ -25,7 +25,7 @@ from chinwag.engines.llm.prefills import Prefills
 from chinwag.engines.llm.requantize import SUFFIX, fast_file
 from chinwag.engines.llm.slots import Slots
 from chinwag.engines.onnx import weights_folder
-from chinwag.engines.openai_server import connect
+from chinwag.engines.openai_server import open_client
 from chinwag.engines.protocols import About, CallDelta, Delta, Ending, EngineOptions, Message
 from chinwag.errors import EngineError
 from chinwag.ids import new_id
@@ -75,7 +75,7 @@ class EmbeddedChat:
 
         address, settings = self._server.address, self._settings
         self._inner = OpenAIChat(
-            connect(f"{address}/v1", self._key, settings.timeout_s), self.model, settings, self.name
+            open_client(f"{address}/v1", self._key, settings.timeout_s), self.model, settings, self.name
         )
         self._http = httpx.AsyncClient(
             base_url=address, headers=_headers(self._key), trust_env=False, timeout=settings.timeout_s
@@ -345,7 +345,9 @@ def _timed_out(error: EngineError) -> bool:
 
 async def _warm_up(base_url: str, key: str, settings: Any) -> None:
     """A word through the very client of every answer: what that loads at its first use would delay the first one."""
-    chat = OpenAIChat(connect(base_url, key, settings.timeout_s), _model_name(settings), settings, EmbeddedChat.name)
+    chat = OpenAIChat(
+        open_client(base_url, key, settings.timeout_s), _model_name(settings), settings, EmbeddedChat.name
+    )
     hello = {"messages": [{"role": "user", "content": "Hello."}]}
     async with aclosing(chat.stream(hello, max_tokens=2)) as deltas:
         async for _ in deltas:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from chinwag.engines.llm.calls import CallReader
 from chinwag.engines.llm.reasoning import ThinkFilter, begins_thinking
-from chinwag.engines.openai_server import brief, connect, explain, listed, where, who
+from chinwag.engines.openai_server import (
+    address_and_key,
+    error_summary,
+    list_models,
+    open_client,
+    server_name,
+    to_engine_error,
+)
 from chinwag.engines.protocols import About, CallDelta, Delta, Ending, EngineOptions, Message, Usage
 from chinwag.errors import EngineError
 
@@ -33,8 +40,8 @@ class OpenAIChat:
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
         """Those the server lists."""
-        base_url, key = where("llm", settings)
-        return tuple(listed("llm", base_url, key, settings.model))
+        base_url, key = address_and_key("llm", settings)
+        return tuple(list_models("llm", base_url, key, settings.model))
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -46,8 +53,8 @@ class OpenAIChat:
         """Reach the server and choose its first model where none is set."""
         options.only(cls.name)
         settings = options.settings
-        base_url, key = where("llm", settings)
-        return cls(connect(base_url, key, settings.timeout_s), _choose(base_url, key, settings), settings)
+        base_url, key = address_and_key("llm", settings)
+        return cls(open_client(base_url, key, settings.timeout_s), _choose(base_url, key, settings), settings)
 
     async def chat(
         self,
@@ -155,13 +162,13 @@ class OpenAIChat:
 
     @property
     def _who(self) -> str:
-        return who("llm", str(self._client.base_url))
+        return server_name("llm", str(self._client.base_url))
 
     def _explained(self, error: Exception, *, tools: bool = False) -> EngineError:
-        explained = explain(error, "llm", self._name, self._who, self.model, self._settings.timeout_s)
-        if tools and isinstance(getattr(error, "status_code", None), int) and "tool" in brief(error).lower():
+        explained = to_engine_error(error, "llm", self._name, self._who, self.model, self._settings.timeout_s)
+        if tools and isinstance(getattr(error, "status_code", None), int) and "tool" in error_summary(error).lower():
             return EngineError(
-                f"{self._who} takes no tools for the model {self.model}: {brief(error)}.",
+                f"{self._who} takes no tools for the model {self.model}: {error_summary(error)}.",
                 "Choose a model that can call tools (vLLM: start it with --enable-auto-tool-choice and a"
                 " --tool-call-parser; llama.cpp: with --jinja), or leave session.tools and [tools] empty.",
                 self._name,
@@ -171,9 +178,11 @@ class OpenAIChat:
 
 def _choose(base_url: str, key: str, settings: Any) -> str:
     """The model set, else the server's first. Asks the server in both cases, so that a fault shows at the start."""
-    names = listed("llm", base_url, key, settings.model)
+    names = list_models("llm", base_url, key, settings.model)
     if not settings.model and not names:
-        raise EngineError(f"{who('llm', base_url)} has no model loaded.", "Load one there, or set llm.model.", "openai")
+        raise EngineError(
+            f"{server_name('llm', base_url)} has no model loaded.", "Load one there, or set llm.model.", "openai"
+        )
     return str(settings.model or names[0])
 
 

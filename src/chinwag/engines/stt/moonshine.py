@@ -254,7 +254,7 @@ def read_vocabulary(path: Path) -> list[bytes]:
 def _others() -> str:
     known = []
     for name in registry.names("stt"):
-        languages = registry.look("stt", name).about.languages
+        languages = registry.lookup("stt", name).about.languages
         known.append(f"{name} ({', '.join(languages)})")
     return "; ".join(known)
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from chinwag.audio import LISTEN_RATE, Audio
-from chinwag.engines.openai_server import OPENAI, connect, explain, listed, where, who
+from chinwag.engines.openai_server import (
+    OPENAI,
+    address_and_key,
+    list_models,
+    open_client,
+    server_name,
+    to_engine_error,
+)
 from chinwag.engines.protocols import About, EngineOptions, Transcript
 from chinwag.engines.stt.growing import SHORTEST, SILENT_PEAK, GrowingSound
 from chinwag.errors import EngineError
@@ -40,7 +47,7 @@ class OpenAITranscriber:
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
         """Those of the server's that seem to hear; all of them where none does."""
-        return _hearing(listed("stt", *where("stt", settings), settings.model))
+        return _hearing(list_models("stt", *address_and_key("stt", settings), settings.model))
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -52,14 +59,14 @@ class OpenAITranscriber:
         """Reach the server, and choose its first model that hears where none is set."""
         settings = options.settings
         options.only(cls.name)
-        base_url, key = where("stt", settings)
-        names = _hearing(listed("stt", base_url, key, settings.model))
+        base_url, key = address_and_key("stt", settings)
+        names = _hearing(list_models("stt", base_url, key, settings.model))
         usual = OPENAIS_MODEL if urlsplit(base_url).hostname == urlsplit(OPENAI).hostname else ""
         model = settings.model or usual or next(iter(names), "")
         if not model:
-            message = f"{who('stt', base_url)} has no model loaded."
+            message = f"{server_name('stt', base_url)} has no model loaded."
             raise EngineError(message, "Load one there, or set stt.model.", cls.name)
-        return cls(connect(base_url, key, settings.timeout_s), model, settings)
+        return cls(open_client(base_url, key, settings.timeout_s), model, settings)
 
     def open(self, language: str | None = None) -> OpenAIUtterance:
         """Begin an utterance; whether the language is known only the server can tell."""
@@ -86,11 +93,11 @@ class OpenAITranscriber:
                     self._verbose = False  # the newer models tell no language
                     answer = await self._ask(asked)
         except Exception as error:
-            server = who("stt", str(self._client.base_url))
-            raise explain(error, "stt", self.name, server, self.model, self._settings.timeout_s) from error
+            server = server_name("stt", str(self._client.base_url))
+            raise to_engine_error(error, "stt", self.name, server, self.model, self._settings.timeout_s) from error
         text, heard = getattr(answer, "text", None), getattr(answer, "language", None)
         if not isinstance(text, str):
-            message = f"{who('stt', str(self._client.base_url))} sent something that is no transcript."
+            message = f"{server_name('stt', str(self._client.base_url))} sent something that is no transcript."
             raise EngineError(message, "Check that stt.base_url is right: most end in /v1.", self.name)
         return text.strip(), language or tag(heard if isinstance(heard, str) else None)
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Samples
-from chinwag.engines.apart import Apart
+from chinwag.engines.apart import EngineProcess
 from chinwag.engines.onnx import weights_folder
 from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.stt.growing import PiecewiseUtterance
@@ -90,7 +90,7 @@ class RealtimeStt:
         extra="realtimestt",
     )
 
-    def __init__(self, transcriber: Apart, languages: tuple[str, ...]) -> None:
+    def __init__(self, transcriber: EngineProcess, languages: tuple[str, ...]) -> None:
         self.transcriber, self.languages = transcriber, languages
 
     @classmethod
@@ -120,7 +120,7 @@ class RealtimeStt:
         if which == USUAL and model in WEIGHTS:
             model = str(weights_folder(options.weights, WEIGHTS[model], cls.name))
         languages = tuple(told.pop("languages"))
-        transcriber = Apart(
+        transcriber = EngineProcess(
             "stt",
             cls.name,
             "chinwag.engines.stt.realtimestt:Hearing",
@@ -162,7 +162,7 @@ class RealtimeSttUtterance(PiecewiseUtterance[Words]):
         return words.text
 
     async def _words(self, pcm: Samples, start: int, priority: Priority) -> Words | None:
-        text, language = await self._engine.transcriber.one("hear", pcm, self._told, priority=priority)
+        text, language = await self._engine.transcriber.call("hear", pcm, self._told, priority=priority)
         if self._told is None and len(pcm) >= SURE_S * LISTEN_RATE:
             self._found = language
         return Words(text, language)

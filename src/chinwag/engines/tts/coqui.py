@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from chinwag.audio import Audio, Samples
-from chinwag.engines.apart import Apart
+from chinwag.engines.apart import EngineProcess
 from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.tts.sentences import choose, refuse, sentences
 from chinwag.errors import EngineError
@@ -66,7 +66,7 @@ class CoquiVoice:
     )
 
     def __init__(
-        self, speaker: Apart, rate: int, voices: tuple[str, ...], languages: Mapping[str, tuple[str, ...]]
+        self, speaker: EngineProcess, rate: int, voices: tuple[str, ...], languages: Mapping[str, tuple[str, ...]]
     ) -> None:
         self._speaker, self.rate, self.voices, self.languages = speaker, rate, voices, languages
 
@@ -86,7 +86,7 @@ class CoquiVoice:
         settings = options.settings
         refuse(cls.name, settings, ("clone", "language", "agree", *TUNING), ("auto", "cpu", "cuda"), any_model=True)
         given = dict(getattr(settings, "options", {}))
-        speaker = Apart(
+        speaker = EngineProcess(
             "tts",
             cls.name,
             "chinwag.engines.tts.coqui:Speaker",
@@ -115,7 +115,7 @@ class CoquiVoice:
         code = base(language) if language else next(iter(self.languages), "")
         start = 0
         for sentence in sentences(text):
-            async with contextlib.aclosing(self._speaker.ask("speak", sentence, name, speed, code)) as pieces:
+            async with contextlib.aclosing(self._speaker.stream("speak", sentence, name, speed, code)) as pieces:
                 async for pcm in pieces:
                     yield Audio(pcm, self.rate, start)
                     start += len(pcm)

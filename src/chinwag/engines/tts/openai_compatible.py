@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from chinwag.audio import Audio, Resampler
-from chinwag.engines.openai_server import LOOPBACK, OPENAI, connect, explain, where, who
+from chinwag.engines.openai_server import LOOPBACK, OPENAI, address_and_key, open_client, server_name, to_engine_error
 from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.tts.sentences import refuse
 from chinwag.engines.tts.wav import WavReader
@@ -45,7 +45,7 @@ class OpenAIVoice:
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
         """Those the server lists, the one that is used first."""
-        base_url, key = where("tts", settings)
+        base_url, key = address_and_key("tts", settings)
         names = _models(base_url, key, settings)
         first = settings.model or _usual(base_url, names)
         return tuple(dict.fromkeys([first, *names]))
@@ -60,14 +60,14 @@ class OpenAIVoice:
         """Reach the server, learn its voices and choose a model where none is set."""
         settings = options.settings
         refuse(cls.name, settings, options=("instructions",), devices=("auto", "cpu", "cuda"), any_model=True)
-        base_url, key = where("tts", settings)
+        base_url, key = address_and_key("tts", settings)
         model = settings.model or _usual(base_url, _models(base_url, key, settings))
         listed = _voices(base_url, key, settings)
         if listed and settings.voice and settings.voice not in listed:
-            raise _no_voice(who("tts", base_url), settings.voice, listed)
+            raise _no_voice(server_name("tts", base_url), settings.voice, listed)
         named = [settings.voice] if settings.voice else []
         voices = tuple(dict.fromkeys([*named, *(listed or VOICES)]))
-        return cls(connect(base_url, key, settings.timeout_s), model, voices, bool(listed), settings)
+        return cls(open_client(base_url, key, settings.timeout_s), model, voices, bool(listed), settings)
 
     async def speak(
         self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
@@ -130,7 +130,7 @@ class OpenAIVoice:
 
     @property
     def _who(self) -> str:
-        return who("tts", str(self._client.base_url))
+        return server_name("tts", str(self._client.base_url))
 
     def _broken(self, error: Exception) -> EngineError:
         if isinstance(error, EngineError):
@@ -158,7 +158,7 @@ class OpenAIVoice:
 
 
 def _told(error: Exception, server: str, model: str, timeout_s: float) -> EngineError:
-    told = explain(error, "tts", OpenAIVoice.name, server, model, timeout_s)
+    told = to_engine_error(error, "tts", OpenAIVoice.name, server, model, timeout_s)
     return EngineError(told.message.replace("said no word for", "made no sound for"), told.fix, OpenAIVoice.name)
 
 
@@ -205,4 +205,4 @@ def _asked(base_url: str, key: str, path: str, settings: Any) -> Any:
         except Exception as error:
             if isinstance(error, APIStatusError) and error.status_code in {400, 404, 405, 501}:
                 return None
-            raise _told(error, who("tts", base_url), settings.model, limit) from error
+            raise _told(error, server_name("tts", base_url), settings.model, limit) from error

@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from chinwag.audio import Audio
-from chinwag.engines.apart import Apart
+from chinwag.engines.apart import EngineProcess
 from chinwag.engines.onnx import weights_folder
 from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.tts.decoding import Decoder
@@ -75,7 +75,9 @@ class RealtimeTtsVoice:
         extra="realtimetts",
     )
 
-    def __init__(self, speaker: Apart, rate: int, voices: tuple[str, ...], languages: Mapping[str, Any]) -> None:
+    def __init__(
+        self, speaker: EngineProcess, rate: int, voices: tuple[str, ...], languages: Mapping[str, Any]
+    ) -> None:
         self._speaker, self.rate, self.voices, self.languages = speaker, rate, voices, languages
 
     @classmethod
@@ -98,7 +100,7 @@ class RealtimeTtsVoice:
             raise EngineError(f"RealtimeTTS has no engine {which}.", fix, cls.name)
         if which == "piper" and not model:
             model = str(next(weights_folder(options.weights, PIPER, cls.name).glob("*.onnx"), ""))
-        speaker = Apart(
+        speaker = EngineProcess(
             "tts",
             cls.name,
             "chinwag.engines.tts.realtimetts:Speaker",
@@ -129,7 +131,7 @@ class RealtimeTtsVoice:
         name = self._choose(voice, language)
         start = 0
         for sentence in sentences(text):
-            async with contextlib.aclosing(self._speaker.ask("speak", sentence, name, speed)) as pieces:
+            async with contextlib.aclosing(self._speaker.stream("speak", sentence, name, speed)) as pieces:
                 async for pcm in pieces:
                     yield Audio(pcm, self.rate, start)
                     start += len(pcm)

@@ -46,7 +46,7 @@ class SileroVad:
         folder = weights_folder(options.weights, "silero-vad", cls.name)
         model = open_model(folder / "silero_vad_16k_op15.onnx", cls.name)
         vad = cls(model)
-        SileroStream(vad, vad._worker).hear(np.zeros(cls.frame, np.float32))
+        SileroStream(vad, vad._worker).process_frame(np.zeros(cls.frame, np.float32))
         return vad
 
     def open(self) -> SileroStream:
@@ -84,9 +84,9 @@ class SileroStream:
                 "Cut and resample the sound first.",
                 self._vad.name,
             )
-        return await self._worker.run_at(Priority.NOW, self.hear, audio.pcm)
+        return await self._worker.run_at(Priority.NOW, self.process_frame, audio.pcm)
 
-    def hear(self, pcm: Samples) -> float:
+    def process_frame(self, pcm: Samples) -> float:
         """The work of `feed`, on the thread that calls."""
         sound = self._sound
         sound[0, :CONTEXT] = sound[0, -CONTEXT:]
