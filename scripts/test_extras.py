@@ -34,7 +34,7 @@ import sys
 from chinwag.engines import registry
 for task in registry.TASKS:
     for name in registry.names(task):
-        if registry.look(task, name).about.extra == sys.argv[1]:
+        if registry.lookup(task, name).about.extra == sys.argv[1]:
             print(f"{task}:{name}")
 """
 

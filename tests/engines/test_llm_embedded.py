@@ -155,7 +155,7 @@ async def test_a_server_that_hangs_fails_one_reply_and_is_started_again() -> Non
         hung, usual_s = psutil.Process(chat._server.pid), chat._settings.timeout_s
         hung.suspend()
         chat._settings.timeout_s = 4
-        with pytest.raises(EngineError, match="no word for 4 s"):
+        with pytest.raises(EngineError, match="sent nothing for 4 s"):
             await answer(chat, PARIS, "a")
         chat._settings.timeout_s = usual_s
         text, _ = await answer(chat, PARIS, "a")

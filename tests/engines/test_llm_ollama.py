@@ -103,7 +103,7 @@ async def test_every_fault_is_told_with_a_way_out(handler: Handler, message: str
 
 async def test_silence_is_given_up_and_closing_hangs_up() -> None:
     async with chatting(hangs, timeout_s=0.3) as (chat, server):
-        with pytest.raises(EngineError, match=r"no word for 0.3 s"):
+        with pytest.raises(EngineError, match=r"sent nothing for 0.3 s"):
             await answer(chat)
         await asyncio.wait_for(server.hung_up.wait(), 5)
     async with chatting(hangs) as (chat, server):

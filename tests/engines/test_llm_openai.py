@@ -184,7 +184,7 @@ async def test_text_before_a_cut_has_been_given() -> None:
 
 async def test_a_server_without_a_word_is_given_up() -> None:
     async with chatting(hangs, timeout_s=0.2) as (chat, server):
-        with pytest.raises(EngineError, match=r"no word for 0.2 s.*llm.timeout_s"):
+        with pytest.raises(EngineError, match=r"sent nothing for 0.2 s.*llm.timeout_s"):
             await answer(chat)
         await asyncio.wait_for(server.hung_up.wait(), 5)
 

@@ -180,7 +180,7 @@ FAULTS: list[tuple[Handler, str, str]] = [
     (refuses(404, "model gone"), "does not know the model", ".model"),
     (refuses(429, "slow down"), "refuses more requests for now: slow down", "Wait"),
     (refuses(500, "oops"), r"has failed \(500\): oops", "log"),
-    (never, r"said no word for 2 s", ".timeout_s"),
+    (never, r"sent nothing for 2 s", ".timeout_s"),
     (hangs_up, "broke off", "log"),
 ]
 

@@ -165,8 +165,8 @@ def test_other_sound_than_16_bit_is_refused() -> None:
         (sends(SOUND, ends=False), "broke off in the middle of speaking", "log"),
         (sends(), "sent no sound", "log"),
         (sends(b"<html>", kind="text/html"), "text/html, which is no sound", "tts.base_url"),
-        (silent, "no sound for 0.5 s", "tts.timeout_s"),
-        (hangs, "no sound for 0.5 s", "tts.timeout_s"),
+        (silent, "sent nothing for 0.5 s", "tts.timeout_s"),
+        (hangs, "sent nothing for 0.5 s", "tts.timeout_s"),
     ],
 )
 async def test_each_fault_is_one_sentence_and_a_next_step(handler: Handler, message: str, fix: str) -> None:

@@ -76,7 +76,7 @@ async def test_a_process_that_dies_fails_what_it_was_asked_and_is_begun_again(ap
     waiting = asyncio.create_task(every(apart, "count", 1))
     with pytest.raises(EngineError, match="process of the engine plate ended with signal 9") as failure:
         await every(apart, "die")
-    assert "begun anew" in failure.value.fix
+    assert "started anew" in failure.value.fix
     await asyncio.wait({waiting})
     first = apart.info["pid"]
     assert await every(apart, "count", 2) == [0, 1]

@@ -71,7 +71,7 @@ FAULTS: dict[str, tuple[Exception, str, str]] = {
     "a driver that does not fit": (
         RuntimeError("CUDA driver version is insufficient for CUDA runtime version"),
         "The tts engine parrot cannot use the GPU: CUDA driver version is insufficient for CUDA runtime version.",
-        'Set tts.device = "cpu", or update the driver: `nvidia-smi` tells its version.',
+        'Set tts.device = "cpu", or update the driver: `nvidia-smi` shows its version.',
     ),
     "a library of CUDA is missing": (
         RuntimeError("Library libcublas.so.12 is not found or cannot be loaded"),
@@ -80,18 +80,18 @@ FAULTS: dict[str, tuple[Exception, str, str]] = {
     ),
     "a server that is down": (
         ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
-        "The tts engine parrot reaches no server: [Errno 111] Connection refused.",
+        "The tts engine parrot cannot reach its server: [Errno 111] Connection refused.",
         "Start that server, or correct tts.base_url.",
     ),
     "a server that says nothing": (
         TimeoutError("timed out"),
-        "The tts engine parrot reaches no server: timed out.",
+        "The tts engine parrot cannot reach its server: timed out.",
         "Start that server, or correct tts.base_url.",
     ),
     "half an installation": (
         ImportError("cannot import name 'squawk' from 'parrot'"),
         "The tts engine parrot cannot be loaded: cannot import name 'squawk' from 'parrot'.",
-        "Install what it needs: `chinwag engines` tells the command.",
+        "Install what it needs: `chinwag engines` shows the command.",
     ),
     "anything else": (
         ValueError("expected 3 tensors, got 2\n  at line 7\n  at line 9"),

@@ -66,7 +66,7 @@ def test_finding_an_engine_loads_no_model_runtime() -> None:
         "import sys\n"
         "from chinwag.engines import registry\n"
         "for task in registry.TASKS:\n"
-        "    for name in registry.names(task): registry.look(task, name)\n"
+        "    for name in registry.names(task): registry.lookup(task, name)\n"
         "heavy = {'onnxruntime', 'xllamacpp', 'hibari', 'ollama', 'openai', 'torch'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

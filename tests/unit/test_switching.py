@@ -109,7 +109,7 @@ async def test_a_draft_of_the_old_model_is_not_given() -> None:
     async with talking(fakes) as talker:
         await talker.say(1.0)
         await talker.pause(0.1)
-        assert fakes.llm.asked, "it was begun"
+        assert fakes.llm.prompts, "it was begun"
         talker.session.change_engines(others(fakes, llm=model), talker.session.settings)
         await talker.hear_out()
         assert talker.told() == "I am the other."
@@ -256,7 +256,7 @@ async def test_a_model_is_changed_and_told(room: Room) -> None:
         assert session["model"] == "large"
         assert session["audio"]["input"]["transcription"]["model"] == "sharp"
         await answered(client)
-        assert room.made["clever"].asked
+        assert room.made["clever"].prompts
         assert not room.fakes.llm.prompts
         client.send("session.update", session={"type": "realtime", "audio": {"output": {"voice": "two"}}})
         assert client.all("session.updated")[-1]["session"]["model"] == "large", "a later update keeps it"
@@ -308,7 +308,7 @@ async def test_when_the_model_dies_in_the_middle_the_other_is_offered(room: Room
         await changed(client, **error["offer"]["engines"])
         await answered(client, "Are you there?")
         assert client.all("response.done")[-1]["response"]["status"] == "completed"
-        assert room.made["embedded"].asked[-1][-1]["content"] == "Hello Are you there?", "nothing is forgotten"
+        assert room.made["embedded"].prompts[-1][-1]["content"] == "Hello Are you there?", "nothing is forgotten"
 
 
 async def test_when_the_ear_fails_another_is_offered(room: Room) -> None:

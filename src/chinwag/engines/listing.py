@@ -1,4 +1,4 @@
-"""Every engine that there is, with what it lacks here and the very next step."""
+"""The list of all engines, with their state on this machine and the next step for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ State = Literal["ready", "not installed", "no weights", "not reached", "broken"]
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """What `model` may be. size: bytes of its weights, 0 of those not in the catalog. here: they need no fetching."""
+    """A value for `model`. size: bytes of its weights, 0 outside the catalog. here: whether no download is needed."""
 
     name: str
     size: int
@@ -27,8 +27,10 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True)
 class EngineRow:
-    """One engine. chosen: by the settings. models: what its `model` may be, its own choice first. size: bytes of its
-    weights. fix: what brings it to "ready". first_ms, real_time_factor: measured here by `benchmarks engines`.
+    """One engine.
+
+    chosen: whether the settings select it. models: values for `model`, the default first. size: bytes of its weights.
+    fix: the step to "ready". first_ms, real_time_factor: as `benchmarks engines` measured them on this machine.
     """
 
     task: Task
@@ -46,10 +48,10 @@ class EngineRow:
 
 
 def list_engines(config: Config, store: Store, tasks: Sequence[Task] = registry.TASKS) -> list[EngineRow]:
-    """All that are known, by task and name. Servers are asked at the same time, and not waited for beyond 10 s."""
-    known = [(task, name) for task in tasks for name in registry.names(task)]
-    with ThreadPoolExecutor(max_workers=len(known)) as pool:
-        return list(pool.map(lambda one: _row(config, store, *one), known))
+    """List all engines by task and name. Servers are queried concurrently, each for 10 s at most."""
+    engines = [(task, name) for task in tasks for name in registry.names(task)]
+    with ThreadPoolExecutor(max_workers=len(engines)) as pool:
+        return list(pool.map(lambda engine: _row(config, store, *engine), engines))
 
 
 def _row(config: Config, store: Store, task: Task, name: str) -> EngineRow:
@@ -64,16 +66,16 @@ def _row(config: Config, store: Store, task: Task, name: str) -> EngineRow:
     row = EngineRow(task, name, chosen, "ready", "", about.summary, about.licence, about.languages)
     try:
         needs = engine.needs(settings)
-    except ChinwagError as error:  # the model that is set is none of its own
+    except ChinwagError as error:  # the configured model is unknown
         return replace(row, state="broken", fix=str(error))
     if registry.missing_modules(engine):
         return replace(row, state="not installed", fix=registry.install_command(engine))
     try:
         row = replace(row, size=store.size(needs) if needs else 0)
-        row = replace(row, models=tuple(_model(store, engine, settings, one) for one in engine.models(settings)))
-        if absent := store.missing(needs):
-            return replace(row, state="no weights", fix=f"chinwag models pull {' '.join(absent)}")
-    except EngineError as error:  # the models of a server that does not answer
+        row = replace(row, models=tuple(_model(store, engine, settings, name) for name in engine.models(settings)))
+        if missing := store.missing(needs):
+            return replace(row, state="no weights", fix=f"chinwag models pull {' '.join(missing)}")
+    except EngineError as error:  # the server that lists the models does not respond
         return replace(row, state="not reached", fix=str(error))
     except ChinwagError as error:
         return replace(row, state="broken", fix=str(error))

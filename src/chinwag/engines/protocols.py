@@ -1,8 +1,8 @@
-"""What a session asks of its engines.
+"""The protocols that engines implement, and the types they exchange with a session.
 
-An engine is loaded once and shared by all sessions; what belongs to one conversation (a VAD's state, an
-utterance) is a stream that the engine opens. Every awaited method does its work on the engine's own worker and
-may be cancelled; every failure is an `EngineError` with a next step.
+An engine is loaded once and shared by all sessions. State of one conversation (of a VAD, of an utterance) belongs to a
+stream that the engine opens. Every awaited method works on the engine's own worker and may be cancelled. Every failure
+is an `EngineError` with a next step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TASKS: tuple[Task, ...] = ("vad", "turn", "stt", "llm", "tts")
 
 
 class Message(TypedDict):
-    """One message of a chat prompt, in the shape every OpenAI-compatible server takes."""
+    """One message of a chat prompt, in the format of OpenAI's chat completions."""
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
@@ -32,13 +32,13 @@ class Message(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """Words heard.
+    """A partial or final transcript of an utterance.
 
-    text: as the transcriber wrote them, trimmed.
-    final: no later sound of this utterance can change them.
-    until: samples of the listening stream (16 kHz) that were heard for it.
-    confidence: mean probability of the tokens, 0 to 1; 1.0 where the engine cannot tell.
-    language: that they were spoken in, as "es"; None where the engine cannot tell and was not told.
+    text: the transcriber's text, trimmed.
+    final: whether no later sound of this utterance can change it.
+    until: end of the transcribed sound, in samples of the listening stream (16 kHz).
+    confidence: mean probability of the tokens, 0 to 1; 1.0 if the engine does not know it.
+    language: spoken language, as "es"; None if it was neither given nor detected.
     """
 
     text: str
@@ -50,14 +50,14 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a reply cost."""
+    """Tokens that a response used."""
 
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        """Of two calls for one reply."""
+        """Combine two requests of one response."""
         return Usage(
             max(self.input_tokens, other.input_tokens),
             max(self.cached_tokens, other.cached_tokens),
@@ -67,10 +67,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What a model expects behind the last word of a prompt.
+    """A chat model's expectation of what follows the last word of a prompt.
 
-    sentence: P(the sentence ends there), 0 to 1. turn: P(nothing follows that sentence), given that it ends; None where
-    that was not asked for.
+    sentence: P(the sentence ends there), 0 to 1.
+    turn: P(no further sentence follows), given that the sentence ends; None if it was not computed.
     """
 
     sentence: float
@@ -79,9 +79,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class CallDelta:
-    """A piece of a function call that the model makes.
+    """A piece of a tool call.
 
-    index: which of the answer's calls. call_id, name: told with its first piece. arguments: more of their JSON.
+    index: position among the response's calls. call_id, name: set in the call's first piece. arguments: a piece of the
+    JSON text.
     """
 
     index: int
@@ -92,7 +93,7 @@ class CallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of a chat model's answer: some text, some of a call, or how it ended with what it cost."""
+    """A piece of a chat model's response: text, part of a tool call, or the finish reason with the usage."""
 
     text: str = ""
     call: CallDelta | None = None
@@ -102,11 +103,13 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a person who chooses an engine wants to know before it is loaded.
+    """Description of an engine, available before it is loaded.
 
-    summary: one line. licence: SPDX, of its code and of the weights it comes with. languages: primary subtags of
-    BCP 47 that it can do, whatever the model; ("*",): as its models or its server can. modules: what it imports that
-    Chinwag does not itself depend on. extra: the pip extra that brings them, as in `pip install 'chinwag[whisper]'`.
+    summary: one line.
+    licence: SPDX, of the code and of bundled weights.
+    languages: primary subtags of BCP 47 over all its models; ("*",) if they depend on the model or server.
+    modules: imported modules that Chinwag itself does not depend on.
+    extra: the pip extra that installs them, as in `pip install 'chinwag[whisper]'`.
     """
 
     summary: str
@@ -118,64 +121,64 @@ class About:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What an engine is loaded with.
+    """Arguments of `Engine.load`.
 
-    settings: its section of the configuration, e.g. `config.llm`; attributes by name.
-    weights: for each catalog name the engine asked for, the folder its files are in.
+    settings: the engine's section of the configuration, e.g. `config.llm`.
+    weights: the folder of each catalog name that `Engine.needs` returned.
     """
 
     settings: Any
     weights: Mapping[str, Path] = field(default_factory=dict)
 
     def only(self, engine: str, **usual: Any) -> dict[str, Any]:
-        """`settings.options` over the usual values. Raises EngineError for one the engine does not know."""
-        given = dict(getattr(self.settings, "options", {}))
-        if unknown := sorted(set(given) - set(usual)):
-            known = f"It knows: {', '.join(usual)}." if usual else "It takes none."
-            raise EngineError(f"The engine {engine} has no option {unknown[0]}.", known, engine)
-        return {**usual, **given}
+        """Return `settings.options` merged over the default values. Raises EngineError for an unknown option."""
+        options = dict(getattr(self.settings, "options", {}))
+        if unknown := sorted(set(options) - set(usual)):
+            fix = f"Options are: {', '.join(usual)}." if usual else "It takes none."
+            raise EngineError(f"The engine {engine} has no option {unknown[0]}.", fix, engine)
+        return {**usual, **options}
 
     @classmethod
     def gathered(cls, engine: type[Engine], settings: Any, folder: Callable[[str], Path]) -> Self:
-        """With the weights that the engine needs for these settings; folder: where a catalog name's files are."""
+        """Return options with the weights that the engine needs. folder: from a catalog name to its files' folder."""
         return cls(settings, {name: folder(name) for name in engine.needs(settings)})
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """What the registry needs of every engine class."""
+    """What every engine class implements."""
 
     name: ClassVar[str]
     about: ClassVar[About]
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """What `settings.model` may be, the engine's own choice first; empty where there is nothing to choose.
+        """List values for `settings.model`, the default first; empty if there is no choice.
 
-        Blocks, as it may ask a server; raises EngineError where that does not answer.
+        Blocks, as it may query a server. Raises EngineError if the server does not respond.
         """
         ...
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """Catalog names of the weights these settings call for."""
+        """List catalog names of the weights that these settings require."""
         ...
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Load and warm up; blocks, so it is called on a thread. Raises EngineError or WeightsError."""
+        """Load and warm up the engine; blocks, so it is called on a thread. Raises EngineError or WeightsError."""
         ...
 
     async def close(self) -> None:
-        """Give back threads and memory. May be called twice."""
+        """Release threads and memory. May be called twice."""
         ...
 
 
 class VadStream(Protocol):
-    """One conversation's ear for speech."""
+    """Voice activity detection of one conversation."""
 
     async def feed(self, audio: Audio) -> float:
-        """P(speech), 0 to 1, in the next `frame` samples of sound at 16 kHz."""
+        """Return P(speech), 0 to 1, of the next `frame` samples at 16 kHz."""
         ...
 
 
@@ -186,31 +189,34 @@ class Vad(Engine, Protocol):
     """Samples at 16 kHz that each `feed` takes."""
 
     def open(self) -> VadStream:
-        """Begin a stream of its own state."""
+        """Open a stream with its own state."""
         ...
 
 
 class TurnJudge(Engine, Protocol):
-    """Tells from the sound whether the speaker has finished."""
+    """End-of-turn detection from the sound."""
 
     async def judge(self, audio: Audio, transcript: str, history: Sequence[Message]) -> float:
-        """P(finished), 0 to 1. audio: the utterance so far at 16 kHz, its silence included; the last 8 s count."""
+        """Return the end-of-turn probability, 0 to 1.
+
+        audio: the utterance so far at 16 kHz, with its trailing silence; only the last 8 s are used.
+        """
         ...
 
 
 class Utterance(Protocol):
-    """One utterance on its way to words."""
+    """One utterance that is being transcribed."""
 
     def push(self, audio: Audio) -> None:
-        """Add sound (16 kHz); costs nothing until words are asked for."""
+        """Append sound at 16 kHz, without any work on it."""
         ...
 
     async def partial(self) -> Transcript:
-        """The words so far."""
+        """Return the partial transcript."""
         ...
 
     async def finish(self) -> Transcript:
-        """The final words, ahead of any partial that waits. More sound may still be pushed (they went on)."""
+        """Return the final transcript, before any queued partial. More sound may follow if the speaker goes on."""
         ...
 
 
@@ -218,23 +224,23 @@ class Transcriber(Engine, Protocol):
     """Speech to text."""
 
     languages: tuple[str, ...]
-    """Of the model that is loaded, as "es"; ("*",) where only its server knows."""
+    """Languages of the loaded model, as "es"; ("*",) if only its server knows them."""
 
     def open(self, language: str | None = None) -> Utterance:
-        """Begin an utterance. language: BCP 47, or None to let the engine find out.
+        """Open an utterance. language: BCP 47, or None to detect it.
 
-        Raises EngineError, naming those it can, for a language it cannot.
+        Raises EngineError, with the supported languages, for an unsupported one.
         """
         ...
 
 
 class ChatModel(Engine, Protocol):
-    """Writes the answer."""
+    """A large language model that writes responses."""
 
     model: str
-    """The model that answers, as its server calls it."""
+    """The model's name on its server."""
     continues: ClassVar[bool]
-    """Messages that end with the assistant's own have it go on from there, and not begin another answer."""
+    """Whether the model continues a last message of the assistant instead of beginning a new response."""
 
     def chat(
         self,
@@ -245,21 +251,20 @@ class ChatModel(Engine, Protocol):
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] = "auto",
     ) -> AsyncGenerator[Delta, None]:
-        """Stream the answer; the last Delta has a finish_reason ("stop", "length" or "tool_calls") and the usage.
+        """Stream the response; the last Delta has a finish_reason ("stop", "length" or "tool_calls") and the usage.
 
-        tools, tool_choice: as OpenAI's chat completions take them; a model that cannot is an EngineError.
-        cache_key: names the conversation, so that its prompt is found in the model's cache again.
+        tools, tool_choice: as in OpenAI's chat completions. cache_key: identifies the conversation in the KV cache.
         Closing the generator stops the model within a token. Use it under `contextlib.aclosing`.
+        Raises EngineError, also if the model cannot call tools.
         """
         ...
 
     async def prefill(
         self, messages: Sequence[Message], *, cache_key: str = "", tools: Sequence[Mapping[str, Any]] = ()
     ) -> Ending | None:
-        """Read the prompt into the cache ahead of `chat`; a hint that may do nothing, and never raises.
+        """Prefill the KV cache with the prompt ahead of `chat`. This is a hint: it may do nothing, and never raises.
 
-        Returns whether the last message ends right behind its last word, as the model expects it to go on; None where
-        it cannot tell.
+        Returns the probability that the last message ends after its last word; None if the engine does not know it.
         """
         ...
 
@@ -268,18 +273,18 @@ class Voice(Engine, Protocol):
     """Text to speech."""
 
     rate: int
-    """Samples a second that it makes."""
+    """Sample rate of its sound, in Hz."""
     voices: tuple[str, ...]
-    """Names it can speak with; the first is the default."""
+    """Names of its voices; the first is the default."""
     languages: Mapping[str, tuple[str, ...]]
-    """For each language, as "es", its voices, the best first; empty where any voice speaks what it is given."""
+    """The voices of each language, as "es", the best first; empty if any voice speaks any language."""
 
     def speak(
         self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
     ) -> AsyncGenerator[Audio, None]:
-        """Speak one clause, piece by piece as it is made. speed: 1.0 is the voice's own pace.
+        """Synthesize one clause and yield its sound piece by piece. speed: 1.0 is the voice's own pace.
 
-        Closing the generator stops the work. An unknown voice raises EngineError naming those there are.
+        Closing the generator stops the work. Raises EngineError, with the available voices, for an unknown voice.
         """
         ...
 

@@ -1,6 +1,6 @@
-"""Finds engines by name, through entry points; Chinwag's own come in by the same door as anyone's.
+"""Engine classes by task and name, found through entry points (Chinwag's own engines too).
 
-An engine package declares, say, `[project.entry-points."chinwag.tts"]  parrot = "parrot.chinwag:Parrot"`.
+An engine package declares, for example, `[project.entry-points."chinwag.tts"]  parrot = "parrot.chinwag:Parrot"`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ __all__ = ["TASKS", "find", "install_command", "lookup", "missing_modules", "nam
 
 
 def names(task: Task) -> list[str]:
-    """Every engine installed for a task, by name, sorted."""
+    """List the names of all engines of a task, sorted."""
     return sorted({point.name for point in entry_points(group=f"chinwag.{task}")})
 
 
 def find(task: Task, name: str) -> type[Engine]:
-    """The engine's class, ready to be loaded.
+    """Return an engine class whose modules are installed.
 
-    Raises EngineError where there is none of that name, with the nearest, or where what it needs is not installed.
+    Raises EngineError for an unknown name (with the nearest one), or if a module is not installed.
     """
     engine = lookup(task, name)
-    if absent := missing_modules(engine):
+    if missing := missing_modules(engine):
         raise EngineError(
-            f"The {task} engine {name} is not installed: there is no {' and no '.join(absent)}.",
+            f"The {task} engine {name} is not installed: there is no {' and no '.join(missing)}.",
             f"Install it: {install_command(engine)}.",
             engine=name,
         )
@@ -37,27 +37,27 @@ def find(task: Task, name: str) -> type[Engine]:
 
 
 def missing_modules(engine: type[Engine]) -> tuple[str, ...]:
-    """The modules it imports that are not installed."""
+    """Return the modules of an engine that are not installed."""
     return tuple(module for module in engine.about.modules if importlib.util.find_spec(module) is None)
 
 
 def install_command(engine: type[Engine]) -> str:
-    """The command that installs what it needs."""
+    """Return the command that installs the engine's modules."""
     about = engine.about
     return f"pip install 'chinwag[{about.extra}]'" if about.extra else f"pip install {' '.join(about.modules)}"
 
 
 def lookup(task: Task, name: str) -> type[Engine]:
-    """The engine's class, whether or not what it needs is installed: its libraries are loaded only by `load`.
+    """Return an engine class even if its modules are not installed: only `load` imports them.
 
-    Raises EngineError where there is none of that name, with the nearest, or where its module cannot be imported.
+    Raises EngineError for an unknown name (with the nearest one), or if the engine's own module cannot be imported.
     """
     for point in entry_points(group=f"chinwag.{task}"):
         if point.name == name:
             return _import(task, point)
-    known = names(task)
-    near = difflib.get_close_matches(name, known, n=1)
-    fix = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+    available = names(task)
+    near = difflib.get_close_matches(name, available, n=1)
+    fix = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(available)}."
     raise EngineError(f"There is no {task} engine called {name}.", fix, engine=name)
 
 

@@ -17,10 +17,10 @@ from typing import Any, ParamSpec, TypeVar
 from chinwag.errors import ChinwagError, EngineError
 
 HANGS_AFTER_S = 30.0
-"""A step that takes so long will not end: most take milliseconds, the longest a few seconds."""
+"""A step that takes longer counts as hung: most take milliseconds, the longest a few seconds."""
 
 MOST_HUNG = 3
-"""Threads that hang and are given up; then the engine is."""
+"""Hung threads after which the whole engine is given up."""
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Priority(IntEnum):
-    """Who goes first: what a person waits for, before what can wait."""
+    """Order of steps in a worker's queue: work that a person waits for runs first."""
 
     NOW = 0
     SOON = 1
@@ -38,7 +38,7 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class FinishedStep:
-    """A step that has run: on whose thread, how long it waited for it, and how long it took."""
+    """Timing of a step that has run. worker: the engine's name. waited_s: time in the queue. took_s: run time."""
 
     worker: str
     priority: Priority
@@ -47,14 +47,14 @@ class FinishedStep:
 
 
 observers: set[Callable[[FinishedStep], None]] = set()
-"""Are told of each step, on the thread it ran on."""
+"""Each receives every finished step, on the worker's thread."""
 
 
 @dataclass
-class _Asked:
-    """call: does it, on the thread. fail: tells who waits for it that it will not end."""
+class _QueuedStep:
+    """A step in the queue. run: executes it on the thread. fail: fails the future of its caller."""
 
-    call: Callable[[], None]
+    run: Callable[[], None]
     fail: Callable[[Exception], None]
     began: float = 0.0
 
@@ -62,18 +62,18 @@ class _Asked:
 class Worker:
     """One thread that runs short steps in order of priority, then of arrival.
 
-    A thread cannot be interrupted: a cancelled caller takes back a step that has not begun, while one that is
-    running ends unheard. So an engine's steps are to be short. One that hangs is given up, as those who wait for it
-    are told, and another thread goes on with the steps behind it.
+    A thread cannot be interrupted: cancelling a caller removes a step that has not begun, while the result of a running
+    step is dropped. So steps should be short. If a step hangs, its caller gets an EngineError and another thread runs
+    the steps queued after it.
     """
 
     def __init__(self, name: str, hangs_after_s: float = HANGS_AFTER_S) -> None:
         self.name, self._hangs_after_s = name, hangs_after_s
-        self._queue: list[tuple[int, int, _Asked]] = []
+        self._queue: list[tuple[int, int, _QueuedStep]] = []
         self._order = itertools.count()
         self._ready = threading.Condition()
         self._closed = False
-        self._running: _Asked | None = None
+        self._running: _QueuedStep | None = None
         self._hung = 0
         self._start()
 
@@ -88,33 +88,33 @@ class Worker:
         return len(self._queue)
 
     async def run(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `step` on the thread at the usual priority and await what it returns.
+        """Run `step` on the thread at the usual priority and return its result.
 
-        Raises EngineError where the step fails (a ChinwagError passes as it is) or hangs, or the worker is closed.
+        Raises EngineError if the step fails (a ChinwagError is raised unchanged), hangs, or the worker is closed.
         """
         return await self.run_at(Priority.SOON, step, *args, **kwargs)
 
     async def run_at(self, priority: Priority, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `run`, at a priority."""
-        loop, asked = asyncio.get_running_loop(), time.perf_counter()
-        done: asyncio.Future[T] = loop.create_future()
+        loop, queued_at = asyncio.get_running_loop(), time.perf_counter()
+        future: asyncio.Future[T] = loop.create_future()
 
         def settle(result: T | None, error: Exception | None) -> None:
-            if done.done():
+            if future.done():
                 return
             if error is None:
-                done.set_result(result)  # type: ignore[arg-type]
+                future.set_result(result)  # type: ignore[arg-type]
             else:
-                done.set_exception(error)
+                future.set_exception(error)
 
-        def tell(result: T | None, error: Exception | None) -> None:
+        def settle_threadsafe(result: T | None, error: Exception | None) -> None:
             try:
                 loop.call_soon_threadsafe(settle, result, error)
-            except RuntimeError:  # the loop has closed: nobody listens any more
+            except RuntimeError:  # the loop has closed, so no caller waits any more
                 return
 
-        def call() -> None:
-            if done.cancelled():
+        def run_step() -> None:
+            if future.cancelled():
                 return
             result: Any = None
             error: Exception | None = None
@@ -123,41 +123,42 @@ class Worker:
                 result = step(*args, **kwargs)
             except Exception as raised:
                 error = raised
-            ran = FinishedStep(self.name, priority, began - asked, time.perf_counter() - began)
+            finished = FinishedStep(self.name, priority, began - queued_at, time.perf_counter() - began)
             try:
                 for observer in tuple(observers):
-                    observer(ran)
+                    observer(finished)
             except Exception:
-                log.exception("who watches the engine %s failed", self.name)
-            tell(result, error)
+                log.exception("observer of engine %s failed", self.name)
+            settle_threadsafe(result, error)
 
         with self._ready:
             if self._closed:
                 raise EngineError(f"The engine {self.name} is closed.", "Start the server again.", self.name)
-            heapq.heappush(self._queue, (priority, next(self._order), _Asked(call, lambda error: tell(None, error))))
+            queued = _QueuedStep(run_step, lambda error: settle_threadsafe(None, error))
+            heapq.heappush(self._queue, (priority, next(self._order), queued))
             self._ready.notify()
-        looking: list[asyncio.TimerHandle] = []
+        timers: list[asyncio.TimerHandle] = []
 
-        def look() -> None:
+        def check_hung() -> None:
             self._give_up_hung()
-            looking[:] = [loop.call_later(self._hangs_after_s, look)]
+            timers[:] = [loop.call_later(self._hangs_after_s, check_hung)]
 
-        look()  # most callers do not wait so long, but others come
+        check_hung()  # at once too: each caller may be cancelled before its timer fires
         try:
-            return await done
+            return await future
         except ChinwagError:
             raise
         except Exception as error:
             raise EngineError(
                 f"The engine {self.name} failed: {str(error).strip() or type(error).__name__}.",
-                "Try again; if it stays so, run `chinwag doctor`.",
+                "Try again. If it happens again, run `chinwag doctor`.",
                 self.name,
             ) from error
         finally:
-            looking[0].cancel()
+            timers[0].cancel()
 
     def close(self) -> None:
-        """End the thread after the steps that wait; those asked for later are refused. May be called twice."""
+        """End the thread after the queued steps; later steps are refused. May be called twice."""
         with self._ready:
             self._closed = True
             self._ready.notify()
@@ -168,19 +169,19 @@ class Worker:
             if hung is None or time.monotonic() - hung.began < self._hangs_after_s:
                 return
             self._running, self._hung = None, self._hung + 1
-            waiting: list[tuple[int, int, _Asked]] = []
+            waiting: list[tuple[int, int, _QueuedStep]] = []
             if self._hung >= MOST_HUNG:
                 waiting, self._queue, self._closed = self._queue, [], True
             else:
                 self._start()
-        log.warning("the engine %s hangs; its thread is given up", self.name)
-        told = EngineError(
+        log.warning("engine %s hangs: its thread is given up", self.name)
+        error = EngineError(
             f"The engine {self.name} has hung for {self._hangs_after_s:g} s and was given up.",
-            "Try again; if it stays so, start the server again.",
+            "Try again. If it happens again, restart the server.",
             self.name,
         )
         for step in (hung, *(step for _, _, step in waiting)):
-            step.fail(told)
+            step.fail(error)
 
     def _work(self) -> None:
         while True:
@@ -191,13 +192,13 @@ class Worker:
                 _, _, step = heapq.heappop(self._queue)
                 self._running = step
                 step.began = time.monotonic()
-            step.call()
+            step.run()
             with self._ready:
                 if self._running is not step:
-                    return  # it was given up, and another thread is at work
+                    return  # this thread was given up, and another one has replaced it
                 self._running = None
             del step  # so that an idle thread keeps no engine's arrays alive
 
 
 workers: weakref.WeakSet[Worker] = weakref.WeakSet()
-"""All that live."""
+"""All workers that exist."""

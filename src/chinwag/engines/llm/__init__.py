@@ -1,1 +1,1 @@
-"""What to answer?"""
+"""Chat models."""

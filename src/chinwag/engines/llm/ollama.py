@@ -337,7 +337,7 @@ def _explain(error: Exception, model: str, settings: Any) -> EngineError:
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)) or type(error) is ConnectionError:
         message, fix = f"Ollama does not answer at {where}.", _how_to_start(where)
     elif isinstance(error, (TimeoutError, httpx.TimeoutException)):
-        message = f"Ollama said no word for {settings.timeout_s:g} s."
+        message = f"Ollama sent nothing for {settings.timeout_s:g} s."
         fix = "Choose a smaller model, or raise llm.timeout_s."
     elif isinstance(error, ResponseError) and error.status_code == 404:
         message, fix = f"Ollama has no {model}.", f"Run `ollama pull {model}`."

@@ -1,1 +1,1 @@
-"""What did they say?"""
+"""Speech to text."""

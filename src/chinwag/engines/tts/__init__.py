@@ -1,1 +1,1 @@
-"""How does it sound?"""
+"""Text to speech."""

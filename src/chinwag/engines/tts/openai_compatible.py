@@ -158,8 +158,7 @@ class OpenAIVoice:
 
 
 def _told(error: Exception, server: str, model: str, timeout_s: float) -> EngineError:
-    told = to_engine_error(error, "tts", OpenAIVoice.name, server, model, timeout_s)
-    return EngineError(told.message.replace("said no word for", "made no sound for"), told.fix, OpenAIVoice.name)
+    return to_engine_error(error, "tts", OpenAIVoice.name, server, model, timeout_s)
 
 
 def _no_voice(server: str, voice: str, listed: tuple[str, ...]) -> EngineError:

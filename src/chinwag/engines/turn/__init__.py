@@ -1,1 +1,1 @@
-"""Have they finished?"""
+"""End-of-turn detection."""

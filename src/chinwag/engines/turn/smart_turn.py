@@ -1,22 +1,22 @@
-"""Smart Turn v3.2 on onnxruntime: tells from the last 8 s of sound whether the speaker has finished."""
+"""Smart Turn v3.2 on onnxruntime: an end-of-turn probability from the last 8 s of sound."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from chinwag.audio import LISTEN_RATE, Audio, Samples
-from chinwag.engines.onnx import open_model, weights_folder
+from chinwag.engines.faults import require_rate
+from chinwag.engines.onnx import OnnxEngine, open_model, weights_folder
 from chinwag.engines.protocols import About, EngineOptions, Message
-from chinwag.engines.worker import Priority, Worker
-from chinwag.errors import EngineError
+from chinwag.engines.worker import Priority
 
-HEARD = 8 * LISTEN_RATE
-"""Samples that the model hears; shorter sound is preceded by silence."""
+WINDOW_SAMPLES = 8 * LISTEN_RATE
+"""Samples of the model's input; shorter sound is padded with silence in front."""
 
 WINDOW, HOP, MELS = 400, 160, 80
 """Whisper's log-mel features: 25 ms windows every 10 ms, 80 bands (openai/whisper audio.py)."""
@@ -25,63 +25,42 @@ LANGUAGES = (
     *("ar", "bn", "zh", "da", "nl", "de", "en", "fi", "fr", "hi", "id", "it", "ja"),
     *("ko", "mr", "no", "pl", "pt", "ru", "es", "tr", "uk", "vi"),
 )
-"""That it was trained on (pipecat-ai/smart-turn-v3 model card)."""
+"""Languages that it was trained on (pipecat-ai/smart-turn-v3 model card)."""
 
 
-class SmartTurn:
-    """Judges the melody and rhythm of what was said; knows no words."""
+class SmartTurn(OnnxEngine):
+    """End-of-turn detection from melody and rhythm alone, without words."""
 
     name: ClassVar[str] = "smart-turn"
-    about: ClassVar[About] = About("Smart Turn v3.2: hears whether they have finished", "BSD-2-Clause", LANGUAGES)
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._worker = Worker(self.name)
-
-    @classmethod
-    def models(cls, settings: Any) -> tuple[str, ...]:
-        """None to choose from."""
-        return ()
-
-    @classmethod
-    def needs(cls, settings: Any) -> tuple[str, ...]:
-        """The model's catalog name."""
-        return ("smart-turn",)
+    about: ClassVar[About] = About("Smart Turn v3.2: detects the end of a turn", "BSD-2-Clause", LANGUAGES)
+    weights: ClassVar[str] = "smart-turn"
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Open the model and judge a moment of silence with it."""
-        folder = weights_folder(options.weights, "smart-turn", cls.name)
+        """Open the model and run it once on silence."""
+        folder = weights_folder(options.weights, cls.weights, cls.name)
         judge = cls(open_model(folder / "smart-turn-v3.2-cpu.onnx", cls.name))
         judge._judge(np.zeros(LISTEN_RATE, np.float32))
         return judge
 
     async def judge(self, audio: Audio, transcript: str, history: Sequence[Message]) -> float:
-        """P(finished) of the last 8 s of `audio` (16 kHz), which ends in the silence after the words."""
-        if audio.rate != LISTEN_RATE:
-            raise EngineError(
-                f"Smart Turn hears {LISTEN_RATE} samples a second, not {audio.rate}.", "Resample first.", self.name
-            )
-        return await self._worker.run_at(Priority.NOW, self._judge, audio.pcm[-HEARD:])
-
-    async def close(self) -> None:
-        """End the thread and let the model go."""
-        self._worker.close()
-        self._model = None
+        """Return the end-of-turn probability of `audio` (16 kHz), which ends in the silence after the words."""
+        require_rate(audio, self.name)
+        return await self._worker.run_at(Priority.NOW, self._judge, audio.pcm[-WINDOW_SAMPLES:])
 
     def _judge(self, pcm: Samples) -> float:
         return float(self._model.run(None, {"input_features": log_mel(pcm)[None]})[0][0, 0])
 
 
 def log_mel(pcm: Samples) -> Samples:
-    """Whisper's features of the last 8 s, the waveform brought to mean 0 and variance 1 before.
+    """Compute Whisper's features of the last 8 s, after normalising the waveform to mean 0 and variance 1.
 
     pcm: float32 at 16 kHz, any length. Returns float32 of shape (80, 800).
     Equal to transformers' WhisperFeatureExtractor(chunk_length=8) with do_normalize=True on left-padded sound.
     """
-    sound = np.zeros(HEARD, np.float32)
+    sound = np.zeros(WINDOW_SAMPLES, np.float32)
     if len(pcm):
-        sound[-len(pcm[-HEARD:]) :] = pcm[-HEARD:]
+        sound[-len(pcm[-WINDOW_SAMPLES:]) :] = pcm[-WINDOW_SAMPLES:]
     sound -= sound.mean()
     sound /= np.sqrt(sound.var() + 1e-7)
     padded = np.pad(sound, WINDOW // 2, mode="reflect")
@@ -100,7 +79,7 @@ def _window() -> Samples:
 
 @cache
 def _filters() -> Samples:
-    """Triangles on Slaney's mel scale, each of the same area (librosa.filters.mel). Shape (80, 201)."""
+    """Return triangular filters of equal area on Slaney's mel scale (librosa.filters.mel), shape (80, 201)."""
     step = np.log(6.4) / 27.0  # above 1 kHz (15 mel) the scale is logarithmic
     mels = np.linspace(0.0, 15.0 + np.log(LISTEN_RATE / 2 / 1000.0) / step, MELS + 2)
     edges = np.where(mels < 15.0, 200.0 / 3.0 * mels, 1000.0 * np.exp(step * (mels - 15.0)))

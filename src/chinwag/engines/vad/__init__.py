@@ -1,1 +1,1 @@
-"""Is somebody speaking?"""
+"""Voice activity detection."""
