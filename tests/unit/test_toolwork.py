@@ -403,7 +403,7 @@ async def asked_for_leave(client: Client) -> dict[str, Any]:
 
 
 async def test_a_call_that_needs_leave_waits_for_it() -> None:
-    own = Own(approval=True)
+    own = Own(needs_approval=True)
     fakes, setup = serving(own, LOOK, "It is here.")
     async with connected(fakes, setup=setup) as client:
         request = await asked_for_leave(client)
@@ -420,7 +420,7 @@ async def test_a_call_that_needs_leave_waits_for_it() -> None:
 
 
 async def test_a_call_that_is_not_allowed_is_not_made_and_the_model_knows_why() -> None:
-    own = Own(approval=True)
+    own = Own(needs_approval=True)
     fakes, setup = serving(own, LOOK, "As you like.")
     async with connected(fakes, setup=setup) as client:
         request = await asked_for_leave(client)
