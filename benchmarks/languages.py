@@ -19,7 +19,7 @@ from chinwag.bench.talker import Talker, TurnLog, talking
 from chinwag.config import SttSettings
 from chinwag.engines import registry
 from chinwag.engines.protocols import EngineOptions, Transcriber
-from chinwag.language import base, name
+from chinwag.language import language_name, primary_subtag
 from chinwag.weights import Progress, Store
 
 ENGINES = {"CHINWAG_STT__ENGINE": "whisper", "CHINWAG_STT__LANGUAGE": "auto", "CHINWAG_TTS__ENGINE": "kokoro"}
@@ -86,7 +86,7 @@ async def _heard_back(talker: Talker, log: TurnLog, ear: Transcriber) -> dict[st
 
 def _summary(language: str, turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
     replies = [word_errors(turn["reply"], turn["reply_heard"]) for turn in turns]
-    same = [base(turn["reply_language"]) == language for turn in turns if turn["reply_language"]]
+    same = [primary_subtag(turn["reply_language"]) == language for turn in turns if turn["reply_language"]]
     return {
         "turns": len(turns),
         "failed": sum(turn["error"] is not None for turn in turns),
@@ -106,7 +106,7 @@ def show(result: dict[str, Any], console: Console) -> None:
     for language, figures in result["languages"].items():
         p50 = figures["voice_to_voice_ms"]["p50"]
         table.add_row(
-            name(language),
+            language_name(language),
             str(figures["turns"]),
             *(_percent(figures[key]) for key in ("wer", "reply_language", "reply_wer")),
             "–" if p50 is None else f"{p50:.0f} ms",

@@ -18,7 +18,7 @@ from chinwag.engines.llm.embedded import EmbeddedChat
 from chinwag.engines.protocols import Ending, Engine, EngineOptions, Message
 from chinwag.engines.stt.moonshine import Moonshine
 from chinwag.engines.turn.smart_turn import SmartTurn
-from chinwag.listening.endpointing.features import bare_words
+from chinwag.listening.endpointing.features import strip_final_punctuation
 from chinwag.text.prompt import DEFAULT_INSTRUCTIONS
 from chinwag.weights.store import Store
 
@@ -89,7 +89,7 @@ class Judges:
 
     async def expected(self, text: str, asked: str = "") -> Ending | None:
         """What the answering model expects, for words without the transcriber's closing mark."""
-        bare = bare_words(text)
+        bare = strip_final_punctuation(text)
         if not bare:
             return None
         messages: list[Message] = [{"role": "system", "content": DEFAULT_INSTRUCTIONS}]

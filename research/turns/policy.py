@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chinwag.listening.endpointing.pacing import Rhythm
-from chinwag.listening.endpointing.parameters import Eagerness, Pauses, Waiting
+from chinwag.listening.endpointing.parameters import Eagerness, PauseParameters, WaitParameters
 from chinwag.listening.endpointing.policy import PATIENCE, Endpointer
 from research.turns.points import Point
 
@@ -83,7 +83,7 @@ def _cut(point: Point, wait: float) -> float:
     return float(np.mean([length > wait for length in lengths]))
 
 
-def waits(heard: Heard, waiting: Waiting, eagerness: Eagerness, people: Pauses) -> tuple[Array, float]:
+def waits(heard: Heard, waiting: WaitParameters, eagerness: Eagerness, people: PauseParameters) -> tuple[Array, float]:
     """Of a speaker who is not known yet, and the share of silences that the ear was asked about."""
     curve = np.array(_curve(eagerness, waiting.penalty_s[eagerness], waiting.soften_s, people))
     first, second = np.interp(heard.first, CHANCES, curve), np.interp(heard.second, CHANCES, curve)
@@ -93,15 +93,15 @@ def waits(heard: Heard, waiting: Waiting, eagerness: Eagerness, people: Pauses) 
     return decided, float(asked.mean())
 
 
-def waits_as_it_learns(heard: Heard, waiting: Waiting, eagerness: Eagerness, people: Pauses) -> Array:
+def waits_as_it_learns(heard: Heard, waiting: WaitParameters, eagerness: Eagerness, people: PauseParameters) -> Array:
     """The same with a rhythm for each recording, which learns from point to point as in a conversation."""
     decided, endpointer, group, rhythm = [], Endpointer(PATIENCE[eagerness]), "", Rhythm(people)
     for point, first, second in zip(heard.points, heard.first, heard.second, strict=True):
         if point.group != group:
             group, rhythm = point.group, Rhythm(people)
-        wait = endpointer.wait(float(first), rhythm, waiting)
-        if wait > EAR_KNOWN_S and endpointer.asks_ear(float(first), waiting):
-            wait = max(endpointer.wait(float(second), rhythm, waiting), EAR_KNOWN_S)
+        wait = endpointer.wait_s(float(first), rhythm, waiting)
+        if wait > EAR_KNOWN_S and endpointer.needs_audio_model(float(first), waiting):
+            wait = max(endpointer.wait_s(float(second), rhythm, waiting), EAR_KNOWN_S)
         decided.append(wait)
         if point.finished:
             rhythm.ended()
@@ -117,14 +117,14 @@ CHANCES = 1.0 / (1.0 + np.exp(-np.linspace(-8.0, 8.0, 81)))
 
 
 @cache
-def _curve(eagerness: Eagerness, penalty_s: float, soften_s: float, people: Pauses) -> tuple[float, ...]:
+def _curve(eagerness: Eagerness, penalty_s: float, soften_s: float, people: PauseParameters) -> tuple[float, ...]:
     """The wait at each of CHANCES."""
-    numbers = Waiting(penalty_s=dict.fromkeys(TARGETS, penalty_s), soften_s=soften_s, ask=(0.0, 1.0))
+    numbers = WaitParameters(penalty_s=dict.fromkeys(TARGETS, penalty_s), soften_s=soften_s, ask=(0.0, 1.0))
     endpointer, rhythm = Endpointer(PATIENCE[eagerness]), Rhythm(people)
-    return tuple(endpointer.wait(float(chance), rhythm, numbers) for chance in CHANCES)
+    return tuple(endpointer.wait_s(float(chance), rhythm, numbers) for chance in CHANCES)
 
 
-def sweep(heard: Heard, waiting: Waiting, people: Pauses) -> list[Cost]:
+def sweep(heard: Heard, waiting: WaitParameters, people: PauseParameters) -> list[Cost]:
     """The endpointer under every penalty."""
     costs = []
     for penalty in PENALTIES_S:
@@ -160,9 +160,9 @@ def cut_off_at(costs: Sequence[Cost], delay: float) -> float:
     return min((cost.cut_off for cost in costs if cost.delay <= delay + 1e-9), default=float("nan"))
 
 
-def best_waiting(heard: Heard, people: Pauses) -> Waiting:
+def best_waiting(heard: Heard, people: PauseParameters) -> WaitParameters:
     """The softening, the band in which the ear is asked, and each eagerness's penalty, at the least expected cost."""
-    unset = Waiting(penalty_s={"low": 1, "medium": 1, "auto": 1, "high": 1}, soften_s=0.05, ask=(0.0, 1.0))
+    unset = WaitParameters(penalty_s={"low": 1, "medium": 1, "auto": 1, "high": 1}, soften_s=0.05, ask=(0.0, 1.0))
     soft = min(
         SOFTEN_S,
         key=lambda soften: delay_at(sweep(heard, unset.model_copy(update={"soften_s": soften}), people), ALLOWED),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from chinwag.listening.endpointing.features import FEATURES
-from chinwag.listening.endpointing.model import Looks, features, log_odds
-from chinwag.listening.endpointing.parameters import LOOKS, Fitted, Pauses, Weights
+from chinwag.listening.endpointing.model import Evidence, log_odds, model_features
+from chinwag.listening.endpointing.parameters import EVIDENCE_KINDS, FittedParameters, PauseParameters, Weights
 from research.turns.points import Point
 from research.turns.policy import HESITATION_S, Heard, best_waiting
 from research.turns.regression import Array, auc, fit, unseen
@@ -27,7 +27,7 @@ OF_LOOK = {"sense": ("sense", "sense_trusted", "no_sense", "whole", "trust"), "e
 class Result:
     """numbers: what is written. heard: chances by models that had not seen the point. aucs: by look and source."""
 
-    numbers: Fitted
+    numbers: FittedParameters
     heard: Heard
     aucs: dict[str, dict[str, float]]
 
@@ -37,17 +37,17 @@ def fit_all(points: Sequence[Point]) -> Result:
     finished = np.array([float(point.finished) for point in points])
     weights = _weights(points)
     groups = [point.group for point in points]
-    rows = [features(Looks(p.text, p.sure, p.sense, _melody(p, points), p.language, p.whole)) for p in points]
+    rows = [model_features(Evidence(p.text, p.sure, p.sense, _melody(p, points), p.language, p.whole)) for p in points]
     models: dict[str, Weights] = {}
     chances: dict[str, Array] = {}
-    for looks in LOOKS:
+    for looks in EVIDENCE_KINDS:
         names = [name for look in looks.split("+") for name in OF_LOOK[look]]
         names += ["ear_doubted"] * ("ear" in looks and "sense" in looks)
         table = np.array([[row[name] for name in names] for row in rows])
         chances[looks], ridge = unseen(names, table, finished, weights, groups)
         models[looks] = fit(names, table, finished, weights, ridge)
     pauses = np.log([point.pause_s for point in points if point.pause_s is not None and point.pause_s >= HESITATION_S])
-    people = Pauses(log_median=round(float(pauses.mean()), 3), spread=round(float(pauses.std(ddof=1)), 3))
+    people = PauseParameters(log_median=round(float(pauses.mean()), 3), spread=round(float(pauses.std(ddof=1)), 3))
     heard = Heard(points, chances["sense+form"], chances["sense+ear+form"])
     sense = np.array([log_odds(point.sense if point.sense is not None else 0.5) for point in points])
     ear = np.array([log_odds(point.ear if point.ear is not None else 0.5) for point in points])
@@ -55,7 +55,7 @@ def fit_all(points: Sequence[Point]) -> Result:
     scores |= {f"fitted: {looks}": chance for looks, chance in chances.items()}
     waiting = best_waiting(heard.only(*MADE), people)
     kinds = Counter(f"{point.source} {'ends' if point.finished else 'pauses'}" for point in points)
-    numbers = Fitted(fitted_on=dict(sorted(kinds.items())), looks=models, pauses=people, waiting=waiting)
+    numbers = FittedParameters(fitted_on=dict(sorted(kinds.items())), looks=models, pauses=people, waiting=waiting)
     return Result(numbers, heard, {name: _aucs(points, score, finished) for name, score in scores.items()})
 
 

@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from chinwag import presets
 from chinwag.errors import ConfigError
-from chinwag.language import base
+from chinwag.language import primary_subtag
 
 CONFIG_FILE = "chinwag.toml"
 
@@ -414,7 +414,7 @@ def _environments() -> dict[str, dict[str, Any]]:
 
 def _is_english(by_hand: tuple[Mapping[str, Any], ...]) -> bool:
     language = next((value for tables in by_hand if (value := _table(tables, "stt").get("language"))), "en")
-    return not isinstance(language, str) or base(language) == "en"
+    return not isinstance(language, str) or primary_subtag(language) == "en"
 
 
 def _table(tables: Mapping[str, Any], section: str) -> Mapping[str, Any]:

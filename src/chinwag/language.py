@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import regex
 
-NAMES = {
+LANGUAGE_NAMES = {
     "ar": "Arabic",
     "bn": "Bengali",
     "ca": "Catalan",
@@ -53,53 +53,53 @@ _WORD = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|{_LETTERS}(?:'{_LETTERS})*", rege
 _PIECE = regex.compile(rf"[{_UNSPACED}]\p{{M}}*[^\s\p{{L}}\p{{N}}]*\s*|[^\s{_UNSPACED}]+\s*", regex.VERSION1)
 
 
-HEARD = "auto"
+AUTO_DETECT = "auto"
 """In place of a tag: it is to be heard."""
 
 
-def wanted(tag: str | None) -> str | None:
+def requested_language(tag: str | None) -> str | None:
     """The language that is asked for; None where it is to be heard."""
-    return None if tag == HEARD else tag
+    return None if tag == AUTO_DETECT else tag
 
 
-def base(tag: str | None) -> str:
+def primary_subtag(tag: str | None) -> str:
     """The first subtag of a BCP 47 tag, as "pt" of "pt-BR"; "" of none."""
     return (tag or "").replace("_", "-").split("-")[0].casefold()
 
 
-def name(tag: str | None) -> str:
+def language_name(tag: str | None) -> str:
     """What the language is called in English; the tag itself where that is not known."""
-    return NAMES.get(base(tag), tag or "")
+    return LANGUAGE_NAMES.get(primary_subtag(tag), tag or "")
 
 
-def tag(name: str | None) -> str | None:
+def language_tag(name: str | None) -> str | None:
     """The tag of a language by its English name, as some servers tell it; a tag as it is; None of neither."""
     low = (name or "").casefold()
-    named = next((one for one, called in NAMES.items() if called.casefold() == low), None)
+    named = next((one for one, called in LANGUAGE_NAMES.items() if called.casefold() == low), None)
     return named or (low if regex.fullmatch(r"[a-z]{2,3}(-\w+)*", low) else None)
 
 
-def words(text: str) -> list[str]:
+def normalised_words(text: str) -> list[str]:
     """The words alone, casefolded; without spaces between them (Chinese, Japanese, Thai, …) each character is one."""
     return _WORD.findall(text.casefold().replace("’", "'"))
 
 
-def pieces(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """The text cut behind each word, or each character of an unspaced script; put together they are the text."""
     text = text.lstrip()
     return _PIECE.findall(text)
 
 
-def gap(before: str, after: str) -> str:
+def separator(before: str, after: str) -> str:
     """What belongs between two sentences: a space, but none beside Chinese or Japanese writing."""
     return "" if not before or not after or _wide(before[-1]) or _wide(after[0]) else " "
 
 
-def joined(parts: Iterable[str]) -> str:
+def join_sentences(parts: Iterable[str]) -> str:
     """Sentences put together."""
     text = ""
     for part in parts:
-        text += gap(text, part) + part
+        text += separator(text, part) + part
     return text
 
 

@@ -33,7 +33,7 @@ from chinwag.engines.protocols import (
 )
 from chinwag.engines.stt.moonshine import Moonshine
 from chinwag.errors import ChinwagError, EngineError
-from chinwag.language import base
+from chinwag.language import primary_subtag
 from chinwag.weights.catalog import Catalog
 
 pytestmark = [
@@ -194,7 +194,7 @@ async def test_the_first_voice_of_each_language_speaks(named: Named) -> None:
     async with engine(named) as voice:
         assert voice.voices or not voice.languages
         for language, names in voice.languages.items():
-            assert base(language) == language
+            assert primary_subtag(language) == language
             assert set(names) <= set(voice.voices)
             text = GREETINGS.get(language, GREETINGS["en"])
             audio = one(voice, await said(voice, text, voice=names[0], language=language))
@@ -301,7 +301,7 @@ async def test_words_are_heard_live_and_at_the_end(named: Named) -> None:
         async with watched(named[1]):
             texts = await in_pieces(utterance, audio)
             final = await utterance.finish()
-        assert (final.final, final.until, base(final.language)) == (True, audio.end, "en")
+        assert (final.final, final.until, primary_subtag(final.language)) == (True, audio.end, "en")
         assert 0.0 < final.confidence <= 1.0
         assert final.text == final.text.strip()
         assert words(final.text) == words(OTHER)

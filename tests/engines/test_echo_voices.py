@@ -59,11 +59,11 @@ async def heard(vad: Any, mic: Samples, wire: Samples, *, gated: bool) -> list[f
     for begin in range(0, len(mic) - FRAME + 1, FRAME):
         now = (begin + FRAME) / LISTEN_RATE
         while sent < len(wire) and 1.0 + sent / WIRE_RATE < now + 0.3:
-            gate.played(Audio(wire[sent : sent + 960], WIRE_RATE, sent), 1.0 + sent / WIRE_RATE)
+            gate.add_playback(Audio(wire[sent : sent + 960], WIRE_RATE, sent), 1.0 + sent / WIRE_RATE)
             sent += 960
         frame = Audio(mic[begin : begin + FRAME], LISTEN_RATE, begin)
         chance = await stream.feed(frame)
-        chances.append(chance * (1 - gate.own(frame, now + 0.02)) if gated else chance)
+        chances.append(chance * (1 - gate.echo_probability(frame, now + 0.02)) if gated else chance)
     return chances
 
 

@@ -14,7 +14,7 @@ from chinwag.config import TtsSettings
 from chinwag.engines.tts.kokoro import LONGEST, KokoroVoice
 from chinwag.engines.tts.phonemes import missing, sentences
 from chinwag.errors import EngineError
-from chinwag.speech.synthesis import Style, frames
+from chinwag.speech.synthesis import Style, synthesise
 
 pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")]
 
@@ -83,7 +83,7 @@ async def test_a_voice_speaks_its_own_language_unasked_and_no_other() -> None:
 
 async def test_another_voice_takes_over_where_the_language_is_another() -> None:
     async with loaded(KokoroVoice) as voice:
-        async with aclosing(frames(voice, SAID["fr"][0], Style(voice="af_heart", language="fr"))) as sound:
+        async with aclosing(synthesise(voice, SAID["fr"][0], Style(voice="af_heart", language="fr"))) as sound:
             pieces = [frame async for frame in sound]
         assert 1.0 < join(pieces).seconds < 4.0
 

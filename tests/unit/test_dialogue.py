@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chinwag.text.commands import Command, command_in
+from chinwag.text.commands import Command, find_command
 
 pytestmark = pytest.mark.unit
 
@@ -75,32 +75,32 @@ FOR_THE_MODEL = (
 
 @pytest.mark.parametrize(("wanted", "words"), [(wanted, words) for wanted, all_ in ASKED.items() for words in all_])
 def test_an_utterance_that_is_nothing_else_asks_for_it(wanted: Command, words: str) -> None:
-    assert command_in(words, interrupted=True, spoken=True) == wanted
+    assert find_command(words, interrupted=True, spoken=True) == wanted
 
 
 @pytest.mark.parametrize("words", FOR_THE_MODEL)
 def test_anything_with_content_is_for_the_model(words: str) -> None:
-    assert command_in(words, interrupted=True, spoken=True) is None
+    assert find_command(words, interrupted=True, spoken=True) is None
 
 
 @pytest.mark.parametrize("words", [words for words in ASKED["go_on"] if words != "What were you saying?"])
 def test_going_on_needs_an_answer_that_was_cut(words: str) -> None:
-    assert command_in(words, interrupted=False, spoken=True) is None
+    assert find_command(words, interrupted=False, spoken=True) is None
 
 
 @pytest.mark.parametrize("words", [*ASKED["stop"], *ASKED["again"]])
 def test_stopping_and_repeating_need_something_that_was_said(words: str) -> None:
-    assert command_in(words, interrupted=False, spoken=False) is None
-    assert command_in(words, interrupted=False, spoken=True) is not None
+    assert find_command(words, interrupted=False, spoken=False) is None
+    assert find_command(words, interrupted=False, spoken=True) is not None
 
 
 def test_what_they_were_saying_is_said_again_where_it_was_not_cut() -> None:
-    assert command_in("What were you saying?", interrupted=False, spoken=True) == "again"
-    assert command_in("What were you saying?", interrupted=False, spoken=False) is None
+    assert find_command("What were you saying?", interrupted=False, spoken=True) == "again"
+    assert find_command("What were you saying?", interrupted=False, spoken=False) is None
 
 
 def test_waiting_is_always_granted() -> None:
-    assert command_in("Hold on a second.", interrupted=False, spoken=False) == "wait"
+    assert find_command("Hold on a second.", interrupted=False, spoken=False) == "wait"
 
 
 content = st.sampled_from(["Paris", "the music", "my sister", "seven", "in German", "tomorrow at ten"])
@@ -112,7 +112,7 @@ polite = st.sampled_from(["please", "okay", "um", "oh", "yes", "no", "well", "he
 @given(asked, content, st.booleans())
 def test_content_beside_it_always_leaves_it_to_the_model(words: str, more: str, first: bool) -> None:
     said = f"{more} {words}" if first else f"{words} {more}"
-    assert command_in(said, interrupted=True, spoken=True) is None
+    assert find_command(said, interrupted=True, spoken=True) is None
 
 
 @settings(max_examples=300, deadline=None)
@@ -123,10 +123,10 @@ def test_content_beside_it_always_leaves_it_to_the_model(words: str, more: str, 
 )
 def test_politeness_around_it_changes_nothing(words: str, before: list[str], after: list[str]) -> None:
     said = ", ".join([*before, words, *after])
-    assert command_in(said, interrupted=True, spoken=True) == command_in(words, interrupted=True, spoken=True)
+    assert find_command(said, interrupted=True, spoken=True) == find_command(words, interrupted=True, spoken=True)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60), st.booleans(), st.booleans())
 def test_any_text_is_borne(words: str, interrupted: bool, spoken: bool) -> None:
-    assert command_in(words, interrupted=interrupted, spoken=spoken) in (None, "stop", "wait", "go_on", "again")
+    assert find_command(words, interrupted=interrupted, spoken=spoken) in (None, "stop", "wait", "go_on", "again")

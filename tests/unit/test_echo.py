@@ -91,15 +91,15 @@ class Call:
             while events and events[0][0] <= now:
                 at, what, value = events.pop(0)
                 if what == "silenced":
-                    self.gate.silenced(at)
+                    self.gate.stop_playback(at)
                     waiting = []
                 else:
-                    self.gate.ducked(value, at)
+                    self.gate.set_gain(value, at)
             while waiting and waiting[0][1] <= now + 0.3:
-                self.gate.played(*waiting.pop(0))
+                self.gate.add_playback(*waiting.pop(0))
             frame = self.mic[begin : begin + FRAME]
             late = self.upload_s + self.jitter_s * float(random.exponential())
-            own = self.gate.own(Audio(frame, LISTEN_RATE, begin), now + late)
+            own = self.gate.echo_probability(Audio(frame, LISTEN_RATE, begin), now + late)
             told.append((now, 20 * float(np.log10(np.sqrt(np.mean(frame**2)) + 1e-9)), own))
         return told
 
@@ -213,24 +213,24 @@ def test_a_long_conversation_and_a_microphone_that_stops_and_returns() -> None:
     for minute in range(3):
         for at in range(0, 60, 20):
             now = minute * 600 + at
-            gate.played(Audio(speech, LISTEN_RATE), now + 0.1)
+            gate.add_playback(Audio(speech, LISTEN_RATE), now + 0.1)
             for frame in range(30):
                 start = (minute * 60 + at) * LISTEN_RATE + frame * FRAME
-                own = gate.own(Audio(hiss, LISTEN_RATE, start), now + frame * 0.032)
+                own = gate.echo_probability(Audio(hiss, LISTEN_RATE, start), now + frame * 0.032)
                 assert 0.0 <= own <= 1.0
-        gate.ducked(0.0, minute * 600 + 59)
-        gate.silenced(minute * 600 + 60)
-    assert gate.own(Audio(np.zeros(FRAME, np.float32), LISTEN_RATE, 10**8), 5000.0) == 0.0
+        gate.set_gain(0.0, minute * 600 + 59)
+        gate.stop_playback(minute * 600 + 60)
+    assert gate.echo_probability(Audio(np.zeros(FRAME, np.float32), LISTEN_RATE, 10**8), 5000.0) == 0.0
 
 
 def test_who_speaks_after_the_microphone_was_paused_is_not_taken_for_the_reply_before() -> None:
     gate, speech, hiss = EchoGate(), talk(1.5, 9, 190), np.full(FRAME, 1e-4, np.float32)
     for begin in range(0, len(speech), FRAME):
-        gate.played(Audio(speech[begin : begin + FRAME], LISTEN_RATE, begin), 0.4 + begin / LISTEN_RATE)
+        gate.add_playback(Audio(speech[begin : begin + FRAME], LISTEN_RATE, begin), 0.4 + begin / LISTEN_RATE)
     for frame in range(10):
-        gate.own(Audio(hiss, LISTEN_RATE, frame * FRAME), (frame + 1) * 0.032)
+        gate.echo_probability(Audio(hiss, LISTEN_RATE, frame * FRAME), (frame + 1) * 0.032)
     owns = []
     for frame in range(40):  # the same sound, half a minute later, and next in the microphone's stream
         pcm = speech[frame * FRAME :][:FRAME]
-        owns.append(gate.own(Audio(pcm, LISTEN_RATE, (10 + frame) * FRAME), 30 + (frame + 1) * 0.032))
+        owns.append(gate.echo_probability(Audio(pcm, LISTEN_RATE, (10 + frame) * FRAME), 30 + (frame + 1) * 0.032))
     assert max(owns) == 0.0

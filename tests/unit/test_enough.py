@@ -9,7 +9,7 @@ import pytest
 
 from chinwag.engines.protocols import Transcript
 from chinwag.listening.endpointing import decisions as enough
-from chinwag.listening.endpointing.model import Looks
+from chinwag.listening.endpointing.model import Evidence
 from chinwag.listening.utterance import Pause
 
 pytestmark = pytest.mark.unit
@@ -22,14 +22,14 @@ def heard(*, silent: bool = True, sensed: bool = True, drafted: bool = False, fa
     return SimpleNamespace(pause=pause, sensed=sensed, speech=SimpleNamespace(fading=fading))
 
 
-def looks(sense: float | None = 0.9, text: str = WORDS.text) -> Looks:
-    return Looks(text, sense=sense)
+def looks(sense: float | None = 0.9, text: str = WORDS.text) -> Evidence:
+    return Evidence(text, sense=sense)
 
 
 def drafts(
-    so_far: Any, known: Looks, chance: float | None = 0.6, silence_s: float = 0.1, *, early: bool = True
+    so_far: Any, known: Evidence, chance: float | None = 0.6, silence_s: float = 0.1, *, early: bool = True
 ) -> bool:
-    return enough.to_draft(so_far, known, chance, silence_s, early=early)
+    return enough.should_draft(so_far, known, chance, silence_s, early=early)
 
 
 def test_a_likely_end_is_answered_ahead() -> None:
@@ -60,18 +60,18 @@ def test_silence_alone_begins_it_but_never_in_the_place_of_the_sense_that_is_on_
 
 @pytest.mark.parametrize(("silence_s", "over"), [(0.49, False), (0.5, True)])
 def test_a_turn_ends_after_its_wait(silence_s: float, over: bool) -> None:
-    assert enough.to_end(heard(), looks(), silence_s, fixed=False) is over
+    assert enough.should_end(heard(), looks(), silence_s, fixed=False) is over
 
 
 def test_not_before_the_model_was_asked_nor_while_the_voice_fades() -> None:
     unasked, sounding = heard(sensed=False), heard(fading=False)
     unasked.pause.wait_s = sounding.pause.wait_s = 0.1
-    assert not enough.to_end(unasked, looks(), 0.3, fixed=False)
-    assert enough.to_end(unasked, looks(), 0.3, fixed=True)
-    assert enough.to_end(unasked, looks(text=""), 0.3, fixed=False)
-    assert enough.to_end(unasked, looks(), enough.SENSED_WITHIN_S, fixed=False)
-    assert not enough.to_end(sounding, looks(), 0.15, fixed=False)
-    assert enough.to_end(sounding, looks(), enough.FADED_S, fixed=False)
+    assert not enough.should_end(unasked, looks(), 0.3, fixed=False)
+    assert enough.should_end(unasked, looks(), 0.3, fixed=True)
+    assert enough.should_end(unasked, looks(text=""), 0.3, fixed=False)
+    assert enough.should_end(unasked, looks(), enough.SENSED_WITHIN_S, fixed=False)
+    assert not enough.should_end(sounding, looks(), 0.15, fixed=False)
+    assert enough.should_end(sounding, looks(), enough.FADED_S, fixed=False)
 
 
 def test_the_ear_alone_is_as_pipecat_has_it() -> None:

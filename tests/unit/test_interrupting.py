@@ -32,9 +32,9 @@ from chinwag.conversation.events import (
 )
 from chinwag.conversation.response import SEND_AHEAD_S
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeVoice
-from chinwag.listening.listener import GOES_ON_S
+from chinwag.listening.listener import CONTINUATION_S
 from chinwag.realtime.connection import STOCK_SEND_AHEAD_S
-from chinwag.text.prompt import STILL_THERE
+from chinwag.text.prompt import SILENCE_PROMPT
 
 pytestmark = pytest.mark.unit
 
@@ -413,11 +413,11 @@ async def test_who_goes_on_before_a_word_was_heard_is_answered_once_and_as_a_who
 
 
 async def test_who_goes_on_later_begins_a_new_turn() -> None:
-    fakes = fakes_for(LONG, "Second.", first_token_s=GOES_ON_S + 1.0)
+    fakes = fakes_for(LONG, "Second.", first_token_s=CONTINUATION_S + 1.0)
     async with talking(fakes) as talker:
         await ask(talker, fakes, "I went there")
         await talker.pause_until(lambda: bool(talker.all(ResponseStarted)))
-        await talker.pause(GOES_ON_S)
+        await talker.pause(CONTINUATION_S)
         fakes.llm.first_token_s = 0.1
         place = len(talker.events)
         await ask(talker, fakes, "and it was so very well")
@@ -557,7 +557,7 @@ async def test_say_that_again_repeats_the_answer() -> None:
     fakes = fakes_for(answer)
     async with talking(fakes) as talker:
         await asked_and_heard(talker, fakes, 0.8)
-        await talker.pause(GOES_ON_S)
+        await talker.pause(CONTINUATION_S)
         await ask(talker, fakes, "Say that again")
         assert (await talker.hear_out()).status == "completed"
         assert [event.text for event in talker.all(ResponseText)] == [answer, answer]
@@ -573,16 +573,16 @@ async def test_after_a_long_silence_one_gentle_word() -> None:
     async with talking(fakes, idle_s=6.0) as talker:
         await ask(talker, fakes)
         await talker.pause_until(lambda: len(talker.all(ResponseEnded)) == 1)
-        heard_at = asyncio.get_running_loop().time() + talker.session.last_response.playout.ahead  # type: ignore[union-attr]
+        heard_at = asyncio.get_running_loop().time() + talker.session.last_response.playout.ahead_s  # type: ignore[union-attr]
         await talker.pause(20)
         (grew,) = talker.all(IdleTimeoutReached)
         assert talker.when(IdleTimeoutReached) == pytest.approx(heard_at + 6.0, abs=0.05)
         assert grew.end_ms - grew.start_ms == 6000
-        assert fakes.llm.prompts[-1][-1] == {"role": "system", "content": STILL_THERE}
+        assert fakes.llm.prompts[-1][-1] == {"role": "system", "content": SILENCE_PROMPT}
         assert len(talker.all(ResponseStarted)) == 2, "once, and not again"
         await ask(talker, fakes)
         await talker.hear_out()
-        assert STILL_THERE not in str(fakes.llm.prompts[-1])
+        assert SILENCE_PROMPT not in str(fakes.llm.prompts[-1])
         await talker.pause(20)
         assert len(talker.all(IdleTimeoutReached)) == 2, "after they have spoken, it may come again"
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chinwag.listening.overlap import ENDLESS_S, SETTLED_S, WORDLESS_S, Overlap, Verdict, judge, words_of
+from chinwag.listening.overlap import (
+    ENDLESS_S,
+    SETTLED_S,
+    WORDLESS_S,
+    Overlap,
+    Verdict,
+    comparable_words,
+    judge_overlap,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -36,7 +44,7 @@ INTERRUPTIONS = (
 
 
 def at(words: str, spoken: float = 0.5, silence: float = 0.0, confidence: float = 0.8, reply: str = REPLY) -> Verdict:
-    return judge(Overlap(words, spoken, silence, confidence, reply))
+    return judge_overlap(Overlap(words, spoken, silence, confidence, reply))
 
 
 @pytest.mark.parametrize("words", BACKCHANNELS)
@@ -58,7 +66,7 @@ def test_nothing_passes_by_words_that_are_not_final_as_long_as_those_may_still_c
     words: str, confidence: float
 ) -> None:
     for silence, verdict in ((SETTLED_S, "undecided"), (WORDLESS_S, "passing")):
-        assert judge(Overlap(words, 0.8, silence, confidence, REPLY, final=False)) == verdict
+        assert judge_overlap(Overlap(words, 0.8, silence, confidence, REPLY, final=False)) == verdict
 
 
 @pytest.mark.parametrize("words", ["Wait, stop.", "Weight stop.", "No, wait.", "Please stop."])
@@ -150,17 +158,17 @@ def test_the_replys_own_words_pass() -> None:
 
 def test_the_modes() -> None:
     cough, question = Overlap("", 0.1, 0.0), Overlap("What do you mean?", 2.0, 0.0)
-    assert judge(cough, "speech") == "interrupts"
-    assert judge(question, "off") == "passing"
-    assert judge(question, "words") == "interrupts"
+    assert judge_overlap(cough, "speech") == "interrupts"
+    assert judge_overlap(question, "off") == "passing"
+    assert judge_overlap(question, "words") == "interrupts"
 
 
 def test_loops_are_taken_out_of_the_words() -> None:
-    assert words_of("No, no, no, no, I") == ["no", "i"]
-    assert words_of("Why is it? Why is it? Why") == ["why", "is", "it", "why"]
-    assert words_of("How about how about how about") == ["how", "about"]
-    assert words_of("Mm-hmm, mmm.") == ["mm"]
-    assert words_of("") == []
+    assert comparable_words("No, no, no, no, I") == ["no", "i"]
+    assert comparable_words("Why is it? Why is it? Why") == ["why", "is", "it", "why"]
+    assert comparable_words("How about how about how about") == ["how", "about"]
+    assert comparable_words("Mm-hmm, mmm.") == ["mm"]
+    assert comparable_words("") == []
 
 
 fraction = st.floats(0, 1)
@@ -169,7 +177,7 @@ some_words = st.lists(
     st.sampled_from([*BACKCHANNELS, *INTERRUPTIONS, *REPLY.split(), "You", "♪", "um"]), max_size=6
 ).map(" ".join)
 overlaps = st.builds(
-    Overlap, words=some_words | st.text(max_size=40), spoken_s=seconds, silence_s=seconds, confidence=fraction,
+    Overlap, text=some_words | st.text(max_size=40), spoken_s=seconds, silence_s=seconds, confidence=fraction,
     reply_words=st.sampled_from(["", REPLY]),
 )  # fmt: skip
 
@@ -177,9 +185,9 @@ overlaps = st.builds(
 @settings(max_examples=400, deadline=None)
 @given(overlaps)
 def test_silence_always_ends_in_a_decision_and_going_on_never_passes(overlap: Overlap) -> None:
-    decided = judge(Overlap(overlap.words, overlap.spoken_s, 0.5, overlap.confidence, overlap.reply_words))
+    decided = judge_overlap(Overlap(overlap.text, overlap.spoken_s, 0.5, overlap.confidence, overlap.reply_words))
     assert decided != "undecided"
-    going_on = judge(Overlap(overlap.words, overlap.spoken_s, 0.0, overlap.confidence, overlap.reply_words))
+    going_on = judge_overlap(Overlap(overlap.text, overlap.spoken_s, 0.0, overlap.confidence, overlap.reply_words))
     assert going_on != "passing"
 
 
@@ -188,15 +196,15 @@ def test_silence_always_ends_in_a_decision_and_going_on_never_passes(overlap: Ov
 def test_more_confidence_or_more_speech_never_turns_an_interruption_back(
     overlap: Overlap, confidence: float, more: float
 ) -> None:
-    if judge(overlap) == "interrupts":
+    if judge_overlap(overlap) == "interrupts":
         surer = max(overlap.confidence, confidence)
         longer = overlap.spoken_s + more
         assert (
-            judge(Overlap(overlap.words, overlap.spoken_s, overlap.silence_s, surer, overlap.reply_words))
+            judge_overlap(Overlap(overlap.text, overlap.spoken_s, overlap.silence_s, surer, overlap.reply_words))
             == "interrupts"
         )
         assert (
-            judge(Overlap(overlap.words, longer, overlap.silence_s, overlap.confidence, overlap.reply_words))
+            judge_overlap(Overlap(overlap.text, longer, overlap.silence_s, overlap.confidence, overlap.reply_words))
             == "interrupts"
         )
 
@@ -206,11 +214,11 @@ def test_more_confidence_or_more_speech_never_turns_an_interruption_back(
 def test_backchannels_in_a_row_are_one(words: list[str], confidence: float, spoken: float, silence: float) -> None:
     said = Overlap(" ".join(words), spoken, silence, confidence)
     if spoken < ENDLESS_S:
-        assert judge(said) == ("passing" if silence >= SETTLED_S else "undecided")
+        assert judge_overlap(said) == ("passing" if silence >= SETTLED_S else "undecided")
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.sets(st.integers(0, len(REPLY.split()) - 1), min_size=1))
 def test_the_replys_words_in_its_order_never_interrupt(places: set[int]) -> None:
     chosen = " ".join(REPLY.split()[place] for place in sorted(places))
-    assert judge(Overlap(chosen, 1.5, 0.0, 0.9, REPLY)) == "undecided"
+    assert judge_overlap(Overlap(chosen, 1.5, 0.0, 0.9, REPLY)) == "undecided"

@@ -12,16 +12,16 @@ from chinwag.conversation.session import SessionSettings
 from chinwag.engines.fake import Fakes, FakeTranscriber, FakeVoice
 from chinwag.engines.protocols import Message
 from chinwag.errors import EngineError
-from chinwag.language import base, joined, name, pieces, words
-from chinwag.listening.endpointing.features import bare_words, form, word_key
-from chinwag.listening.overlap import Overlap, judge
+from chinwag.language import join_sentences, language_name, normalised_words, primary_subtag, split_words
+from chinwag.listening.endpointing.features import form_features, strip_final_punctuation, word_key
+from chinwag.listening.overlap import Overlap, judge_overlap
 from chinwag.listening.turn import ListenerSettings
-from chinwag.speech.playout import Spoken
-from chinwag.text.commands import Command, command_in
-from chinwag.text.fillers import ENGLISH, FILLERS, filler
+from chinwag.speech.playout import SpokenClause
+from chinwag.text.commands import Command, find_command
+from chinwag.text.fillers import ENGLISH, FILLERS, translate_filler
 from chinwag.text.prompt import DEFAULT_INSTRUCTIONS, DEFAULT_INSTRUCTIONS_BY_LANGUAGE, instructions_for
 from chinwag.text.speakable.speakable import Speakable
-from chinwag.text.speakable.symbols import WORDS, words_in
+from chinwag.text.speakable.symbols import SYMBOL_NAMES, symbol_names_for
 
 pytestmark = pytest.mark.unit
 
@@ -53,8 +53,8 @@ def system(fakes: Fakes) -> str:
     ],
 )
 def test_words_are_found_in_any_script(text: str, found: list[str]) -> None:
-    assert words(text) == found
-    assert "".join(pieces(text)) == text
+    assert normalised_words(text) == found
+    assert "".join(split_words(text)) == text
     assert word_key(text) == " ".join(found)
 
 
@@ -64,14 +64,14 @@ def test_words_that_are_joined_are_other_words() -> None:
 
 
 def test_sentences_are_put_together_as_their_script_does() -> None:
-    assert joined(["Yes.", "", "I see."]) == "Yes. I see."
-    assert joined(["はい。", "そうです。", "OK."]) == "はい。そうです。OK."
-    assert joined(["네.", "좋아요."]) == "네. 좋아요."
+    assert join_sentences(["Yes.", "", "I see."]) == "Yes. I see."
+    assert join_sentences(["はい。", "そうです。", "OK."]) == "はい。そうです。OK."
+    assert join_sentences(["네.", "좋아요."]) == "네. 좋아요."
 
 
 def test_of_an_unspaced_script_the_characters_that_were_heard_are_remembered() -> None:
-    spoken = Spoken("今日はいい天気です。", 0, samples=1000, whole=True)
-    assert [spoken.heard(played) for played in (0, 300, 600, 1000)] == [
+    spoken = SpokenClause("今日はいい天気です。", 0, samples=1000, complete=True)
+    assert [spoken.text_heard(played) for played in (0, 300, 600, 1000)] == [
         "",
         "今日は",
         "今日はいい天",
@@ -80,11 +80,21 @@ def test_of_an_unspaced_script_the_characters_that_were_heard_are_remembered() -
 
 
 def test_a_transcribers_full_stop_is_taken_off_in_any_script() -> None:
-    assert [bare_words(text) for text in ("元気ですか？", "你好。", "ठीक है।")] == ["元気ですか", "你好", "ठीक है"]
+    assert [strip_final_punctuation(text) for text in ("元気ですか？", "你好。", "ठीक है।")] == [
+        "元気ですか",
+        "你好",
+        "ठीक है",
+    ]
 
 
 def test_names_of_languages() -> None:
-    assert (name("pt-BR"), name("ja"), name("xx"), base("zh_TW"), base(None)) == (
+    assert (
+        language_name("pt-BR"),
+        language_name("ja"),
+        language_name("xx"),
+        primary_subtag("zh_TW"),
+        primary_subtag(None),
+    ) == (
         "Portuguese",
         "Japanese",
         "xx",
@@ -107,7 +117,7 @@ def test_names_of_languages() -> None:
     ],
 )
 def test_the_form_tells_whole_sentences_from_open_ones(language: str, whole: str, open_: str) -> None:
-    known, begun = form(whole, language), form(open_, language)
+    known, begun = form_features(whole, language), form_features(open_, language)
     assert max(known.question, known.answer) == 1.0
     assert known.dangling == 0.0
     assert (begun.dangling, begun.question) == (1.0, 0.0)
@@ -115,7 +125,7 @@ def test_the_form_tells_whole_sentences_from_open_ones(language: str, whole: str
 
 @pytest.mark.parametrize("text", ["今天天气怎么样", "そうですね", "我很好谢谢你"])
 def test_characters_are_no_letters_that_are_spelled(text: str) -> None:
-    assert form(text, "zh").dictating == form(text, "ja").dictating == 0.0
+    assert form_features(text, "zh").dictating == form_features(text, "ja").dictating == 0.0
 
 
 @pytest.mark.parametrize(
@@ -141,25 +151,25 @@ def test_characters_are_no_letters_that_are_spelled(text: str) -> None:
     ],
 )
 def test_what_is_asked_of_the_conversation_itself(said: str, wanted: Command | None) -> None:
-    assert command_in(said, interrupted=True, spoken=True) == wanted
+    assert find_command(said, interrupted=True, spoken=True) == wanted
 
 
 @pytest.mark.parametrize("said", ["うん", "そうですね", "嗯嗯", "好的", "हाँ", "ठीक है", "va bene", "tá bom"])
 def test_a_backchannel_passes(said: str) -> None:
-    assert judge(Overlap(said, spoken_s=0.4, silence_s=0.3, confidence=0.9)) == "passing"
+    assert judge_overlap(Overlap(said, spoken_s=0.4, silence_s=0.3, confidence=0.9)) == "passing"
 
 
 @pytest.mark.parametrize("said", ["ちょっと待って", "等一下", "रुकिए", "espera aí"])
 def test_a_call_interrupts(said: str) -> None:
-    assert judge(Overlap(said, spoken_s=0.5, silence_s=0.0, confidence=0.9)) == "interrupts"
+    assert judge_overlap(Overlap(said, spoken_s=0.5, silence_s=0.0, confidence=0.9)) == "interrupts"
 
 
 def test_each_language_has_its_instructions_fillers_and_symbols() -> None:
-    assert set(DEFAULT_INSTRUCTIONS_BY_LANGUAGE) == set(FILLERS) == set(WORDS) == set(SPOKEN)
+    assert set(DEFAULT_INSTRUCTIONS_BY_LANGUAGE) == set(FILLERS) == set(SYMBOL_NAMES) == set(SPOKEN)
     assert all(len(FILLERS[one]) == len(ENGLISH) for one in SPOKEN)
-    assert filler(ENGLISH[1], "es-MX") == "A ver."
-    assert filler("Ta da.", "es") == "Ta da."
-    assert Speakable(words_in("es")).push("Mira ejemplo.com ahora. ") == "Mira ejemplo punto com ahora. "
+    assert translate_filler(ENGLISH[1], "es-MX") == "A ver."
+    assert translate_filler("Ta da.", "es") == "Ta da."
+    assert Speakable(symbol_names_for("es")).push("Mira ejemplo.com ahora. ") == "Mira ejemplo punto com ahora. "
 
 
 def test_instructions_follow_the_language() -> None:

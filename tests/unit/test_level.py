@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chinwag.audio import LISTEN_RATE, Audio, Samples
-from chinwag.listening.energy import BLOCK, Level
+from chinwag.listening.energy import BLOCK, EnergyTracker
 from chinwag.listening.vad import FADING, LOWER, SpeechTracker
 
 pytestmark = pytest.mark.unit
@@ -31,9 +31,9 @@ def voice(seconds: float, level_db: float = -20.0) -> Samples:
     return scaled
 
 
-def last_sound(pcm: Samples, voiced: slice) -> tuple[int, Level]:
+def last_sound(pcm: Samples, voiced: slice) -> tuple[int, EnergyTracker]:
     """The sample after the last one that sounds, as a VAD that is late by TAIL_S has it followed."""
-    level, last = Level(), 0
+    level, last = EnergyTracker(), 0
     until = voiced.stop + round(TAIL_S * LISTEN_RATE)
     for start in range(0, len(pcm) - FRAME + 1, FRAME):
         heard = voiced.start <= start + FRAME // 2 < until
@@ -66,7 +66,7 @@ def test_a_voice_that_does_not_stand_out_is_left_to_the_vad(noise_db: float) -> 
 
 
 def test_it_follows_a_room_that_grows_loud_and_quiet_again() -> None:
-    level = Level()
+    level = EnergyTracker()
     for noise_db in (-70.0, -45.0, -70.0):
         for start in range(0, 4 * LISTEN_RATE, FRAME):
             level.push(Audio(room(FRAME / LISTEN_RATE, noise_db, seed=start), LISTEN_RATE, start), voiced=False)
@@ -74,7 +74,7 @@ def test_it_follows_a_room_that_grows_loud_and_quiet_again() -> None:
 
 
 def test_one_shout_is_forgotten() -> None:
-    level = Level()
+    level = EnergyTracker()
     for start in range(0, 20 * LISTEN_RATE, FRAME):
         loud = start < FRAME
         pcm = voice(FRAME / LISTEN_RATE, -3.0 if loud else -30.0)

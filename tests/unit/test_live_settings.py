@@ -99,8 +99,8 @@ async def test_patience_changes_the_wait_of_the_next_silence(patience: float) ->
         update(client, patience=patience)  # while they speak
         await client.quiet_until("input_audio_buffer.speech_stopped")
         judged = client.all("chinwag.pause")[-1]
-        assert judged["wait_ms"] == pytest.approx(expected.wait(judged["finished"]) * 1000, abs=2)
-        assert judged["wait_ms"] != pytest.approx(Endpointer().wait(judged["finished"]) * 1000, abs=10)
+        assert judged["wait_ms"] == pytest.approx(expected.wait_s(judged["finished"]) * 1000, abs=2)
+        assert judged["wait_ms"] != pytest.approx(Endpointer().wait_s(judged["finished"]) * 1000, abs=10)
 
 
 async def test_each_eagerness_of_the_protocol_is_a_point_of_the_same_scale() -> None:
@@ -120,7 +120,7 @@ async def test_patience_outlives_push_to_talk_and_a_fixed_silence() -> None:
             client.send("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": table}}})
             assert update(client)["patience"] == 0.8
         hearing = client.connection.session.settings.listening
-        assert hearing.endpointer.wait(0.5) == 0.7, "a fixed silence is fixed"
+        assert hearing.endpointer.wait_s(0.5) == 0.7, "a fixed silence is fixed"
         semantic = {"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}
         client.send("session.update", session={"type": "realtime", **semantic})
         assert detection(client)["eagerness"] == "low"

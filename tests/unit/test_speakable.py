@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chinwag.text.speakable.speakable import Speakable, Words
+from chinwag.text.speakable.speakable import Speakable, SymbolNames
 
 pytestmark = pytest.mark.unit
 
 
-def heard(text: str, words: Words | None = None) -> str:
+def heard(text: str, words: SymbolNames | None = None) -> str:
     speakable = Speakable(words)
     return speakable.push(text) + speakable.finish()
 
@@ -169,7 +169,7 @@ def test_every_case_is_the_same_in_pieces(text: str, size: int) -> None:
 
 
 def test_the_words_for_symbols_can_be_those_of_another_language() -> None:
-    german = Words(dot="Punkt", at="ät", about="etwa", number="Nummer", to="bis", code="Dazu gehört Code.")
+    german = SymbolNames(dot="Punkt", at="ät", about="etwa", number="Nummer", to="bis", code="Dazu gehört Code.")
     text = "a@b.de, ~5, #7, 3~4\n```\nx\n```"
     assert heard(text, german) == "a ät b Punkt de, etwa 5, Nummer 7, 3 bis 4\nDazu gehört Code."
 

@@ -16,14 +16,14 @@ from chinwag.api.streams import server_sent, streamed
 from chinwag.audio import Audio
 from chinwag.audio.codecs import MEDIA_TYPES, StreamEncoder
 from chinwag.engines.protocols import Voice
-from chinwag.language import wanted
+from chinwag.language import requested_language
 from chinwag.realtime.session_config import OPENAI_VOICES
 from chinwag.runtime.http_errors import invalid, ready
 from chinwag.runtime.runtime import Runtime
-from chinwag.speech.synthesis import Style, frames
+from chinwag.speech.synthesis import Style, synthesise
 from chinwag.text.clauses import ClauseSplitter
 from chinwag.text.speakable.speakable import Speakable
-from chinwag.text.speakable.symbols import words_in
+from chinwag.text.speakable.symbols import symbol_names_for
 
 LONGEST_INPUT = 4096
 """Characters, as OpenAI's limit."""
@@ -52,7 +52,9 @@ def router(host: Runtime) -> APIRouter:
         voice = ready(host).tts
         settings = host.config.tts
         named = _voice(asked.voice, voice) or settings.voice or None
-        style = Style(named, asked.speed or settings.speed, None if named else wanted(host.config.stt.language))
+        style = Style(
+            named, asked.speed or settings.speed, None if named else requested_language(host.config.stt.language)
+        )
         sound = _encoded(_spoken(voice, asked.input, style), asked.response_format)
         if asked.stream_format == "sse":
             return await server_sent(request, _events(sound, len(asked.input)))
@@ -78,10 +80,10 @@ def _voice(asked: str | dict[str, Any] | None, voice: Voice) -> str | None:
 
 
 async def _spoken(voice: Voice, text: str, style: Style) -> AsyncGenerator[Audio, None]:
-    speakable, splitter = Speakable(words_in(style.language)), ClauseSplitter()
+    speakable, splitter = Speakable(symbol_names_for(style.language)), ClauseSplitter()
     clauses = [*splitter.push(speakable.push(text) + speakable.finish()), *splitter.finish()]
     for clause in clauses:
-        async with aclosing(frames(voice, clause, style)) as sound:
+        async with aclosing(synthesise(voice, clause, style)) as sound:
             async for frame in sound:
                 yield frame
 

@@ -40,7 +40,7 @@ def words(text: str) -> list[str]:
     text = text.lower().replace("’", "'").replace("%", " percent ").replace("$", " dollars ")
     text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
     text = re.sub(r"\d+", lambda found: f" {_number(found[0])} ", text)
-    return language.words(text)
+    return language.normalised_words(text)
 
 
 def word_errors(said: str, heard: str) -> tuple[int, int]:

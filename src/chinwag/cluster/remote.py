@@ -188,9 +188,9 @@ class RemoteTranscriber(_Remote):
 
     def open(self, language: str | None = None) -> RemoteUtterance:
         """Begin an utterance."""
-        from chinwag.language import base
+        from chinwag.language import primary_subtag
 
-        if language and "*" not in self.languages and base(language) not in self.languages:
+        if language and "*" not in self.languages and primary_subtag(language) not in self.languages:
             raise EngineError(
                 f"The stt engine {self.name} does not understand {language}.",
                 f"It understands: {', '.join(self.languages)}.",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from chinwag.conversation.response import Response
-from chinwag.language import pieces
-from chinwag.listening.overlap import InterruptionMode, Overlap, judge
+from chinwag.language import split_words
+from chinwag.listening.overlap import InterruptionMode, Overlap, judge_overlap
 from chinwag.listening.turn import SpeechProgress
 
 Outcome = Literal["interrupts", "passing"]
@@ -64,7 +64,7 @@ class BargeIn:
         overlap = Overlap(
             speech.text, speech.spoken_s, speech.silence_s, speech.confidence, words, final=speech.settled
         )
-        verdict = judge(overlap, mode)
+        verdict = judge_overlap(overlap, mode)
         if verdict != "undecided":
             self._decide(verdict)
 
@@ -117,5 +117,5 @@ class BargeIn:
 
 def _around(reply: Response) -> str:
     """The reply's words near the place that is being heard."""
-    words, heard = pieces(reply.text), len(pieces(reply.heard_text))
+    words, heard = split_words(reply.text), len(split_words(reply.heard_text))
     return "".join(words[max(0, heard - AROUND) : heard + AROUND])

@@ -78,13 +78,13 @@ class ConversationItems:
             message = f"Audio content of {sent_ms}ms is already shorter than {audio_end_ms}ms."
             raise Refused("invalid_value", message, param="audio_end_ms")
         reply.playout.stop()
-        reply.playout.report(audio_end_ms * WIRE_RATE // 1000)
+        reply.playout.report_played(audio_end_ms * WIRE_RATE // 1000)
 
     def report_played(self, item_id: str, played_ms: int) -> None:
         """The listener's player has come this far in a reply's sound."""
         reply = self._history.find(item_id)
         if isinstance(reply, Response):
-            reply.playout.report(played_ms * WIRE_RATE // 1000)
+            reply.playout.report_played(played_ms * WIRE_RATE // 1000)
 
     def _put(self, entry: Item, after: str | None) -> None:
         if self._history.find(entry.item_id):

@@ -31,13 +31,13 @@ from chinwag.conversation.tool_calls import ToolCallAssembler
 from chinwag.conversation.tool_items import ToolCall
 from chinwag.engines.protocols import Engines, Message, Usage
 from chinwag.errors import ChinwagError, EngineError
-from chinwag.language import gap, joined, pieces
+from chinwag.language import join_sentences, separator, split_words
 from chinwag.load import LoadLevel, PriorityTicket
-from chinwag.speech.playout import Playout, Spoken
-from chinwag.speech.synthesis import FRAME, Style, expected_s, frames
+from chinwag.speech.playout import Playout, SpokenClause
+from chinwag.speech.synthesis import FRAME, Style, estimate_duration_s, synthesise
 from chinwag.text.clauses import ClauseSplitter, ends_sentence
 from chinwag.text.speakable.speakable import Speakable
-from chinwag.text.speakable.symbols import words_in
+from chinwag.text.speakable.symbols import symbol_names_for
 from chinwag.tools.tool import Tool, ToolChoice
 
 SEND_AHEAD_S = 0.4
@@ -122,8 +122,8 @@ class Response:
         self._awaited: PriorityTicket | None = None
         self._loop = asyncio.get_running_loop()
         self._gate = asyncio.Event()
-        self._made: asyncio.Queue[tuple[Spoken, Audio | None] | None] = asyncio.Queue(BUFFERED_FRAMES)
-        self._spoken: list[Spoken] = []
+        self._made: asyncio.Queue[tuple[SpokenClause, Audio | None] | None] = asyncio.Queue(BUFFERED_FRAMES)
+        self._spoken: list[SpokenClause] = []
         self._finish_reason: str | None = None
         self._written = ""
         self._clauses: list[str] = []
@@ -189,12 +189,12 @@ class Response:
         if not self.options.audio:
             return self.text
         played = self.playout.played
-        return self._joined(spoken.heard(played) for spoken in self._spoken)
+        return self._joined(spoken.text_heard(played) for spoken in self._spoken)
 
     @property
     def unheard_text(self) -> str:
         """What was made and not heard."""
-        return "".join(pieces(joined(self._clauses))[len(pieces(self.heard_text)) :])
+        return "".join(split_words(join_sentences(self._clauses))[len(split_words(self.heard_text)) :])
 
     @property
     def written_completely(self) -> bool:
@@ -204,7 +204,7 @@ class Response:
     @property
     def audible(self) -> bool:
         """It is being heard, or about to be."""
-        return self.active or (self.playout.ahead > 0 and not self.playout.stopped)
+        return self.active or (self.playout.ahead_s > 0 and not self.playout.stopped)
 
     @property
     def ducked(self) -> bool:
@@ -296,10 +296,10 @@ class Response:
             async for text in deltas:
                 self.mark("first_clause")
                 self._begins()
-                await self._made.put((Spoken(text, 0), None))
+                await self._made.put((SpokenClause(text, 0), None))
 
     async def _make_sound(self) -> None:
-        speakable, splitter = Speakable(words_in(self.options.style.language)), ClauseSplitter()
+        speakable, splitter = Speakable(symbol_names_for(self.options.style.language)), ClauseSplitter()
         async with aclosing(self._chat()) as deltas:
             async for text in deltas:
                 for clause in splitter.push(speakable.push(text)):
@@ -364,7 +364,7 @@ class Response:
         """Whether so much of it is made, ahead of the ear, that another's answer is better made first."""
         if self._load.sessions < 2 or not self.active or not self.options.audio:
             return False
-        ahead = self.playout.ahead + self._made.qsize() * FRAME / WIRE_RATE
+        ahead = self.playout.ahead_s + self._made.qsize() * FRAME / WIRE_RATE
         return ahead > (while_others_wait_s if self._load.priority_pending else always_s)
 
     async def _deltas(self, most: int | None) -> AsyncGenerator[str, None]:
@@ -372,7 +372,7 @@ class Response:
         request = self.options
         limits = [limit for limit in (most, request.max_tokens) if limit is not None]
         messages = list(request.messages)
-        if begun := joined((request.already, self._written)).strip():
+        if begun := join_sentences((request.already, self._written)).strip():
             messages.append({"role": "assistant", "content": begun})
         chat = self._llm.chat(
             messages,
@@ -399,8 +399,8 @@ class Response:
         if self._clauses:
             await self._give_way(ENOUGH_S, math.inf)
         self._clauses.append(clause)
-        spoken = Spoken(clause, 0, expected=round(expected_s(clause) * WIRE_RATE))
-        async with aclosing(frames(self._voice, clause, self.options.style)) as sound:
+        spoken = SpokenClause(clause, 0, expected=round(estimate_duration_s(clause) * WIRE_RATE))
+        async with aclosing(synthesise(self._voice, clause, self.options.style)) as sound:
             while True:
                 async with asyncio.timeout(VOICE_TIMEOUT_S):
                     frame = await anext(sound, None)
@@ -409,7 +409,7 @@ class Response:
                 spoken.samples += len(frame.pcm)
                 self._begins()
                 await self._made.put((spoken, frame))
-        spoken.whole = True
+        spoken.complete = True
 
     async def _say(self) -> None:
         """Behind the gate: send what is made, no more than LEAD_S ahead of the ear."""
@@ -422,18 +422,18 @@ class Response:
                     self.task.cancel()
                     return
                 spoken.start = self.playout.sent
-                between = gap(self._spoken[-1].text, spoken.text) if self._spoken and self.options.audio else ""
+                between = separator(self._spoken[-1].text, spoken.text) if self._spoken and self.options.audio else ""
                 self._spoken.append(spoken)
                 self._emit(ResponseText(self.response_id, self.item_id, between + spoken.text))
             if frame is None:
                 continue
-            if (early := self.playout.ahead - self.options.send_ahead_s) > 0:
+            if (early := self.playout.ahead_s - self.options.send_ahead_s) > 0:
                 await asyncio.sleep(early)
             if self.status != "in_progress":  # stopped in the very moment it woke, ahead of its cancellation
                 return
             self.mark("first_audio")
             placed = Audio(self._at_volume(frame), frame.rate, self.playout.sent)
-            self.playout.send(len(frame.pcm))
+            self.playout.add_sent(len(frame.pcm))
             self._emit(ResponseAudio(self.response_id, self.item_id, placed))
             if self._cut:
                 break
@@ -450,4 +450,4 @@ class Response:
         return self._ramp.apply(frame.pcm, 0.0 if self._cut else gain, frame.rate)
 
     def _joined(self, clauses: Iterable[str]) -> str:
-        return joined(clauses) if self.options.audio else "".join(clauses)
+        return join_sentences(clauses) if self.options.audio else "".join(clauses)

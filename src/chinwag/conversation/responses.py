@@ -15,11 +15,11 @@ from chinwag.conversation.response import SEND_AHEAD_S, Response, ResponseOption
 from chinwag.engines.protocols import Ending, Engines, Message
 from chinwag.errors import PromptTooLong
 from chinwag.ids import new_id
-from chinwag.listening.endpointing.features import bare_words, word_key
+from chinwag.listening.endpointing.features import strip_final_punctuation, word_key
 from chinwag.listening.turn import Turn
 from chinwag.speech.synthesis import Style
 from chinwag.tasks import TaskSet
-from chinwag.text.commands import Command, command_in
+from chinwag.text.commands import Command, find_command
 from chinwag.tools.tool import Tool, ToolChoice
 
 DRAFTS = 6
@@ -151,7 +151,7 @@ class ResponseScheduler:
                 continue
             if self._working and not self._working.done() and not self.active:
                 await asyncio.wait({self._working}, timeout=RELEASED_WITHIN_S)
-            messages = self._prompt(manner, bare_words(said))
+            messages = self._prompt(manner, strip_final_punctuation(said))
             if not messages:
                 continue
             llm = self._engines.llm
@@ -282,7 +282,7 @@ class ResponseScheduler:
 
     def _give(self, reply: Response) -> None:
         if self.last:
-            reply.playout.behind(self.last.playout)
+            reply.playout.queue_after(self.last.playout)
         self.last = reply
         self._history.add(reply)
         if self._winding_down:
@@ -328,7 +328,7 @@ class ResponseScheduler:
         """What the words ask of the conversation itself."""
         last = self.last
         interrupted = last is not None and last.status == "cancelled" and bool(last.heard_text) and not last.is_filler
-        return command_in(said, interrupted=interrupted, spoken=last is not None and bool(last.heard_text))
+        return find_command(said, interrupted=interrupted, spoken=last is not None and bool(last.heard_text))
 
     def _told(self, event: Event) -> None:
         if isinstance(event, ResponseEnded) and self.last and isinstance(self.last.failure, PromptTooLong):
@@ -370,7 +370,7 @@ def _keyed(request: ResponseOptions) -> ResponseOptions:
 
 def _traced(item_id: str, turn: Turn, reply: Response) -> TurnTraced:
     marks = {
-        "last_words": turn.worded_at,
+        "last_words": turn.text_stable_at,
         "transcript_final": turn.transcript_at,
         "turn_decided": turn.decided_at,
         **reply.marks,

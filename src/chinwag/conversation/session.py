@@ -43,14 +43,14 @@ from chinwag.conversation.transcription import ItemTranscriber
 from chinwag.engines.protocols import Engines, Message
 from chinwag.errors import EngineError, Refused
 from chinwag.ids import new_id
-from chinwag.language import name
-from chinwag.listening.listener import LONGEST_BUFFER_S, Listener
+from chinwag.language import language_name
+from chinwag.listening.listener import MAX_BUFFER_S, Listener
 from chinwag.listening.overlap import InterruptionMode
 from chinwag.listening.turn import EndpointingEstimate, ListenerSettings, SpeechProgress, Turn
-from chinwag.speech.synthesis import SPEAKS_OTHERS, Style, cannot_speak, speaks
+from chinwag.speech.synthesis import OTHER_ENGINE_HINT, Style, supports_language, unsupported_language_message
 from chinwag.tasks import TaskSet
-from chinwag.text.fillers import filler
-from chinwag.text.prompt import DEFAULT_INSTRUCTIONS, STILL_THERE, instructions_for
+from chinwag.text.fillers import translate_filler
+from chinwag.text.prompt import DEFAULT_INSTRUCTIONS, SILENCE_PROMPT, instructions_for
 from chinwag.tools.offer import ToolOffer
 
 SILENT_ACTS = ("stop", "wait")
@@ -114,7 +114,8 @@ class Session:
         self.settings = settings
         self._engines, self._emit = engines, emit
         self._listener = Listener(engines, settings.listening, self)
-        self._answers = ResponseScheduler(engines, self.history, self.id, self._from_reply, self._listener.sensed)
+        receive = self._listener.receive_model_evidence
+        self._answers = ResponseScheduler(engines, self.history, self.id, self._from_reply, receive)
         self._floor = BargeIn(self._decided)
         self._to_listen_rate = to_listen_rate()
         self._received = 0
@@ -205,13 +206,13 @@ class Session:
 
     def append_audio(self, audio: Audio) -> None:
         """More of the client's sound, 24 kHz. Raises Refused where a buffer the client commits itself is full."""
-        if self._listener.full:
+        if self._listener.buffer_full:
             raise Refused(
                 "input_audio_buffer_full",
-                f"The input audio buffer holds {LONGEST_BUFFER_S} seconds, and more is refused.",
+                f"The input audio buffer holds {MAX_BUFFER_S} seconds, and more is refused.",
                 "Commit or clear it.",
             )
-        self._listener.hear(self._to_listen_rate.push(audio))
+        self._listener.append_audio(self._to_listen_rate.push(audio))
         self._received += len(audio.pcm)
 
     def commit(self) -> None:
@@ -232,7 +233,7 @@ class Session:
             self._emit(SpeechStopped(item_id, self.received_audio_ms))
         self._speech_id = ""
         self._answers.pass_over()
-        self._listener.hear(self._to_listen_rate.flush())
+        self._listener.append_audio(self._to_listen_rate.flush())
         self._listener.commit(item_id)
         self._wording.expect(item_id)
         self._take_in(MessageItem(item_id, "user", "", spoken=True))
@@ -242,7 +243,7 @@ class Session:
         self._floor.close(speech_ended=False)
         self._speech_id = ""
         self._answers.pass_over()
-        self._listener.hear(self._to_listen_rate.flush())
+        self._listener.append_audio(self._to_listen_rate.flush())
         self._listener.clear()
 
     def create_response(
@@ -308,7 +309,7 @@ class Session:
 
     def stop_at(self, since: float) -> None:
         """What was being said has been heard up to then, on the loop's clock, and no further."""
-        if (last := self.last_response) and last.playout.over_at > since:
+        if (last := self.last_response) and last.playout.ends_at > since:
             last.playout.stop(since)
         self.cancel_response()
 
@@ -316,8 +317,12 @@ class Session:
         """Go on with other settings. Raises EngineError where an engine cannot do what they ask."""
         if (language := settings.listening.language) != self.settings.listening.language:
             self._engines.stt.open(language)
-            if settings.audio and not speaks(self._engines.tts, language):
-                raise EngineError(cannot_speak(self._engines.tts, str(language)), SPEAKS_OTHERS, self._engines.tts.name)
+            if settings.audio and not supports_language(self._engines.tts, language):
+                raise EngineError(
+                    unsupported_language_message(self._engines.tts, str(language)),
+                    OTHER_ENGINE_HINT,
+                    self._engines.tts.name,
+                )
         before, self.settings = self.settings, settings
         self.history.history_share = settings.history_share
         if settings.listening != before.listening:
@@ -325,7 +330,7 @@ class Session:
                 self._floor.close(speech_ended=False)
                 self._speech_id = ""
                 self._answers.pass_over()
-            self._listener.change(settings.listening)
+            self._listener.update_settings(settings.listening)
         if settings.tools != before.tools:
             self._toolwork.set_offer(settings.tools)
         asked = settings.instructions, settings.tools, settings.listening.language
@@ -341,8 +346,10 @@ class Session:
         """
         before, language = self._engines, settings.listening.language
         engines.stt.open(language)
-        if settings.audio and not speaks(engines.tts, language):
-            raise EngineError(cannot_speak(engines.tts, str(language)), SPEAKS_OTHERS, engines.tts.name)
+        if settings.audio and not supports_language(engines.tts, language):
+            raise EngineError(
+                unsupported_language_message(engines.tts, str(language)), OTHER_ENGINE_HINT, engines.tts.name
+            )
         self._engines = engines
         if engines.stt is not before.stt:
             self._listener.change_engines(engines)
@@ -355,7 +362,7 @@ class Session:
 
     # --- what the listener tells -----------------------------------------------------------------------------
 
-    def speech_started(self, at: int, *, goes_on: bool, at_once: bool) -> bool:
+    def speech_started(self, at: int, *, continues: bool, immediate: bool) -> bool:
         """Speech began at that sample of the listening stream: the client falls silent first, then the reply.
 
         Speech over a reply only lowers it, until it is known what it is. True where the last turn is taken back.
@@ -365,10 +372,10 @@ class Session:
         last, reply = self._last_turn, self._answers.sounding
         undone = last is None or last.reply is None or not (last.reply.heard_text or last.reply.tool_calls)
         # who answers by themselves may have acted on the words already
-        if goes_on and last and self.settings.create_response and undone and last.reply is self._answers.last:
+        if continues and last and self.settings.create_response and undone and last.reply is self._answers.last:
             self._take_back(last)
             return True
-        begun_too_early = at_once and last is not None and reply is last.reply
+        begun_too_early = immediate and last is not None and reply is last.reply
         if reply and self.settings.interruption == "words" and not begun_too_early:
             self._floor.doubt(reply)
         elif self.settings.interruption == "off":
@@ -380,7 +387,7 @@ class Session:
     def speech_progressed(self, speech: SpeechProgress) -> None:
         """Another frame of it."""
         self._engines.load.mark_active(self.id)
-        self._floor.heard(speech, self.settings.interruption, echoes=self._listener.echo.lag is not None)
+        self._floor.heard(speech, self.settings.interruption, echoes=self._listener.echo_gate.lag is not None)
 
     def partial_transcript(self, speech: SpeechProgress) -> None:
         """Live words; they are read into the model's cache as they come."""
@@ -405,17 +412,17 @@ class Session:
             return
         self._answers.draft(text, self._manner())
 
-    def endpointing_estimated(self, judgement: EndpointingEstimate) -> None:
+    def endpointing_estimated(self, estimate: EndpointingEstimate) -> None:
         """What is thought of a silence."""
         if not self._speech_id:  # the client has cleared or committed it, and the listener comes to that next
             return
-        known = (judgement.silence_s, judgement.end_probability, judgement.wait_s, judgement.evidence)
-        self._emit(EndpointingEstimated(self._speech_id, _ms(judgement.speech_end), *known))
+        known = (estimate.silence_s, estimate.end_probability, estimate.wait_s, estimate.evidence)
+        self._emit(EndpointingEstimated(self._speech_id, _ms(estimate.speech_end), *known))
 
     def turn_ended(self, turn: Turn) -> None:
         """They had: the words become an item, and the answer is opened."""
-        if turn.token:
-            self._wording.complete(turn.token, turn.text, turn.audio, failed=turn.failed)
+        if turn.item_id:
+            self._wording.complete(turn.item_id, turn.text, turn.audio, failed=turn.failed)
             return
         if self._floor.doubtful and self._floor.close(speech_ended=True) == "passing":
             return
@@ -442,13 +449,13 @@ class Session:
         """An engine of the ear failed; the conversation lives."""
         self._emit(ErrorOccurred("hearing_failed", message, engine))
 
-    def quiet_since(self) -> float | None:
+    def response_heard_at(self) -> float | None:
         """When the last reply had been heard; None while it still is, or where nothing was."""
         reply = self._answers.last
         heard = reply is not None and reply.playout.sent and not reply.audible
-        return reply.playout.over_at if reply and heard else None
+        return reply.playout.ends_at if reply and heard else None
 
-    def prompt_so_far(self) -> Sequence[Message]:
+    def prompt_before_turn(self) -> Sequence[Message]:
         """The conversation before the utterance that is being heard."""
         return self.history.prompt(instructions_for(self.settings.instructions, self._language))
 
@@ -473,7 +480,7 @@ class Session:
             self._unanswered = False  # what they say now is answered, and with it what was said before
             self._answers.drop_next()
             self._answers.last.stop("turn_detected")
-            self._listener.echo.silenced(asyncio.get_running_loop().time())
+            self._listener.echo_gate.stop_playback(asyncio.get_running_loop().time())
 
     def _decided(self, outcome: Outcome) -> None:
         """What the speech over a reply was."""
@@ -481,7 +488,7 @@ class Session:
             self._yield("answer")
         else:
             self._speech_id = ""
-            self._listener.dismiss()
+            self._listener.discard_utterance()
             self._rest_after(self._answers.last)
             self._go_on()
 
@@ -497,7 +504,7 @@ class Session:
         """If the reply has been sent, and they stay silent for long once they have heard it, say a gentle word."""
         idle_s = self.settings.idle_s
         if reply and idle_s is not None and not self._reminded and reply.status == "completed":
-            self._floor.wait_for_speech(reply.playout.ahead + idle_s, self._remind)
+            self._floor.wait_for_speech(reply.playout.ahead_s + idle_s, self._remind)
 
     def _remind(self) -> None:
         if self.active_response or self._awaiting or self._speech_id or self._toolwork.busy:
@@ -506,7 +513,7 @@ class Session:
         now = self.received_audio_ms
         idle_ms = round((self.settings.idle_s or 0) * 1000)
         self._emit(IdleTimeoutReached(new_id("item"), max(0, now - idle_ms), now))
-        self._answers.give(replace(self._manner(), tools=(), tool_choice="auto"), hint=STILL_THERE)
+        self._answers.give(replace(self._manner(), tools=(), tool_choice="auto"), hint=SILENCE_PROMPT)
 
     # --- replies ---------------------------------------------------------------------------------------------
 
@@ -524,12 +531,12 @@ class Session:
         reply = self._answers.last
         if isinstance(event, ResponseAudio) and reply and reply.response_id == event.response_id:
             now = asyncio.get_running_loop().time()
-            self._listener.echo.played(event.audio, now + reply.playout.ahead - event.audio.seconds)
+            self._listener.echo_gate.add_playback(event.audio, now + reply.playout.ahead_s - event.audio.seconds)
         elif (
             isinstance(event, ResponseDucked | ResponseUnducked) and self.settings.client_ducks
         ):  # else it was sent low
             gain = DUCKED if isinstance(event, ResponseDucked) else 1.0
-            self._listener.echo.ducked(gain, asyncio.get_running_loop().time())
+            self._listener.echo_gate.set_gain(gain, asyncio.get_running_loop().time())
         self._emit(event)
         self._toolwork.told(event)
         if not isinstance(event, ResponseEnded) or self._awaiting:  # what is awaited answers all there is
@@ -594,7 +601,7 @@ class Session:
     def _language(self) -> str | None:
         """In which they are answered: the one they speak, or where the voice cannot, one that it can."""
         spoken = self._listener.language
-        if not self.settings.audio or speaks(self._engines.tts, spoken):
+        if not self.settings.audio or supports_language(self._engines.tts, spoken):
             return spoken
         return next(iter(self._engines.tts.languages))
 
@@ -604,7 +611,8 @@ class Session:
         if spoken is None or spoken in self._unspoken or self._language == spoken:
             return
         self._unspoken.add(spoken)
-        message = f"{cannot_speak(voice, spoken)} You are answered in {name(self._language)}. {SPEAKS_OTHERS}"
+        answered = f"You are answered in {language_name(self._language)}."
+        message = f"{unsupported_language_message(voice, spoken)} {answered} {OTHER_ENGINE_HINT}"
         self._emit(ErrorOccurred("language_not_spoken", message))
 
     # --- what comes of calls ---------------------------------------------------------------------------------
@@ -633,7 +641,7 @@ class Session:
             return False
         if for_client and not unasked:
             return False
-        self._answers.fill(filler(words, self._language), self._manner(settings))
+        self._answers.fill(translate_filler(words, self._language), self._manner(settings))
         return True
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from chinwag.audio import LISTEN_RATE, Audio
 from chinwag.engines.protocols import Task
 from chinwag.errors import ChinwagError, EngineError
-from chinwag.language import base
+from chinwag.language import primary_subtag
 
 NO_MEMORY = ("out of memory", "bad_alloc", "cannot allocate memory", "failed to allocate", "alloc_failed")
 GPU = ("cuda", "cudnn", "cublas", "nvidia")
@@ -68,7 +68,7 @@ def require_language(languages: Sequence[str], language: str | None, model: str,
 
     languages: supported subtags; ("*",) accepts all. model: how the error names the model.
     """
-    code = base(language) if language else None
+    code = primary_subtag(language) if language else None
     if code and "*" not in languages and code not in languages:
         supported = ", ".join(languages[:12]) + " …" * (len(languages) > 12)
         fix = "Correct stt.language, set it to auto, or choose another stt.model."

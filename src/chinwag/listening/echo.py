@@ -221,15 +221,15 @@ class EchoGate:
         self._over, self._alone = 0, 0.0
         self._recent: deque[tuple[int, Levels]] = deque(maxlen=RECENT)
 
-    def played(self, audio: Audio, at: float) -> None:
+    def add_playback(self, audio: Audio, at: float) -> None:
         """A piece of the reply, at any rate, whose first sample is thought to be heard at that second."""
         self._played.add(audio, self._sample(at))
 
-    def silenced(self, at: float) -> None:
+    def stop_playback(self, at: float) -> None:
         """What was to be heard from that second on never was; ducking is over as well."""
         self._played.silence(self._sample(at))
 
-    def ducked(self, gain: float, at: float) -> None:
+    def set_gain(self, gain: float, at: float) -> None:
         """From that second on the player makes it this much louder than what `played` was given (1.0: no more)."""
         self._played.scale(gain, self._sample(at))
 
@@ -238,7 +238,7 @@ class EchoGate:
         """Seconds from when the reply is thought to be heard to when its echo comes in; None while not known."""
         return None if self._lags.lag is None else self._lags.lag / HOPS_PER_S
 
-    def own(self, frame: Audio, at: float) -> float:
+    def echo_probability(self, frame: Audio, at: float) -> float:
         """P(there is nothing in this frame but the reply's echo), 0 where none is to be expected.
 
         at: when its last sample came in; that may jitter, as the earliest of the last second's is believed.

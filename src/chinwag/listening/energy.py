@@ -31,7 +31,7 @@ FLOOR_BLOCKS, FLOORS = 50, 5
 """The noise is the quietest block of the last 2.5 s, kept as minima of half a second."""
 
 
-class Level:
+class EnergyTracker:
     """Follows noise and voice, block by block."""
 
     def __init__(self) -> None:

@@ -18,9 +18,9 @@ from chinwag.engines.protocols import Ending, Engines, Transcript, Utterance, Va
 from chinwag.listening.echo import EchoGate
 from chinwag.listening.endpointing import decisions as enough
 from chinwag.listening.endpointing.features import word_key
-from chinwag.listening.endpointing.model import finished
+from chinwag.listening.endpointing.model import end_probability
 from chinwag.listening.endpointing.pacing import Rhythm
-from chinwag.listening.energy import Level
+from chinwag.listening.energy import EnergyTracker
 from chinwag.listening.fallback import Asking
 from chinwag.listening.turn import EndpointingEstimate, ListenerEvents, ListenerSettings, Turn
 from chinwag.listening.utterance import FAILED, Pause, SoFar
@@ -40,7 +40,7 @@ a judge that thinks at the same time as the draft takes its core from it: on two
 JUDGED_S = 8
 """Smart Turn hears the last 8 seconds (its model card)."""
 
-GOES_ON_S, AFTER_S = 1.5, 0.5
+CONTINUATION_S, AFTER_S = 1.5, 0.5
 """Speech so soon after a turn's last sound, or after it was taken for finished, may still belong to it."""
 
 HESITATION_S = 0.2
@@ -49,7 +49,7 @@ HESITATION_S = 0.2
 SILENT = 0.001
 """-60 dB of full scale: a manual buffer in which nothing sounds, as while a button is not held, has no new words."""
 
-LONGEST_BUFFER_S = 600
+MAX_BUFFER_S = 600
 """Sound kept for one turn. Beyond it a turn is ended, or a manual buffer refuses more."""
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Listener:
         self._asked, self._kept_from = hearing, 0
         self._loop = asyncio.get_running_loop()
         self._vad_stream: VadStream = self._vad.open()
-        self._level, self.rhythm, self.echo = Level(), Rhythm(), EchoGate()
+        self._level, self.rhythm, self.echo_gate = EnergyTracker(), Rhythm(), EchoGate()
         self._inbox: asyncio.Queue[Audio | Callable[[], None]] = asyncio.Queue()
         self._heard = np.zeros(0, np.float32)
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=2048)
@@ -84,13 +84,13 @@ class Listener:
 
     # --- what the session asks -------------------------------------------------------------------------------
 
-    def hear(self, audio: Audio) -> None:
+    def append_audio(self, audio: Audio) -> None:
         """More sound at 16 kHz, in order."""
         self._end = audio.end
         self._arrivals.append((audio.end, self._loop.time()))
         self._inbox.put_nowait(audio)
 
-    def change(self, hearing: ListenerSettings) -> None:
+    def update_settings(self, hearing: ListenerSettings) -> None:
         """Listen differently from the next frame on; what is being said is kept, unless that `restarts`."""
         if hearing.restarts(self._asked):
             self._kept_from = self._end
@@ -101,14 +101,14 @@ class Listener:
         """Open the next utterance with this transcriber. An utterance under way stays with its own."""
         self._inbox.put_nowait(lambda: self._change_engines(engines))
 
-    def commit(self, token: str) -> None:
+    def commit(self, item_id: str) -> None:
         """End the turn now, whatever the silence; its Turn will carry the token."""
-        self._inbox.put_nowait(lambda: self._commit(token))
+        self._inbox.put_nowait(lambda: self._commit(item_id))
         self._so_far.started, self._so_far.closed, self._kept_from = self._end, True, self._end
 
     def clear(self) -> None:
         """Forget the sound of the turn that is under way."""
-        self._inbox.put_nowait(self.dismiss)
+        self._inbox.put_nowait(self.discard_utterance)
         self._so_far.started, self._so_far.closed, self._kept_from = self._end, True, self._end
 
     @property
@@ -124,9 +124,9 @@ class Listener:
         return (self._end - self._so_far.started) / LISTEN_RATE
 
     @property
-    def full(self) -> bool:
+    def buffer_full(self) -> bool:
         """A manual buffer has come to its limit."""
-        return not self._asked.automatic and self.buffered_s > LONGEST_BUFFER_S
+        return not self._asked.automatic and self.buffered_s > MAX_BUFFER_S
 
     @property
     def language(self) -> str | None:
@@ -135,12 +135,12 @@ class Listener:
         only = known[0] if len(known) == 1 and known[0] != "*" else None
         return self._hearing.language or self._so_far.language or self._language or only
 
-    def sensed(self, text: str, expected: Ending | None) -> None:
+    def receive_model_evidence(self, text: str, expected: Ending | None) -> None:
         """What the answering model expects behind these words, None where it cannot tell."""
         self._so_far.sense = word_key(text), expected
         self._consider()
 
-    def dismiss(self) -> None:
+    def discard_utterance(self) -> None:
         """What is being said was not meant as a turn: forget it, and begin anew with what comes."""
         self._set_last(None)
         self._so_far.release_engine()
@@ -209,7 +209,7 @@ class Listener:
 
     async def _probability(self, frame: Audio) -> float:
         """P(a person speaks): what the VAD hears, unless that is the reply itself, come back from a loudspeaker."""
-        own = self.echo.own(frame, self._arrival(frame.end))
+        own = self.echo_gate.echo_probability(frame, self._arrival(frame.end))
         probability = await self._asking.ask(self._vad_stream.feed(frame), "Speech cannot be told from silence")
         if probability is None:
             self._vad_stream = self._vad.open()
@@ -231,16 +231,16 @@ class Listener:
             so_far.sound.popleft()
         so_far.started = so_far.sound[0].start
         gap = (so_far.speech.started - last.speech.voice_end) / LISTEN_RATE if last else math.inf
-        at_once = gap <= GOES_ON_S
-        goes_on = at_once or (last is not None and gap <= (last.pause.wait_s or 0.0) + AFTER_S)
-        answered_at = self._hearer.quiet_since()
-        if goes_on and answered_at is None:
+        immediate = gap <= CONTINUATION_S
+        continues = immediate or (last is not None and gap <= (last.pause.wait_s or 0.0) + AFTER_S)
+        answered_at = self._hearer.response_heard_at()
+        if continues and answered_at is None:
             self.rhythm.cut_off(gap)
         elif last:
             self.rhythm.ended()
         if answered_at is not None:
             self.rhythm.answered(self._arrival(so_far.speech.started) - answered_at)
-        if self._hearer.speech_started(so_far.started, goes_on=goes_on, at_once=at_once) and last and goes_on:
+        if self._hearer.speech_started(so_far.started, continues=continues, immediate=immediate) and last and continues:
             last.take_up(so_far)
             self._last, self._so_far = None, last
             so_far.release_engine()
@@ -256,7 +256,7 @@ class Listener:
             if so_far.pause.asked:
                 self._resume(frame)
             self._ask_for_words()
-            if (self._now - so_far.started) / LISTEN_RATE > LONGEST_BUFFER_S:
+            if (self._now - so_far.started) / LISTEN_RATE > MAX_BUFFER_S:
                 self._commit()
                 return
         elif not so_far.pause.asked and self._silence >= SETTLED_S:  # a wrong guess costs only the transcriber
@@ -296,7 +296,7 @@ class Listener:
         free = pause.judging is None or pause.judging.done()
         if free and (
             hearing.detector == "ear"
-            or hearing.endpointer.asks_ear(finished(self._so_far.looks(self.language, ear=False)))
+            or hearing.endpointer.needs_audio_model(end_probability(self._so_far.looks(self.language, ear=False)))
         ):
             pause.judging = self._tasks.start(self._weigh(pause))
 
@@ -307,14 +307,14 @@ class Listener:
         if not hearing.automatic or words is None or not so_far.speech.speaking or so_far.closed:
             return
         looks = so_far.looks(self.language)
-        chance, silence_s = finished(looks), self._silence
-        if enough.to_draft(so_far, looks, chance, silence_s, early=self._load.early_drafts):
+        chance, silence_s = end_probability(looks), self._silence
+        if enough.should_draft(so_far, looks, chance, silence_s, early=self._load.early_drafts):
             pause.drafted, so_far.drafted = pause.words is not None, so_far.key
             self._hearer.likely_end(words.text)
         if pause.words is None:
             return
         by_ear, waits = hearing.detector == "ear", hearing.endpointer
-        wait_s = enough.ear_alone(looks.ear) if by_ear else waits.wait(chance, self.rhythm)
+        wait_s = enough.ear_alone(looks.ear) if by_ear else waits.wait_s(chance, self.rhythm)
         if wait_s != pause.wait_s:
             pause.wait_s = wait_s
             known = {"sense": looks.sense, "whole": looks.whole, "ear": looks.ear, "sure": looks.sure}
@@ -322,7 +322,7 @@ class Listener:
             self._hearer.endpointing_estimated(
                 EndpointingEstimate(so_far.speech.voice_end, silence_s, chance, wait_s, shown)
             )
-        if enough.to_end(so_far, looks, silence_s, fixed=waits.fixed_s is not None):
+        if enough.should_end(so_far, looks, silence_s, fixed=waits.fixed_s is not None):
             self._finish(pause.words)
 
     # --- engines ---------------------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ class Listener:
         pcm = self._so_far.pcm()[-JUDGED_S * LISTEN_RATE :]
         sound = Audio(pcm, LISTEN_RATE, self._now - len(pcm))
         words = pause.words.text if pause.words else ""
-        judging = self._judge.judge(sound, words, self._hearer.prompt_so_far())
+        judging = self._judge.judge(sound, words, self._hearer.prompt_before_turn())
         ear = await self._asking.ask(judging, "Turns end without an ear for melody")
         if pause is self._so_far.pause:
             pause.ear = ear
@@ -424,9 +424,9 @@ class Listener:
             ended_at=self._arrival(ended),
             decided_at=decided_at,
             transcript_at=transcript_at,
-            worded_at=so_far.worded_at or transcript_at,
+            text_stable_at=so_far.worded_at or transcript_at,
             failed=transcript is FAILED,
-            token=token,
+            item_id=token,
         )
         self._hearer.turn_ended(turn)
 

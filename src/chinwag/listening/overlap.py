@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from chinwag.language import words
+from chinwag.language import normalised_words
 
 Verdict = Literal["undecided", "interrupts", "passing"]
 InterruptionMode = Literal["off", "words", "speech"]
@@ -93,7 +93,7 @@ him|hum|hem|mum|mom|mem|men|amen|mud|my|me|come|number|emerald|name|yet|you|your
 
 
 def _phrases(text: str) -> dict[tuple[str, ...], None]:
-    return {tuple(words(phrase)): None for phrase in text.replace("\n", "").split("|")}
+    return {tuple(normalised_words(phrase)): None for phrase in text.replace("\n", "").split("|")}
 
 
 BACKCHANNELS, FILLERS, CALLS, MISHEARD = map(_phrases, (_BACKCHANNELS, _FILLERS, _CALLS, _MISHEARD))
@@ -119,7 +119,7 @@ class Overlap:
     final: the words hold all that sounded; live ones of half a word are often invention ("Waitstop," at 0.46).
     """
 
-    words: str
+    text: str
     spoken_s: float
     silence_s: float
     confidence: float = 1.0
@@ -127,14 +127,14 @@ class Overlap:
     final: bool = True
 
 
-def judge(overlap: Overlap, mode: InterruptionMode = "words") -> Verdict:
+def judge_overlap(overlap: Overlap, mode: InterruptionMode = "words") -> Verdict:
     """What it is. Ask again with every frame and every new transcript until it is decided.
 
     mode: "off": nothing interrupts. "words": see the module. "speech": anything that counts as speech does, at once.
     """
     if mode != "words":
         return "interrupts" if mode == "speech" else "passing"
-    said = words_of(overlap.words)
+    said = comparable_words(overlap.text)
     spoken, confidence = overlap.spoken_s, overlap.confidence
     settled = overlap.silence_s >= (SETTLED_S if said and overlap.final else WORDLESS_S)
     if not said or (confidence < (ONLY_CALLS if _only_calls(said) else GUESS) and spoken < LONG_S):
@@ -142,7 +142,7 @@ def judge(overlap: Overlap, mode: InterruptionMode = "words") -> Verdict:
             return "interrupts"
         return "passing" if settled else "undecided"
     rest = _without_opening(said)
-    if not rest or _own(said, words_of(overlap.reply_words), confidence):
+    if not rest or _own(said, comparable_words(overlap.reply_words), confidence):
         return "passing" if settled else "undecided"
     unfinished = not settled and spoken < BACKCHANNEL_LONGEST_S and tuple(rest) in BEGUN
     if not unfinished and _interrupts(said, rest, overlap, settled=settled):
@@ -171,10 +171,10 @@ def _interrupts(said: Sequence[str], rest: Sequence[str], overlap: Overlap, *, s
     return settled and confidence >= (SURE if spoken >= 0.45 else 0.9)
 
 
-def words_of(text: str) -> list[str]:
+def comparable_words(text: str) -> list[str]:
     """Its words in lower case, hums as "mm", loops taken out: "No, no, no, I" is no, i."""
     said: list[str] = []
-    for word in words(_TO_DAY.sub(r"to\1", text.lower())):
+    for word in normalised_words(_TO_DAY.sub(r"to\1", text.lower())):
         parts = _SHORT.get(word, word).replace("'", " ").split()
         said += ["mm" if _SOUNDS.fullmatch(part) else part for part in parts]
     for period in range(1, 7):

@@ -80,15 +80,15 @@ class Turn:
     ended_at: float
     decided_at: float
     transcript_at: float
-    worded_at: float
+    text_stable_at: float
     failed: bool = False
-    token: str | None = None
+    item_id: str | None = None
 
 
 class ListenerEvents(Protocol):
     """What a listener tells. Each call is one synchronous step of the session."""
 
-    def speech_started(self, at: int, *, goes_on: bool, at_once: bool) -> bool:
+    def speech_started(self, at: int, *, continues: bool, immediate: bool) -> bool:
         """Speech began at that sample.
 
         goes_on: soon after a turn was taken for finished. at_once: so soon after its last sound that it hardly is
@@ -106,7 +106,7 @@ class ListenerEvents(Protocol):
     def likely_end(self, text: str) -> None:
         """These may be all the words."""
 
-    def endpointing_estimated(self, judgement: EndpointingEstimate) -> None:
+    def endpointing_estimated(self, estimate: EndpointingEstimate) -> None:
         """What is thought of the silence."""
 
     def turn_ended(self, turn: Turn) -> None:
@@ -115,8 +115,8 @@ class ListenerEvents(Protocol):
     def listening_failed(self, message: str, engine: str = "") -> None:
         """An engine failed; listening goes on as well as it can."""
 
-    def quiet_since(self) -> float | None:
+    def response_heard_at(self) -> float | None:
         """When the last reply had been heard, seconds of the loop's clock; None while it still is, or was not."""
 
-    def prompt_so_far(self) -> Sequence[Message]:
+    def prompt_before_turn(self) -> Sequence[Message]:
         """The conversation before this utterance."""

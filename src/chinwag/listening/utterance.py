@@ -12,7 +12,7 @@ import numpy as np
 from chinwag.audio import LISTEN_RATE, Audio, Samples
 from chinwag.engines.protocols import Ending, Transcript, Utterance
 from chinwag.listening.endpointing.features import word_key
-from chinwag.listening.endpointing.model import Looks
+from chinwag.listening.endpointing.model import Evidence
 from chinwag.listening.turn import SpeechProgress
 from chinwag.listening.vad import SpeechTracker
 
@@ -96,11 +96,11 @@ class SoFar:
         """The session has told of these very words what the model thinks."""
         return self.newest is not None and self.sense[0] == self.key
 
-    def looks(self, language: str | None, *, ear: bool = True) -> Looks:
+    def looks(self, language: str | None, *, ear: bool = True) -> Evidence:
         """All that is known of the words and of the silence behind them."""
         words = self.newest or FAILED
         expected = self.sense[1] if self.sensed else None
-        return Looks(
+        return Evidence(
             text=words.text,
             sure=words.confidence,
             sense=expected.sentence if expected else None,

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from chinwag.conversation.session import SessionSettings
 from chinwag.errors import Refused
-from chinwag.language import HEARD
+from chinwag.language import AUTO_DETECT
 from chinwag.listening.overlap import InterruptionMode
 
 FIELDS = ("assistant", "language", "interruption", "patience")
@@ -67,8 +67,8 @@ def _is_patience(value: Any) -> bool:
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "assistant": (lambda value: isinstance(value, str), "the name of an assistant, as GET /api/assistants lists them"),
     "language": (
-        lambda value: isinstance(value, str) and bool(value == HEARD or TAG.fullmatch(value)),
-        f"'{HEARD}', or a language's tag like 'en' or 'pt-BR'",
+        lambda value: isinstance(value, str) and bool(value == AUTO_DETECT or TAG.fullmatch(value)),
+        f"'{AUTO_DETECT}', or a language's tag like 'en' or 'pt-BR'",
     ),
     "interruption": (lambda value: value in MODES, ", ".join(repr(mode) for mode in MODES[:-1]) + f" or '{MODES[-1]}'"),
     "patience": (_is_patience, "a number from -1 (brisk) to 1 (very patient)"),

@@ -9,8 +9,8 @@ from typing import Any, Literal, cast
 
 from chinwag.conversation.session import SessionSettings
 from chinwag.errors import Refused
-from chinwag.language import HEARD, wanted
-from chinwag.listening.endpointing.policy import Endpointer, eagerness_of
+from chinwag.language import AUTO_DETECT, requested_language
+from chinwag.listening.endpointing.policy import Endpointer, nearest_eagerness
 from chinwag.realtime import audio_format as sound
 from chinwag.realtime import tools
 from chinwag.realtime import turn_detection as turns
@@ -81,7 +81,7 @@ class SessionConfig:
         settings = defaults.settings
         self._defaults = defaults
         self.assistant = defaults.assistant
-        self._language = settings.listening.language or HEARD
+        self._language = settings.listening.language or AUTO_DETECT
         self._interruption = settings.interruption
         self._patience = settings.listening.endpointer.patience
         self.detector: Literal["all", "ear"] = "all"
@@ -198,8 +198,8 @@ class SessionConfig:
             spoken["voice"] = _own_voice(self._defaults)
         if "speed" in part.fixed or spoken["speed"] == before.style.speed:
             spoken["speed"] = after.style.speed
-        if "language" in part.fixed or self._spoken(wire) == (before.listening.language or HEARD):
-            self._speak(after.listening.language or HEARD, wire)
+        if "language" in part.fixed or self._spoken(wire) == (before.listening.language or AUTO_DETECT):
+            self._speak(after.listening.language or AUTO_DETECT, wire)
         if "patience" in part.fixed or self.extension_fields["patience"] == before.listening.endpointer.patience:
             self._wait(after.listening.endpointer.patience, wire)
         return wire
@@ -213,7 +213,7 @@ class SessionConfig:
         self._patience = patience
         detection = wire["audio"]["input"]["turn_detection"]
         if detection and detection["type"] == "semantic_vad":
-            detection["eagerness"] = eagerness_of(patience)
+            detection["eagerness"] = nearest_eagerness(patience)
 
     def _spoken(self, wire: dict[str, Any]) -> str:
         """The language, or that it is to be heard."""
@@ -295,7 +295,9 @@ class SessionConfig:
         settings = replace(
             settings,
             instructions=wire["instructions"] if wire["instructions"] is not None else before.instructions,
-            listening=replace(settings.listening, language=wanted(self._spoken(wire)), detector=self.detector),
+            listening=replace(
+                settings.listening, language=requested_language(self._spoken(wire)), detector=self.detector
+            ),
             style=replace(before.style, voice=self._voice(spoken["voice"]), speed=speed),
             audio="audio" in (wire["output_modalities"] or ["audio"]),
             max_tokens=before.max_tokens if limit in (None, "inf") else int(limit),

@@ -72,7 +72,7 @@ class PlayoutTrack:
             self._sounding = reply
             self._ramp.gain = self._gain = DUCKED if reply.ducked else 1.0
             self._left = 0
-            reply.playout.report(0)
+            reply.playout.report_played(0)
             self._tell("output_audio_buffer.started", response_id=reply.response_id)
         self._queue.append(_Piece(reply, audio.pcm, audio.end))
 
@@ -145,7 +145,7 @@ class PlayoutTrack:
         """What left long enough ago has been heard by now."""
         while self._sent and self._sent[0].at + FRAME / WIRE_RATE + self.delay_s <= now:
             sent = self._sent.popleft()
-            sent.reply.playout.report(sent.samples)
+            sent.reply.playout.report_played(sent.samples)
 
     def _end(self) -> None:
         """All of a reply has left."""
@@ -159,7 +159,7 @@ class PlayoutTrack:
         reply, self._sounding = self._sounding, None
         assert reply is not None
         if not self._mutes:
-            reply.playout.report(self._left)
+            reply.playout.report_played(self._left)
         self._queue.clear()
         self._sent.clear()
         self._whole.discard(reply.response_id)

@@ -7,7 +7,7 @@ from typing import Any
 
 from chinwag.conversation.session import SessionSettings
 from chinwag.errors import Refused
-from chinwag.listening.endpointing.policy import PATIENCE, Endpointer, eagerness_of
+from chinwag.listening.endpointing.policy import PATIENCE, Endpointer, nearest_eagerness
 
 SERVER_VAD = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500, "idle_timeout_ms": None}
 """OpenAI's defaults for `server_vad`."""
@@ -22,7 +22,7 @@ def complete(detection: dict[str, Any] | None, before: SessionSettings) -> dict[
     """What a client asked for, with the defaults it left out. None: the client finds the turns (push to talk)."""
     if detection is None:
         return None
-    named = eagerness_of(before.listening.endpointer.patience)
+    named = nearest_eagerness(before.listening.endpointer.patience)
     usual = SERVER_VAD if detection["type"] == "server_vad" else {"eagerness": named}
     answering = {"create_response": True, "interrupt_response": before.interruption != "off"}
     return {**usual, **answering, **{key: value for key, value in detection.items() if value is not None}}
@@ -56,7 +56,7 @@ def apply(detection: dict[str, Any] | None, before: SessionSettings) -> SessionS
         )
     else:
         patience = before.listening.endpointer.patience  # its name on the wire is the nearest there is
-        if detection["eagerness"] != eagerness_of(patience):
+        if detection["eagerness"] != nearest_eagerness(patience):
             patience = PATIENCE[detection["eagerness"]]
         hearing = replace(before.listening, automatic=True, endpointer=Endpointer(patience))
     return replace(answering, listening=hearing)

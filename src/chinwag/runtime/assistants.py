@@ -12,7 +12,7 @@ from chinwag.assistants import Assistant, AssistantCatalog
 from chinwag.config import Config
 from chinwag.conversation.session import SessionSettings
 from chinwag.errors import ConfigError, Refused
-from chinwag.language import wanted
+from chinwag.language import requested_language
 from chinwag.listening.endpointing.policy import Endpointer
 from chinwag.realtime.extensions import AssistantProfile
 from chinwag.tools import functions
@@ -75,7 +75,7 @@ class Assistants:
         given = {"voice": speaks, "speed": one.speed, "language": one.language, "patience": one.patience}
         hearing, style = plain.listening, plain.style
         if one.language:
-            hearing = replace(hearing, language=wanted(one.language))
+            hearing = replace(hearing, language=requested_language(one.language))
         if one.patience is not None:
             hearing = replace(hearing, endpointer=Endpointer(one.patience))
         settings = replace(

@@ -257,7 +257,7 @@ def _settled(entry: Item, *, final: bool) -> bool:
     """Nothing of it will change."""
     match entry:
         case Response():
-            over = asyncio.get_running_loop().time() - entry.playout.over_at > SETTLED_AFTER_S
+            over = asyncio.get_running_loop().time() - entry.playout.ends_at > SETTLED_AFTER_S
             return over and not final and not entry.audible
         case MessageItem():
             return bool(entry.heard_text)

@@ -19,7 +19,7 @@ from chinwag.engines import registry
 from chinwag.engines.llm.auto import resolve_auto
 from chinwag.engines.protocols import TASKS, ChatModel, Engine, Engines, Task, Transcriber, TurnJudge, Vad, Voice
 from chinwag.errors import ChinwagError, EngineError
-from chinwag.language import base, wanted
+from chinwag.language import primary_subtag, requested_language
 from chinwag.listening.endpointing.policy import PATIENCE, Endpointer
 from chinwag.listening.turn import ListenerSettings
 from chinwag.load import Load
@@ -33,7 +33,7 @@ from chinwag.runtime.assistants import Assistants
 from chinwag.runtime.engine_pool import EnginePool, Finder, Puller, registered
 from chinwag.runtime.peers import Alone, Peers
 from chinwag.runtime.state_metrics import RuntimeCollector
-from chinwag.speech.synthesis import SPEAKS_OTHERS, Style, cannot_speak, speaks
+from chinwag.speech.synthesis import OTHER_ENGINE_HINT, Style, supports_language, unsupported_language_message
 from chinwag.tasks import TaskSet
 from chinwag.tools.offer import ToolOffer
 from chinwag.tools.tool import FillerSettings
@@ -191,8 +191,8 @@ class Runtime:
             return None
         kind = registry.lookup(task, name)
         needs = kind.needs(self.settings_for(task, name))
-        language = wanted(self.config.stt.language)
-        speaks_it = language is None or base(language) in kind.about.languages or "*" in kind.about.languages
+        language = requested_language(self.config.stt.language)
+        speaks_it = language is None or primary_subtag(language) in kind.about.languages or "*" in kind.about.languages
         if registry.missing_modules(kind) or self.store.missing(needs) or (task != "llm" and not speaks_it):
             return None
         return {"label": label, "engines": {task: {"engine": name}}}
@@ -206,7 +206,7 @@ class Runtime:
         plain = SessionSettings(
             listening=ListenerSettings(
                 endpointer=Endpointer(PATIENCE[config.turn.eagerness]),
-                language=wanted(config.stt.language),
+                language=requested_language(config.stt.language),
                 partial_every_s=config.stt.partial_every_ms / 1000,
             ),
             style=Style(voice or None, config.tts.speed),
@@ -306,10 +306,12 @@ class Runtime:
 
     def _check_language(self, engines: Engines) -> None:
         """Raises EngineError where the language that is set, or the assistant's, cannot be heard or spoken."""
-        language = wanted(self.assistants.own.language or self.config.stt.language)
+        language = requested_language(self.assistants.own.language or self.config.stt.language)
         engines.stt.open(language)
-        if not speaks(engines.tts, language):
-            raise EngineError(cannot_speak(engines.tts, str(language)), SPEAKS_OTHERS, engines.tts.name)
+        if not supports_language(engines.tts, language):
+            raise EngineError(
+                unsupported_language_message(engines.tts, str(language)), OTHER_ENGINE_HINT, engines.tts.name
+            )
 
     def _fail(self, error: ChinwagError) -> None:
         self.stage, self.error = "failed", error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chinwag.language import pieces
+from chinwag.language import split_words
 
 BEHIND_S = 0.5
 """A player that is later than this was not modelled well; less is the age of its report."""
@@ -28,22 +28,22 @@ class Playout:
         self._stopped_at: float | None = None
         self._reported: tuple[int, float] | None = None
 
-    def send(self, samples: int) -> None:
+    def add_sent(self, samples: int) -> None:
         """So many more samples went out."""
         self._dry_at = max(self._dry_at, self._clock()) + samples / self.rate
         self.sent += samples
 
-    def behind(self, earlier: Playout) -> None:
+    def queue_after(self, earlier: Playout) -> None:
         """The player still has the end of that item's sound to play first."""
-        self._dry_at = max(self._dry_at, earlier.over_at)
+        self._dry_at = max(self._dry_at, earlier.ends_at)
 
     @property
-    def ahead(self) -> float:
+    def ahead_s(self) -> float:
         """Seconds of sound that were sent and not yet played."""
         return max(0.0, self._dry_at - self._clock())
 
     @property
-    def over_at(self) -> float:
+    def ends_at(self) -> float:
         """When the last sample was played, or will be; where the player was silenced, then."""
         return self._dry_at if self._stopped_at is None else min(self._dry_at, self._stopped_at)
 
@@ -61,10 +61,10 @@ class Playout:
             return min(self.sent, samples + round(max(0.0, now - at) * self.rate))
         return max(0, self.sent - round(max(0.0, self._dry_at - now) * self.rate))
 
-    def report(self, samples: int) -> None:
+    def report_played(self, samples: int) -> None:
         """The client says so many were played by now. A late report still counts, after a stop as well."""
         self._reported = max(0, samples), self._clock()
-        late = (self.sent - samples) / self.rate - self.ahead
+        late = (self.sent - samples) / self.rate - self.ahead_s
         if late > BEHIND_S and not self.stopped:  # it was cut off for a while, and has all of it still to play
             self._dry_at = self._clock() + (self.sent - samples) / self.rate
 
@@ -75,7 +75,7 @@ class Playout:
 
 
 @dataclass(eq=False)
-class Spoken:
+class SpokenClause:
     """A clause and how much sound it became.
 
     text: the clause. start: place of its first sample in the item's sound. samples: how many it has so far, all of
@@ -86,9 +86,9 @@ class Spoken:
     start: int
     expected: int = 0
     samples: int = 0
-    whole: bool = False
+    complete: bool = False
 
-    def heard(self, played: int) -> str:
+    def text_heard(self, played: int) -> str:
         """Its words up to a place in the item's sound; a word counts once more than half of it was heard.
 
         Without word times, a word's share of the clause's sound is its share of the characters.
@@ -96,10 +96,10 @@ class Spoken:
         into = played - self.start
         if into <= 0 or not self.samples:
             return ""
-        if self.whole and into >= self.samples:
+        if self.complete and into >= self.samples:
             return self.text
-        share = into / (self.samples if self.whole else max(self.samples, self.expected))
-        words = pieces(self.text)
+        share = into / (self.samples if self.complete else max(self.samples, self.expected))
+        words = split_words(self.text)
         total = sum(map(len, words))
         kept, spent = 0, 0
         for word in words:

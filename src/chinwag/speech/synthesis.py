@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from chinwag.audio import WIRE_RATE, Audio, Resampler
 from chinwag.engines.protocols import Voice
-from chinwag.language import base, name
+from chinwag.language import language_name, primary_subtag
 from chinwag.speech.trim import pause_after, trimmed
 
 FRAME = WIRE_RATE // 25
@@ -19,7 +19,7 @@ CHARACTERS_PER_SECOND, WIDE_PER_SECOND = 15, 6
 """A usual pace of speech: of letters, and of Chinese and Japanese characters."""
 
 
-SPEAKS_OTHERS = "Set another tts.engine: `chinwag engines` lists the languages of each."
+OTHER_ENGINE_HINT = "Set another tts.engine: `chinwag engines` lists the languages of each."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,32 +35,32 @@ class Style:
     language: str | None = None
 
 
-def expected_s(clause: str) -> float:
+def estimate_duration_s(clause: str) -> float:
     """How long a clause will probably sound: a guess that stands until its sound is complete."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in clause)
     return wide / WIDE_PER_SECOND + (len(clause) - wide) / CHARACTERS_PER_SECOND
 
 
-def speaks(voice: Voice, language: str | None) -> bool:
+def supports_language(voice: Voice, language: str | None) -> bool:
     """Whether the engine can say it in that language."""
-    return not language or not voice.languages or base(language) in voice.languages
+    return not language or not voice.languages or primary_subtag(language) in voice.languages
 
 
-def cannot_speak(voice: Voice, language: str) -> str:
+def unsupported_language_message(voice: Voice, language: str) -> str:
     """The sentence that says so."""
-    known = ", ".join(name(one) for one in voice.languages)
-    return f"The voice engine {voice.name} speaks {known}, not {name(language)}."
+    known = ", ".join(language_name(one) for one in voice.languages)
+    return f"The voice engine {voice.name} speaks {known}, not {language_name(language)}."
 
 
-def speaker(voice: Voice, style: Style) -> str | None:
+def choose_voice(voice: Voice, style: Style) -> str | None:
     """The voice to speak with: the one asked for, or one that speaks the language where that does not."""
-    fitting = voice.languages.get(base(style.language), ())
+    fitting = voice.languages.get(primary_subtag(style.language), ())
     return style.voice if not fitting or style.voice in fitting else fitting[0]
 
 
-async def frames(voice: Voice, clause: str, style: Style) -> AsyncGenerator[Audio, None]:
+async def synthesise(voice: Voice, clause: str, style: Style) -> AsyncGenerator[Audio, None]:
     """The clause's sound at 24 kHz, trimmed, in frames of 40 ms (the last may be shorter), counted from 0."""
-    made, named = 0, speaker(voice, style)
+    made, named = 0, choose_voice(voice, style)
     async with (
         aclosing(voice.speak(clause, voice=named, speed=style.speed, language=style.language)) as pieces,
         aclosing(_at_wire_rate(pieces, voice.rate)) as resampled,

@@ -169,7 +169,7 @@ _ACTS = {act: _compiled(phrases) for act, phrases in _PHRASES.items()}
 _FORGIVABLE, _FAINT = _compiled(_FORGIVEN), _compiled(_FAINTLY_AGAIN)
 
 
-def command_in(words: str, *, interrupted: bool, spoken: bool) -> Command | None:
+def find_command(words: str, *, interrupted: bool, spoken: bool) -> Command | None:
     """What the words ask of the conversation, or None where they are to be answered by the model.
 
     interrupted: the last answer was cut off, so there is more of it. spoken: an answer is being said, or was the last

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chinwag.language import base
+from chinwag.language import primary_subtag
 
 ENGLISH = ("One moment.", "Let me see.", "Just a second.")
 
@@ -18,8 +18,8 @@ FILLERS = {
 }
 
 
-def filler(words: str, language: str | None) -> str:
+def translate_filler(words: str, language: str | None) -> str:
     """One of the usual ones in the conversation's language; others as they are."""
-    if words in ENGLISH and (own := FILLERS.get(base(language))):
+    if words in ENGLISH and (own := FILLERS.get(primary_subtag(language))):
         return own[ENGLISH.index(words)]
     return words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from importlib.resources import files
 
-from chinwag.language import base, name
+from chinwag.language import language_name, primary_subtag
 
 _OWN = files("chinwag") / "assistants" / "companion.toml"
 
@@ -17,7 +17,7 @@ DEFAULT_INSTRUCTIONS_BY_LANGUAGE: dict[str, str] = tomllib.loads(
 )
 """The same for a conversation in one language, by the first subtag of BCP 47."""
 
-STILL_THERE = (
+SILENCE_PROMPT = (
     "The user has said nothing for a while. "
     "Say one short, gentle sentence that invites them to go on, without pressing."
 )
@@ -30,10 +30,10 @@ def instructions_for(instructions: str, language: str | None) -> str:
     Chinwag's own are given in it; others stay as they are, and the language is named behind them, unless it is English
     or not known.
     """
-    spoken = base(language)
+    spoken = primary_subtag(language)
     if instructions == DEFAULT_INSTRUCTIONS and spoken in DEFAULT_INSTRUCTIONS_BY_LANGUAGE:
         return DEFAULT_INSTRUCTIONS_BY_LANGUAGE[spoken]
     if spoken in ("", "en"):
         return instructions
-    called = name(language)
+    called = language_name(language)
     return f"{instructions}\nThe user speaks {called}. Unless told otherwise above, answer in {called}.".strip()

@@ -24,7 +24,7 @@ from chinwag.engines.stt import ort_format
 from chinwag.engines.stt.growing import PiecewiseUtterance, loop_begins
 from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
-from chinwag.language import base
+from chinwag.language import primary_subtag
 
 MODELS = ("moonshine-tiny-en", "moonshine-base-en")
 """base hears better, and takes twice as long (docs/engines/hearing.md)."""
@@ -111,7 +111,7 @@ class Moonshine:
 
     def open(self, language: str | None = None) -> MoonshineUtterance:
         """Begin an utterance. Raises EngineError for a language it does not know, naming the engines that might."""
-        if language is not None and base(language) not in self.languages:
+        if language is not None and primary_subtag(language) not in self.languages:
             raise EngineError(
                 f"Moonshine hears English only, not {language}.",
                 f"Set stt.language = en, or stt.engine: {_others()}.",

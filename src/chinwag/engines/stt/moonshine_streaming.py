@@ -18,7 +18,7 @@ from chinwag.audio import LISTEN_RATE, Audio, Samples
 from chinwag.engines.protocols import About, EngineOptions, Transcript
 from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
-from chinwag.language import base
+from chinwag.language import primary_subtag
 
 SIZES: Mapping[str, tuple[str, ...]] = {
     "tiny-streaming": ("en", "ar", "de", "es", "ja", "tl", "vi", "zh"),
@@ -79,7 +79,7 @@ class MoonshineStreaming:
         if not folder.is_dir():
             folder = _fetched(named, size, language)
         tuned = {name: told[name] for name in OPTIONS if told[name] is not None}
-        engine = cls(_opened(folder, size, {"return_audio_data": "false", **tuned}), base(language))
+        engine = cls(_opened(folder, size, {"return_audio_data": "false", **tuned}), primary_subtag(language))
         noise = np.random.default_rng(0).normal(0.0, 0.01, LISTEN_RATE).astype(np.float32)
         stream = engine.begin()
         engine.hear(stream, [noise], FORCED)
@@ -88,7 +88,7 @@ class MoonshineStreaming:
 
     def open(self, language: str | None = None) -> MoonshineStream:
         """Begin an utterance. Raises EngineError for a language it does not know."""
-        if language and base(language) not in self.languages:
+        if language and primary_subtag(language) not in self.languages:
             fix = "Correct stt.language, or choose another stt.model."
             raise EngineError(f"This Moonshine model hears {self.languages[0]}, not {language}.", fix, self.name)
         return MoonshineStream(self)

@@ -19,7 +19,7 @@ from chinwag.engines.openai_server import (
 from chinwag.engines.protocols import About, EngineOptions, Transcript
 from chinwag.engines.stt.growing import SHORTEST, SILENT_PEAK, GrowingSound
 from chinwag.errors import EngineError
-from chinwag.language import base, tag
+from chinwag.language import language_tag, primary_subtag
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -82,7 +82,7 @@ class OpenAITranscriber:
 
         asked: dict[str, Any] = {"model": self.model, "file": ("speech.wav", audio.to_wav(), "audio/wav")}
         if language:
-            asked["language"] = base(language)
+            asked["language"] = primary_subtag(language)
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 try:
@@ -99,7 +99,7 @@ class OpenAITranscriber:
         if not isinstance(text, str):
             message = f"{server_name('stt', str(self._client.base_url))} sent something that is no transcript."
             raise EngineError(message, "Check that stt.base_url is right: most end in /v1.", self.name)
-        return text.strip(), language or tag(heard if isinstance(heard, str) else None)
+        return text.strip(), language or language_tag(heard if isinstance(heard, str) else None)
 
     async def _ask(self, asked: Mapping[str, Any]) -> Any:
         return await self._client.audio.transcriptions.create(

@@ -21,7 +21,7 @@ from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.stt.growing import PiecewiseUtterance
 from chinwag.engines.worker import Priority
 from chinwag.errors import EngineError
-from chinwag.language import base
+from chinwag.language import primary_subtag
 
 USUAL = "faster_whisper"
 TRANSCRIBERS: Mapping[str, str] = {
@@ -134,7 +134,7 @@ class RealtimeStt:
 
     def open(self, language: str | None = None) -> RealtimeSttUtterance:
         """Begin an utterance. Raises EngineError for a language it does not know."""
-        code = base(language) if language else None
+        code = primary_subtag(language) if language else None
         if code and "*" not in self.languages and code not in self.languages:
             known = ", ".join(self.languages[:12]) + " …" * (len(self.languages) > 12)
             fix = "Correct stt.language, or choose another stt.model."
@@ -197,7 +197,7 @@ class Hearing:
         """The words, and their language where it tells it."""
         heard = self._transcriber.transcribe(pcm, language=language, use_prompt=True)
         found = heard.info.language
-        yield heard.text.strip(), language or (base(str(found)) if found else None)
+        yield heard.text.strip(), language or (primary_subtag(str(found)) if found else None)
 
 
 def _device(wanted: str) -> str:

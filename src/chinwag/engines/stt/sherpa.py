@@ -23,7 +23,7 @@ from chinwag.engines.protocols import About, EngineOptions, Transcript
 from chinwag.engines.stt.growing import PiecewiseUtterance
 from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
-from chinwag.language import base
+from chinwag.language import primary_subtag
 
 EUROPEAN = (
     *("bg", "cs", "da", "de", "el", "en", "es", "et", "fi", "fr", "hr", "hu", "it"),
@@ -128,7 +128,7 @@ class Sherpa:
 
     def open(self, language: str | None = None) -> SherpaStream | SherpaUtterance:
         """Begin an utterance. Raises EngineError for a language it does not know."""
-        code = base(language) if language else None
+        code = primary_subtag(language) if language else None
         if code and "*" not in self.languages and code not in self.languages:
             heard = ", ".join(self.languages)
             fix = "Correct stt.language, or choose another stt.model."

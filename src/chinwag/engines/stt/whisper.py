@@ -25,7 +25,7 @@ from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.stt.growing import PiecewiseUtterance, loop_begins
 from chinwag.engines.worker import Priority, Worker
 from chinwag.errors import EngineError
-from chinwag.language import base
+from chinwag.language import primary_subtag
 
 LONGEST_STEP_S = 300.0
 """A large model may read half a minute of sound for so long on a slow processor."""
@@ -142,7 +142,7 @@ class Whisper:
 
     def open(self, language: str | None = None) -> WhisperUtterance:
         """Begin an utterance. Raises EngineError for a language it does not know."""
-        code = None if language is None else base(language)
+        code = None if language is None else primary_subtag(language)
         if code is not None and code not in self.languages:
             known = ", ".join(self.languages[:12])
             raise EngineError(
@@ -244,7 +244,7 @@ def _log(scores: Samples, token: int) -> float:
 
 def _model(settings: Any) -> str:
     """As it is set, else by the language that is."""
-    return settings.model or (FOR_THEM if base(settings.language) in BEYOND_BASE else DEFAULT_MODEL)
+    return settings.model or (FOR_THEM if primary_subtag(settings.language) in BEYOND_BASE else DEFAULT_MODEL)
 
 
 def _device(wanted: str) -> str:

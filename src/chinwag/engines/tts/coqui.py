@@ -21,7 +21,7 @@ from chinwag.engines.apart import EngineProcess
 from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.tts.sentences import choose, refuse, sentences
 from chinwag.errors import EngineError
-from chinwag.language import base
+from chinwag.language import primary_subtag
 
 USUAL = "xtts_v2"
 LIST = "tts_models"
@@ -112,7 +112,7 @@ class CoquiVoice:
     ) -> AsyncGenerator[Audio, None]:
         """Speak a clause: XTTS in pieces of about a second as it makes them, the others a sentence at a time."""
         name = choose(self.name, self.voices, self.languages, voice, language)
-        code = base(language) if language else next(iter(self.languages), "")
+        code = primary_subtag(language) if language else next(iter(self.languages), "")
         start = 0
         for sentence in sentences(text):
             async with contextlib.aclosing(self._speaker.stream("speak", sentence, name, speed, code)) as pieces:
@@ -243,14 +243,14 @@ class Speaker:
     def _spoken(self, model: str, language: str) -> Iterable[tuple[str, str]]:
         """Languages as "zh", each with the model's name for it."""
         if self._streams:
-            return [(base(name), name) for name in self._model.config.languages]
+            return [(primary_subtag(name), name) for name in self._model.config.languages]
         names = [str(name) for name in getattr(self._model.language_manager, "language_names", None) or ()]
         if len(names) > 1:
-            return [(base(name), name) for name in names]
+            return [(primary_subtag(name), name) for name in names]
         listed = MODELS.get(model, model.removeprefix(f"{LIST}/")).split("/")
         told = language or (listed[0] if len(listed) == 3 and len(listed[0]) == 2 else "")
         told = told or str(self._synthesizer.tts_config.get("phoneme_language") or "") or "".join(names)
-        return [(base(told), told)] if told else []
+        return [(primary_subtag(told), told)] if told else []
 
 
 def _opened(model: str, cuda: bool, agreed: bool) -> Any:

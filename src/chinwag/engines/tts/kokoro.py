@@ -16,8 +16,8 @@ from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.tts.phonemes import G2P, NOT_BEYOND, g2p, missing, sentences
 from chinwag.engines.tts.sentences import SentenceVoice, refuse
 from chinwag.errors import EngineError
-from chinwag.language import base
-from chinwag.language import name as called
+from chinwag.language import language_name as called
+from chinwag.language import primary_subtag
 
 STYLES, STYLE_WIDTH = 510, 256
 """A voice holds a style for every number of tokens from 0 to 509 (hexgrad/kokoro, pipeline.py)."""
@@ -107,8 +107,12 @@ class KokoroVoice(SentenceVoice):
             return next((name for name in self.languages["en"] if name[0] == "b"), self.voices[0])
         if voice in self._files and voice not in self.voices:
             raise _to_install(LANGUAGES[voice[0]])
-        if language and base(language) in LANGUAGES.values() and base(language) not in self.languages:
-            raise _to_install(base(language))
+        if (
+            language
+            and primary_subtag(language) in LANGUAGES.values()
+            and primary_subtag(language) not in self.languages
+        ):
+            raise _to_install(primary_subtag(language))
         return super().choose(voice, language)
 
     def _phonemes(self, voice: str, text: str) -> list[str]:

@@ -15,7 +15,7 @@ from chinwag.engines.onnx import open_model, weights_folder
 from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.tts.sentences import SentenceVoice, refuse
 from chinwag.errors import EngineError
-from chinwag.language import base
+from chinwag.language import primary_subtag
 
 USUAL = "piper-joe"
 """The catalog's."""
@@ -37,7 +37,7 @@ class Speaker:
     @property
     def language(self) -> str:
         """As "en"; of old voices, espeak-ng's name for it."""
-        return base(self.settings.get("language", {}).get("code") or self.settings["espeak"]["voice"])
+        return primary_subtag(self.settings.get("language", {}).get("code") or self.settings["espeak"]["voice"])
 
 
 class PiperVoice(SentenceVoice):

@@ -32,7 +32,7 @@ from chinwag.engines.protocols import About, EngineOptions
 from chinwag.engines.tts.decoding import Decoder
 from chinwag.engines.tts.sentences import choose, sentences
 from chinwag.errors import EngineError
-from chinwag.language import base
+from chinwag.language import primary_subtag
 
 USUAL = "system"
 PIPER = "piper-joe"
@@ -327,7 +327,7 @@ def _language(voice: Any) -> str:
     """Of a voice, as far as the engine tells; "" where it does not."""
     for told in ("locale", "language_code", "language"):
         if found := getattr(voice, told, None):
-            return base(str(found).replace("_", "-"))
+            return primary_subtag(str(found).replace("_", "-"))
     return _in_id(str(getattr(voice, "id", "") or ""))
 
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from chinwag.audio import Audio, Samples
 from chinwag.engines.worker import Worker
 from chinwag.errors import EngineError
-from chinwag.language import base
-from chinwag.language import name as called
+from chinwag.language import language_name as called
+from chinwag.language import primary_subtag
 
 SHOWN = 60
 """Voices that an error names: some engines have hundreds."""
@@ -78,7 +78,7 @@ def choose(
         raise EngineError(f"{engine} has no voice {voice}.", f"There are: {there}.", engine)
     if not language or not languages:
         return voice or voices[0]
-    fitting = languages.get(base(language))
+    fitting = languages.get(primary_subtag(language))
     if fitting is None:
         known = ", ".join(called(one) for one in languages)
         raise EngineError(

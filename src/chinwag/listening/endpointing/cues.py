@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chinwag.language import words
+from chinwag.language import normalised_words
 
 
 def _set(text: str) -> frozenset[str]:
@@ -12,7 +12,7 @@ def _set(text: str) -> frozenset[str]:
 
 
 def _phrases(text: str) -> frozenset[tuple[str, ...]]:
-    return frozenset(tuple(words(phrase)) for phrase in text.split(","))
+    return frozenset(tuple(normalised_words(phrase)) for phrase in text.split(","))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chinwag.listening.endpointing.model import Looks
+from chinwag.listening.endpointing.model import Evidence
 from chinwag.listening.utterance import SoFar
 
 LIKELY = 0.3
@@ -26,7 +26,7 @@ EAR_ALONE = 0.5, 0.2, 3.0
 LocalSmartTurnAnalyzerV3 has them (stop_secs = 3, the VAD's 0.2)."""
 
 
-def to_draft(so_far: SoFar, looks: Looks, chance: float | None, silence_s: float, *, early: bool) -> bool:
+def should_draft(so_far: SoFar, looks: Evidence, chance: float | None, silence_s: float, *, early: bool) -> bool:
     """To begin the answer to the newest words, once a pause. early: also while the last of them still sounds."""
     silent = so_far.pause.words is not None
     if not looks.text or so_far.pause.drafted or not (silent or early):
@@ -38,7 +38,7 @@ def to_draft(so_far: SoFar, looks: Looks, chance: float | None, silence_s: float
     return sure or (silent and silence_s >= (DRAFTED_S if sensed else SENSED_WITHIN_S))
 
 
-def to_end(so_far: SoFar, looks: Looks, silence_s: float, *, fixed: bool) -> bool:
+def should_end(so_far: SoFar, looks: Evidence, silence_s: float, *, fixed: bool) -> bool:
     """To end the turn, its words being known. fixed: by silence alone."""
     weighed = so_far.sensed or silence_s >= SENSED_WITHIN_S or fixed or not looks.text
     faded = so_far.speech.fading or silence_s >= FADED_S

@@ -9,8 +9,8 @@ import itertools
 import re
 from dataclasses import astuple, dataclass, fields
 
-from chinwag.language import base
-from chinwag.language import words as words_of
+from chinwag.language import normalised_words as words_of
+from chinwag.language import primary_subtag
 from chinwag.listening.endpointing.cues import CUES, ENGLISH, Cues
 
 _SENTENCE = re.compile(r"[.?!…।]+\s+|[。？！]+\s*")
@@ -27,7 +27,7 @@ WHOLE_SPELLING = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class FormFeatures:
     """Each from 0, not there, to 1.
 
     dictating: digits or letters are being dictated, and there are probably more.
@@ -48,23 +48,23 @@ class Form:
         return astuple(self)
 
 
-FEATURES = tuple(field.name for field in fields(Form))
+FEATURES = tuple(field.name for field in fields(FormFeatures))
 
 
-def knows(language: str | None) -> bool:
+def has_cues(language: str | None) -> bool:
     """Whether anything is known of the form of sentences in it. language: BCP 47."""
-    return base(language) in CUES
+    return primary_subtag(language) in CUES
 
 
-def form(text: str, language: str | None = "en") -> Form:
+def form_features(text: str, language: str | None = "en") -> FormFeatures:
     """Look at the words so far. In a language that is not known nothing is found."""
-    cues = CUES.get(base(language))
-    bare = bare_words(text)
+    cues = CUES.get(primary_subtag(language))
+    bare = strip_final_punctuation(text)
     if cues is None or not bare:
-        return Form()
+        return FormFeatures()
     words = words_of(bare)
     if not words:
-        return Form()
+        return FormFeatures()
     sentence = words_of(_SENTENCE.split(bare)[-1]) or words
     asks = _asks(sentence, cues)
     filler = _filler(bare, sentence, cues)
@@ -74,7 +74,7 @@ def form(text: str, language: str | None = "en") -> Form:
     leaning = float(words[-1] in cues.leaning and not (asks and _stranded(sentence)))
     ends_open = bool(filler or dangling or leaning)
     answer = not dangling and _answers(words, cues)
-    return Form(
+    return FormFeatures(
         dictating=dictating,
         filler=filler,
         dangling=dangling,
@@ -88,7 +88,7 @@ def form(text: str, language: str | None = "en") -> Form:
 _HYPHEN = re.compile(r"(?<=\w)[-‐‑](?=\w)")
 
 
-def bare_words(text: str) -> str:
+def strip_final_punctuation(text: str) -> str:
     """Without the mark that the transcriber closed with."""
     return text.strip().rstrip(" .?!…,;:-–—\"'”’。？！，、；：」』।॥")
 

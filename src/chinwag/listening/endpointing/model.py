@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chinwag.language import base
+from chinwag.language import primary_subtag
 from chinwag.listening.endpointing import features as form
 from chinwag.listening.endpointing import parameters as fitted
 
@@ -38,7 +38,7 @@ SELDOM_WHOLE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class Evidence:
     """What is known at a silence.
 
     text: the words so far. sure: the transcriber's mean probability of its tokens.
@@ -57,21 +57,21 @@ class Looks:
     @property
     def named(self) -> str:
         """Which of `fitted.LOOKS` these are, "" where nothing can be told from them."""
-        known = form.knows(self.language)
+        known = form.has_cues(self.language)
         sense = known and self.sense is not None
-        ear = self.ear is not None and (self.language is None or base(self.language) in EAR_LANGUAGES)
+        ear = self.ear is not None and (self.language is None or primary_subtag(self.language) in EAR_LANGUAGES)
         return "+".join(name for name, there in (("sense", sense), ("ear", ear), ("form", known)) if there)
 
 
-def finished(looks: Looks, numbers: fitted.Fitted | None = None) -> float | None:
+def end_probability(looks: Evidence, numbers: fitted.FittedParameters | None = None) -> float | None:
     """P(they have finished), as likely as not before anything is looked at; None where no look can tell.
 
     numbers: other weights than those that come with Chinwag.
     """
     if not looks.named:
         return None
-    weights = (numbers or fitted.fitted()).looks[looks.named]
-    there = features(looks)
+    weights = (numbers or fitted.fitted_parameters()).looks[looks.named]
+    there = model_features(looks)
     odds = weights.bias + sum(
         weight * (there[name] - mean) / scale
         for name, mean, scale, weight in zip(
@@ -81,12 +81,12 @@ def finished(looks: Looks, numbers: fitted.Fitted | None = None) -> float | None
     return 1.0 / (1.0 + math.exp(-odds))
 
 
-def features(looks: Looks) -> dict[str, float]:
+def model_features(looks: Evidence) -> dict[str, float]:
     """Everything that a model may weigh, by name."""
     trust = min(max((looks.sure - GUESSED) / (1.0 - GUESSED), 0.0), 1.0)
     sense = log_odds(looks.sense if looks.sense is not None else 0.5)
     ear = log_odds(looks.ear if looks.ear is not None else 0.5)
-    shape = form.form(looks.text, looks.language)
+    shape = form.form_features(looks.text, looks.language)
     return {
         "sense": sense,
         "sense_trusted": sense * trust,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chinwag.listening.endpointing.parameters import Pauses, fitted
+from chinwag.listening.endpointing.parameters import PauseParameters, fitted_parameters
 
 FADE = 0.9
 """What is left of an observation's weight when the next one comes: the last ten count."""
@@ -37,7 +37,7 @@ SHIFT_LIMIT = 1.5
 class Rhythm:
     """What has been learnt about a speaker; begin a new one with each conversation."""
 
-    people: Pauses | None = None
+    people: PauseParameters | None = None
     _weight: float = 0.0
     _sum: float = 0.0
     _squares: float = 0.0
@@ -96,8 +96,8 @@ class Rhythm:
         self._pauses = FADE * self._pauses + pauses
 
     @property
-    def _prior(self) -> Pauses:
-        return self.people or fitted().pauses
+    def _prior(self) -> PauseParameters:
+        return self.people or fitted_parameters().pauses
 
     @property
     def _centre(self) -> float:

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from chinwag.errors import ChinwagError
 from chinwag.listening.endpointing import features as form
 
-FITTED = Path(__file__).with_name("fitted.json")
+PARAMETERS_FILE = Path(__file__).with_name("fitted.json")
 
-LOOKS = ("form", "sense+form", "ear+form", "sense+ear+form", "ear")
+EVIDENCE_KINDS = ("form", "sense+form", "ear+form", "sense+ear+form", "ear")
 """Sets of looks that can be there; the last is for a language of whose words nothing is known."""
 
 FEATURES = ("sense", "sense_trusted", "no_sense", "whole", "ear", "ear_doubted", "trust", *form.FEATURES)
@@ -28,11 +28,11 @@ class FittedError(ChinwagError):
     """The fitted numbers cannot be used."""
 
 
-class _Strict(BaseModel):
+class _FrozenModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Weights(_Strict):
+class Weights(_FrozenModel):
     """A logistic model: P = 1 / (1 + exp(-bias - sum of weight * (feature - mean) / scale))."""
 
     features: tuple[str, ...]
@@ -50,14 +50,14 @@ class Weights(_Strict):
         return self
 
 
-class Pauses(_Strict):
+class PauseParameters(_FrozenModel):
     """Hesitations of people at large are log-normal: exp(N(log_median, spread)) seconds."""
 
     log_median: float
     spread: Annotated[float, Field(gt=0)]
 
 
-class Waiting(_Strict):
+class WaitParameters(_FrozenModel):
     """How long to wait. penalty_s: seconds of delay that a cut-off is worth. soften_s: see `endpoint`.
 
     ask: the ear is asked where P(finished) without it lies between these.
@@ -76,28 +76,28 @@ class Waiting(_Strict):
         return self
 
 
-class Fitted(_Strict):
+class FittedParameters(_FrozenModel):
     """All of it. fitted_on: points of each kind. looks: weights by the looks they are for, joined by "+"."""
 
     fitted_on: dict[str, int]
     looks: dict[str, Weights]
-    pauses: Pauses
-    waiting: Waiting
+    pauses: PauseParameters
+    waiting: WaitParameters
 
     @model_validator(mode="after")
     def _every_set_of_looks(self) -> Self:
-        if set(self.looks) != set(LOOKS):
-            raise ValueError(f"looks must be {', '.join(LOOKS)}")
+        if set(self.looks) != set(EVIDENCE_KINDS):
+            raise ValueError(f"looks must be {', '.join(EVIDENCE_KINDS)}")
         if unknown := {name for weights in self.looks.values() for name in weights.features} - set(FEATURES):
             raise ValueError(f"no such feature: {', '.join(sorted(unknown))}")
         return self
 
 
-def load(path: Path = FITTED) -> Fitted:
+def load_parameters(path: Path = PARAMETERS_FILE) -> FittedParameters:
     """Read and check a file of fitted numbers. Raises FittedError naming what is wrong with it."""
     fix = "Reinstall Chinwag, or make the file anew: python -m research.turns.fit_turns."
     try:
-        return Fitted.model_validate_json(path.read_bytes())
+        return FittedParameters.model_validate_json(path.read_bytes())
     except OSError as error:
         raise FittedError(f"{path.name} cannot be read: {error.strerror}.", fix) from None
     except ValidationError as error:
@@ -107,6 +107,6 @@ def load(path: Path = FITTED) -> Fitted:
 
 
 @cache
-def fitted() -> Fitted:
+def fitted_parameters() -> FittedParameters:
     """The numbers that come with Chinwag."""
-    return load()
+    return load_parameters()

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from chinwag.listening.endpointing.pacing import Rhythm
-from chinwag.listening.endpointing.parameters import Eagerness, Waiting, fitted
+from chinwag.listening.endpointing.parameters import Eagerness, WaitParameters, fitted_parameters
 
-__all__ = ["LONGEST_S", "PATIENCE", "SHORTEST_S", "Eagerness", "Endpointer", "eagerness_of"]
+__all__ = ["LONGEST_S", "PATIENCE", "SHORTEST_S", "Eagerness", "Endpointer", "nearest_eagerness"]
 
 SHORTEST_S = 0.1
 """Even a certain end is given this long: the closure of a "t" or "k" is 100 ms of silence inside a word."""
@@ -46,7 +46,9 @@ class Endpointer:
         """Silence that ends any turn."""
         return self._between(LONGEST_S)
 
-    def wait(self, finished: float | None, rhythm: Rhythm | None = None, numbers: Waiting | None = None) -> float:
+    def wait_s(
+        self, finished: float | None, rhythm: Rhythm | None = None, numbers: WaitParameters | None = None
+    ) -> float:
         """Seconds of silence to wait for.
 
         finished: by the looks; None where none could tell, so that rhythm alone decides.
@@ -54,7 +56,7 @@ class Endpointer:
         """
         if self.fixed_s is not None:
             return self.fixed_s
-        rhythm, numbers = rhythm or Rhythm(), numbers or fitted().waiting
+        rhythm, numbers = rhythm or Rhythm(), numbers or fitted_parameters().waiting
         chance = shifted(0.5 if finished is None else finished, rhythm.shift)
         silences = np.arange(SHORTEST_S, self.longest_s + STEP_S / 2, STEP_S)
         # penalties are ratios, so halfway between two is their geometric mean
@@ -64,11 +66,11 @@ class Endpointer:
         weights = np.exp((cost.min() - cost) / numbers.soften_s)
         return float(silences @ weights / weights.sum())
 
-    def asks_ear(self, finished: float | None, numbers: Waiting | None = None) -> bool:
+    def needs_audio_model(self, finished: float | None, numbers: WaitParameters | None = None) -> bool:
         """Whether P(finished) without the ear is so unsure that the ear is worth its cost."""
         if self.fixed_s is not None:
             return False
-        low, high = (numbers or fitted().waiting).ask
+        low, high = (numbers or fitted_parameters().waiting).ask
         return finished is None or low <= finished <= high
 
     def _between(self, points: Mapping[Eagerness, float]) -> float:
@@ -77,7 +79,7 @@ class Endpointer:
         return float(np.interp(self.patience, [PATIENCE[name] for name in names], [points[name] for name in names]))
 
 
-def eagerness_of(patience: float) -> Eagerness:
+def nearest_eagerness(patience: float) -> Eagerness:
     """The name that comes nearest, as `semantic_vad` has no others."""
     return min(PATIENCE, key=lambda name: abs(PATIENCE[name] - patience))
 

@@ -14,7 +14,7 @@ WAIT = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class SymbolNames:
     """What is said in place of a symbol. `code` stands for a block of code, which is not read aloud."""
 
     dot: str = "dot"
@@ -34,7 +34,7 @@ class Reader:
     before all others: it answers its own place where nothing is to be skipped.
     """
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: SymbolNames) -> None:
         self.words = words
         self.prose = Prose()
         self.text = ""

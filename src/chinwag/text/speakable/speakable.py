@@ -12,9 +12,9 @@ from __future__ import annotations
 from chinwag.text.speakable import markup
 from chinwag.text.speakable.marks import RULES, plain
 from chinwag.text.speakable.prose import Gap
-from chinwag.text.speakable.reader import WAIT, Reader, Words
+from chinwag.text.speakable.reader import WAIT, Reader, SymbolNames
 
-__all__ = ["Speakable", "Words"]
+__all__ = ["Speakable", "SymbolNames"]
 
 _SLICE = 1024  # characters looked at together, as what is left of them is copied
 
@@ -27,8 +27,8 @@ class Speakable:
     sentences; code blocks and a model's <think> are left out. Never raises.
     """
 
-    def __init__(self, words: Words | None = None) -> None:
-        self._reader = Reader(words or Words())
+    def __init__(self, words: SymbolNames | None = None) -> None:
+        self._reader = Reader(words or SymbolNames())
         self._digits: str | None = None  # the line so far, while it is only a number
         self._number = 0  # of the last numbered item
 
