@@ -160,7 +160,7 @@ async def test_while_a_conversation_goes_on(fault: tuple[str, str], tmp_path: Pa
     await host.start()
     assert host.stage == "ready", host.error
     switch = EngineSwitch(host)
-    client = Client(Fakes(), extended=True, choice=switch)
+    client = Client(Fakes(), extended=True, engine_selector=switch)
     switch.connection = client.connection
     running = asyncio.create_task(client.connection.run())
     try:

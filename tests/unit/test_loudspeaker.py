@@ -37,8 +37,8 @@ class Caller:
         self.connection = Connection(
             fakes.engines(), defaults, self._take, by_track=True, extended=extended, longest_message=1_000_000
         )
-        assert self.connection.loudspeaker
-        self.loudspeaker: PlayoutTrack = self.connection.loudspeaker
+        assert self.connection.playout_track
+        self.loudspeaker: PlayoutTrack = self.connection.playout_track
 
     def _take(self, message: Any) -> None:
         self.told.append((self._loop.time(), json.loads(json.dumps(message))))

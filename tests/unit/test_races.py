@@ -164,9 +164,9 @@ class Told(Connection):
     def _sent(self, message: Outgoing) -> None:
         pass
 
-    def _told(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         self.log.append((asyncio.get_running_loop().time(), event, self.session.settings.interruption))
-        super()._told(event)
+        super()._on_event(event)
 
 
 class Complaints(logging.Handler):

@@ -57,7 +57,7 @@ class Talks:
             flags.pop("store", self.store), one, self.live, known=known, instructions=OWN,
             sound=flags.pop("sound", False), trouble=flags.pop("trouble", ""),
         )  # fmt: skip
-        return connected(fakes, extended=True, keeper=keeper, **flags)
+        return connected(fakes, extended=True, recorder=keeper, **flags)
 
     def said(self) -> list[tuple[str, str]]:
         return [(item.role, item.words) for item in self.store.items(ID)]
@@ -284,7 +284,7 @@ async def test_a_store_that_could_not_be_opened_is_told(talks: Talks) -> None:
 
 async def test_opened_elsewhere_it_goes_on_there_alone(talks: Talks) -> None:
     keeper = Recorder(talks.store, StoredConversation(ID), talks.live, instructions=OWN)
-    first = Client(Fakes(), extended=True, keeper=keeper)
+    first = Client(Fakes(), extended=True, recorder=keeper)
     running = asyncio.create_task(first.connection.run())
     await asyncio.sleep(0.1)
     await type_in(first, "Hello.")

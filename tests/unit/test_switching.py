@@ -195,7 +195,7 @@ class Room:
     @asynccontextmanager
     async def client(self, **flags: Any) -> AsyncIterator[Client]:
         switch = EngineSwitch(self.host)
-        client = Client(self.fakes, choice=switch, **{"extended": True, **flags})
+        client = Client(self.fakes, engine_selector=switch, **{"extended": True, **flags})
         switch.connection = client.connection
         running = asyncio.create_task(client.connection.run())
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Replies on the wire: each as a response, with its message and its calls as the response's items."""
+"""Server events of responses: each response with its message and its tool calls as items."""
 
 from __future__ import annotations
 
@@ -17,97 +17,97 @@ from chinwag.realtime.track import PlayoutTrack
 
 @dataclass(frozen=True)
 class ResponseRequest:
-    """What response.create asked of the wire: what to send back, in what form, and whether outside the conversation."""
+    """The fields of `response.create` that only the protocol needs. out_of_band: not part of the conversation."""
 
     metadata: Any
     form: AudioFormat
-    aside: bool = False
+    out_of_band: bool = False
 
 
 @dataclass
-class _Response:
-    """How far a response has been told."""
+class _ResponseProgress:
+    """What has been sent of a response."""
 
     reply: Response
     asked: ResponseRequest
     sound: OutputEncoder
     text: list[str] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
-    """Ids of its items, as they were begun."""
+    """Ids of its items in the order in which they began."""
 
     @property
     def begun(self) -> bool:
-        """Its message was."""
+        """Whether its message has begun."""
         return self.reply.item_id in self.order
 
     def index(self, item_id: str) -> int:
-        """The item's output_index; it is begun where it was not yet."""
+        """Return the item's output_index; a new item gets the next one."""
         if item_id not in self.order:
             self.order.append(item_id)
         return self.order.index(item_id)
 
 
 class ResponseEvents:
-    """Turns what happens to replies into server events, in the order the official server sends them.
+    """Sends the events of responses in the order of the official server.
 
-    send: takes a whole message, sound as bytes where `binary`. conversation: its id, as responses name it. calls: tells
-    of calls. loudspeaker: plays the sound in place of messages. offer: what could stand in for an engine that failed.
+    send: takes a whole message, which is audio bytes if `binary`. playout_track: takes the audio instead of messages.
+    offer: proposes a replacement for an engine that failed.
     """
 
     def __init__(
         self,
         session: Session,
-        tell: SendEvent,
+        send_event: SendEvent,
         send: Callable[[outbound.Outgoing], None],
         *,
         binary: bool,
-        conversation: str,
-        calls: ToolCallEvents,
-        loudspeaker: PlayoutTrack | None,
+        conversation_id: str,
+        tool_calls: ToolCallEvents,
+        playout_track: PlayoutTrack | None,
         offer: Callable[..., outbound.Offer],
     ) -> None:
-        self._session, self._tell, self._send, self._binary = session, tell, send, binary
-        self._conversation, self._calls = conversation, calls
-        self._loudspeaker, self._offer = loudspeaker, offer
-        self._responses: dict[str, _Response] = {}
+        self._session, self._send_event, self._send, self._binary = session, send_event, send, binary
+        self._conversation_id, self._tool_calls = conversation_id, tool_calls
+        self._playout_track, self._offer = playout_track, offer
+        self._responses: dict[str, _ResponseProgress] = {}
 
     def started(self, event: events.ResponseStarted, spoken: AudioFormat) -> None:
-        """A reply begins. spoken: the form of its sound where response.create asked for none."""
+        """Send that a response begins. spoken: its audio format if `response.create` named none."""
         reply = self._session.find_response(event.response_id)
         if reply is None:
             return
         asked = reply.options.tag or ResponseRequest(None, spoken)
-        self._responses[event.response_id] = _Response(reply, asked, OutputEncoder(asked.form))
-        response = outbound.wire_response(reply, self._place(asked), [], None, asked.metadata, asked.form)
-        self._tell("response.created", response=response)
+        self._responses[event.response_id] = _ResponseProgress(reply, asked, OutputEncoder(asked.form))
+        response = outbound.wire_response(reply, self._conversation_of(asked), [], None, asked.metadata, asked.form)
+        self._send_event("response.created", response=response)
 
-    def written(self, event: ToolCallWriting) -> None:
-        """The model writes a call in it."""
-        told = self._responses[event.response_id]
-        if told.reply.wrote_before_tool_call:
-            self._begin_message(told)
-        self._calls.on_writing(event, told.index)
+    def on_writing(self, event: ToolCallWriting) -> None:
+        """Send progress of a tool call that the model writes."""
+        progress = self._responses[event.response_id]
+        if progress.reply.wrote_before_tool_call:
+            self._begin_message(progress)
+        self._tool_calls.on_writing(event, progress.index)
 
     def text(self, event: events.ResponseText) -> None:
-        """More of its words."""
-        told = self._responses[event.response_id]
-        self._begin_message(told)
-        told.text.append(event.text)
-        kind = "output_audio_transcript" if told.reply.options.audio else "output_text"
-        self._part(f"response.{kind}.delta", told, delta=event.text)
+        """Send more text."""
+        progress = self._responses[event.response_id]
+        self._begin_message(progress)
+        progress.text.append(event.text)
+        kind = "output_audio_transcript" if progress.reply.options.audio else "output_text"
+        self._send_part(f"response.{kind}.delta", progress, delta=event.text)
 
     def audio(self, event: events.ResponseAudio) -> None:
-        """More of its sound."""
-        told = self._responses[event.response_id]
-        if self._loudspeaker:
-            self._loudspeaker.play(told.reply, event.audio)
+        """Send or play more audio."""
+        progress = self._responses[event.response_id]
+        if self._playout_track:
+            self._playout_track.play(progress.reply, event.audio)
         else:
-            self._sound(told, told.sound.push(event.audio))
+            self._send_audio(progress, progress.sound.push(event.audio))
 
     def ended(self, event: events.ResponseEnded) -> None:
-        """It is complete, or was broken off, or failed."""
-        told = self._responses.pop(event.response_id)
-        reply = told.reply
+        """Send that a response is complete, was cancelled, or failed."""
+        progress = self._responses.pop(event.response_id)
+        reply = progress.reply
         items: dict[str, Any] = {
             call.item_id: outbound.wire_item(call) for call in reply.tool_calls if not call.approval_request_id
         }
@@ -121,68 +121,68 @@ class ResponseEvents:
         if event.error:
             offer = self._offer(getattr(reply.failure, "engine", ""), "llm", "tts")
             self._send(outbound.server_error("response_failed", event.error, offer))
-        if told.begun:
-            items[reply.item_id] = self._end_message(told, event)
+        if progress.begun:
+            items[reply.item_id] = self._end_message(progress, event)
         details: dict[str, Any] = {"type": event.status}
         if event.reason:
             details["reason"] = event.reason
         if event.error:
             details["error"] = {"type": "server_error", "code": "response_failed", "message": event.error}
-        output = [items[item_id] for item_id in told.order if item_id in items]
+        output = [items[item_id] for item_id in progress.order if item_id in items]
         done = outbound.wire_response(
-            reply, self._place(told.asked), output, details, told.asked.metadata, told.asked.form
+            reply, self._conversation_of(progress.asked), output, details, progress.asked.metadata, progress.asked.form
         )
-        self._tell("response.done", response=done)
-        if self._loudspeaker:
-            self._loudspeaker.finish(event.response_id)
+        self._send_event("response.done", response=done)
+        if self._playout_track:
+            self._playout_track.finish(event.response_id)
 
-    def _begin_message(self, told: _Response) -> None:
-        """Tell of the words' item, where that has not been done."""
-        if told.begun:
+    def _begin_message(self, progress: _ResponseProgress) -> None:
+        """Announce the message item, once."""
+        if progress.begun:
             return
-        reply = told.reply
+        reply = progress.reply
         item = outbound.wire_item(reply, status="in_progress", empty=True)
-        where = {"response_id": reply.response_id, "output_index": told.index(reply.item_id)}
-        self._tell("response.output_item.added", **where, item=item)
-        if not told.asked.aside:
+        where = {"response_id": reply.response_id, "output_index": progress.index(reply.item_id)}
+        self._send_event("response.output_item.added", **where, item=item)
+        if not progress.asked.out_of_band:
             previous = self._session.history.id_before(reply.item_id)
-            self._tell("conversation.item.added", item=item, previous_item_id=previous)
+            self._send_event("conversation.item.added", item=item, previous_item_id=previous)
         part = {"type": "audio", "transcript": ""} if reply.options.audio else {"type": "text", "text": ""}
-        self._part("response.content_part.added", told, part=part)
+        self._send_part("response.content_part.added", progress, part=part)
 
-    def _end_message(self, told: _Response, event: events.ResponseEnded) -> dict[str, Any]:
-        """Tell that the words' item is over; returns it."""
-        reply, text = told.reply, "".join(told.text)
+    def _end_message(self, progress: _ResponseProgress, event: events.ResponseEnded) -> dict[str, Any]:
+        """Send the end of the message item and return the item."""
+        reply, text = progress.reply, "".join(progress.text)
         if reply.options.audio:
             if event.status != "cancelled":
-                self._sound(told, told.sound.flush())
-            self._part("response.output_audio.done", told)
-            self._part("response.output_audio_transcript.done", told, transcript=text)
-            self._part("response.content_part.done", told, part={"type": "audio", "transcript": text})
+                self._send_audio(progress, progress.sound.flush())
+            self._send_part("response.output_audio.done", progress)
+            self._send_part("response.output_audio_transcript.done", progress, transcript=text)
+            self._send_part("response.content_part.done", progress, part={"type": "audio", "transcript": text})
         else:
-            self._part("response.output_text.done", told, text=text)
-            self._part("response.content_part.done", told, part={"type": "text", "text": text})
+            self._send_part("response.output_text.done", progress, text=text)
+            self._send_part("response.content_part.done", progress, part={"type": "text", "text": text})
         item = outbound.wire_item(reply, status="completed" if event.status == "completed" else "incomplete")
-        if not told.asked.aside:
+        if not progress.asked.out_of_band:
             previous = self._session.history.id_before(reply.item_id)
-            self._tell("conversation.item.done", item=item, previous_item_id=previous)
-        where = {"response_id": event.response_id, "output_index": told.index(reply.item_id)}
-        self._tell("response.output_item.done", **where, item=item)
+            self._send_event("conversation.item.done", item=item, previous_item_id=previous)
+        where = {"response_id": event.response_id, "output_index": progress.index(reply.item_id)}
+        self._send_event("response.output_item.done", **where, item=item)
         return item
 
-    def _sound(self, told: _Response, data: bytes) -> None:
+    def _send_audio(self, progress: _ResponseProgress, data: bytes) -> None:
         if not data:
             return
         if self._binary:
             self._send(data)
         else:
-            self._part("response.output_audio.delta", told, delta=outbound.encode_base64(data))
+            self._send_part("response.output_audio.delta", progress, delta=outbound.encode_base64(data))
 
-    def _part(self, kind: str, told: _Response, **fields: Any) -> None:
-        """An event about a response's one content part."""
-        reply = told.reply
+    def _send_part(self, kind: str, progress: _ResponseProgress, **fields: Any) -> None:
+        """Send an event about the only content part of a response."""
+        reply = progress.reply
         where = {"response_id": reply.response_id, "item_id": reply.item_id}
-        self._tell(kind, **where, output_index=told.index(reply.item_id), content_index=0, **fields)
+        self._send_event(kind, **where, output_index=progress.index(reply.item_id), content_index=0, **fields)
 
-    def _place(self, asked: ResponseRequest) -> str | None:
-        return None if asked.aside else self._conversation
+    def _conversation_of(self, asked: ResponseRequest) -> str | None:
+        return None if asked.out_of_band else self._conversation_id

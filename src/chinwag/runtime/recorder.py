@@ -81,7 +81,7 @@ class Recorder:
         """That it was held with before; empty for the server's own."""
         return self._one.instructions
 
-    def told(self, event: events.Event) -> None:
+    def on_event(self, event: events.Event) -> None:
         """What happens in the session, for the sound of it."""
         if not (self._sound and self._connection):
             return

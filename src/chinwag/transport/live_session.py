@@ -159,9 +159,9 @@ class LiveSession:
             longest_message=host.config.server.max_message_bytes,
             opening=opened_with(keeper, opening(request)),
             kind=kind,
-            choice=self._switch,
-            keeper=keeper,
-            acknowledged=self.acknowledge,
+            engine_selector=self._switch,
+            recorder=keeper,
+            acknowledge=self.acknowledge,
             observer=self._observe,
         )
         self._watching = host.watching
@@ -387,6 +387,6 @@ def after(request: HTTPConnection) -> int | None:
 def gone(talk: LiveSession | None) -> dict[str, Any]:
     """The error for a client that comes back to a conversation that is over, or is not known."""
     if talk and not talk.broken:
-        return outbound.error(talk.connection.ends_for, None)
+        return outbound.error(talk.connection.end_reason, None)
     message = "That conversation is over, or was on another server. Connect again without `resume`."
     return outbound.server_error("session_not_found", message)

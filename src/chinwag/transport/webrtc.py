@@ -55,8 +55,8 @@ class WebRtcConnection:
         self._writing: asyncio.Task[None] | None = None
         known = [ice_server(server) for server in servers]
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=known))  # None would be a server on the internet
-        assert self._connection.loudspeaker is not None
-        self._loudspeaker = self._connection.loudspeaker
+        assert self._connection.playout_track is not None
+        self._loudspeaker = self._connection.playout_track
         self._incoming = Incoming(self._hear)
         self._channel: RTCDataChannel | None = None
         self._ready, self._ended = asyncio.Event(), asyncio.Event()
