@@ -46,7 +46,7 @@ test-all: setup-dev  ## also the long forms: fuzzing, races, a bad link, every J
 	@$(MAKE) --no-print-directory test-extras TORCH=1 ARGS=
 	@$(MAKE) --no-print-directory soak ARGS=
 
-test-extras: setup-dev  ## each extra in an environment of its own (ARGS="whisper" for some; TORCH=1: those with torch too)
+test-extras: setup-dev  ## the extras as people install them (ARGS="whisper" for some; TORCH=1: those with torch too)
 	@$(BIN)/python scripts/test_extras.py $(if $(TORCH),--torch) $(ARGS)
 
 check: setup-dev  ## lint, format, types, import rule

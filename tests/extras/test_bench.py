@@ -12,6 +12,8 @@ from chinwag.bench import plots
 
 pytestmark = pytest.mark.engines
 
+FILES = ("src/chinwag/bench/*.py",)
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

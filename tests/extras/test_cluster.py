@@ -38,6 +38,11 @@ from chinwag.engines.protocols import ChatModel, EngineOptions, Transcriber, Voi
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(240), pytest.mark.filterwarnings("ignore")]
 
+FILES = (
+    "src/chinwag/cluster/*.py",
+    "src/chinwag/cli/cluster.py",
+)
+
 NAMED = True
 """It wants a machine of its own: Ray gives up a node whose agents have not started within 15 s."""
 WEIGHTS = ("silero-vad", "smart-turn", "moonshine-tiny-en", "qwen2.5-coder-0.5b")

@@ -19,6 +19,8 @@ from chinwag.errors import EngineError
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
+FILES = ("src/chinwag/engines/tts/coqui.py",)
+
 TORCH = True
 WEIGHTS = ("moonshine-tiny-en",)
 

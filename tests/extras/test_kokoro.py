@@ -18,6 +18,12 @@ from chinwag.speech.synthesis import Style, synthesise
 
 pytestmark = [pytest.mark.engines, pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")]
 
+FILES = (
+    "src/chinwag/engines/tts/kokoro.py",
+    "src/chinwag/engines/tts/phonemes.py",
+    "src/chinwag/speech/synthesis.py",
+)
+
 WEIGHTS = ("kokoro", "kokoro-voices")
 
 SAID = {

@@ -16,6 +16,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning"),
 ]
 
+FILES = (
+    "src/chinwag/engines/stt/whisper.py",
+    "src/chinwag/engines/tts/kokoro.py",
+    "src/chinwag/language.py",
+)
+
 WEIGHTS = ("silero-vad", "smart-turn", "whisper-base", "qwen2.5-coder-0.5b", "kokoro", "kokoro-voices")
 
 SPOKEN = ("en", "es", "fr", "it", "ja", "pt", "zh")

@@ -19,6 +19,8 @@ from chinwag.weights import Store
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 
+FILES = ("src/chinwag/engines/stt/moonshine_streaming.py",)
+
 WEIGHTS = ("moonshine-tiny-en",)
 TEXT = "Please turn off the lights in the kitchen."
 

@@ -18,6 +18,8 @@ from chinwag.errors import EngineError
 
 pytestmark = pytest.mark.engines
 
+FILES = ("src/chinwag/engines/stt/moonshine.py",)
+
 WEIGHTS = ("moonshine-base-en",)
 
 BASE = SttSettings(model="moonshine-base-en")

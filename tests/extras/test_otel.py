@@ -10,6 +10,8 @@ from chinwag.observability.tracing import tracer
 
 pytestmark = pytest.mark.engines
 
+FILES = ("src/chinwag/observability/*.py",)
+
 
 def test_a_turn_is_sent_with_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     with receiving() as received:

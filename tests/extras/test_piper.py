@@ -22,6 +22,8 @@ from chinwag.errors import EngineError
 
 pytestmark = pytest.mark.engines
 
+FILES = ("src/chinwag/engines/tts/piper.py",)
+
 WEIGHTS = ("piper-joe", "moonshine-tiny-en")
 
 CLAUSE = "Sure, I can help with that."

@@ -12,6 +12,11 @@ from chinwag.store import ConversationStore, StoredConversation, StoredItem
 
 pytestmark = pytest.mark.engines
 
+FILES = (
+    "src/chinwag/store/*.py",
+    "src/chinwag/store/*/*.py",
+)
+
 ID = "conv_" + "0" * 20
 
 

@@ -17,6 +17,8 @@ from chinwag.errors import EngineError
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
 
+FILES = ("src/chinwag/engines/stt/realtimestt.py",)
+
 TORCH = True
 WEIGHTS = ("whisper-base", "moonshine-tiny-en", "silero-vad", "smart-turn", "qwen2.5-coder-0.5b", "piper-joe")
 FREE = ("websockets",)

@@ -23,6 +23,8 @@ from chinwag.errors import EngineError
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 
+FILES = ("src/chinwag/engines/tts/realtimetts.py",)
+
 WEIGHTS = ("piper-joe", "moonshine-tiny-en", "silero-vad", "smart-turn", "qwen2.5-coder-0.5b")
 NEEDS = ("piper-tts",)
 

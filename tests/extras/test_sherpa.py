@@ -21,6 +21,8 @@ from chinwag.errors import EngineError
 
 pytestmark = pytest.mark.engines
 
+FILES = ("src/chinwag/engines/stt/sherpa.py",)
+
 WEIGHTS = ("moonshine-tiny-en",)
 NEEDS = ("onnx",)
 SENTENCES = (

@@ -28,6 +28,11 @@ from chinwag.weights.store import Store
 
 pytestmark = pytest.mark.engines
 
+FILES = (
+    "src/chinwag/engines/stt/whisper.py",
+    "src/chinwag/engines/stt/growing.py",
+)
+
 WEIGHTS = ("whisper-base",)
 SETTINGS = SttSettings(engine="whisper", language="auto", device="cpu")
 LIGHTS = "Please turn off the lights in the kitchen."

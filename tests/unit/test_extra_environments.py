@@ -48,6 +48,29 @@ def test_torch_is_asked_for_or_named(tmp_path: Path) -> None:
     assert line == "Extras: coqui not run, needs torch (TORCH=1); piper FAILED (pip check) in 3 s."
 
 
+def test_there_are_three_environments_and_the_files_of_each_extra_exist() -> None:
+    found = script.discover(script.TESTS)
+    assert {extra.environment for extra in found.values()} == {"engines", "torch", "cluster"}
+    for extra in found.values():
+        for pattern in extra.files:
+            assert list(script.ROOT.glob(pattern)), f"{extra.tests.name}: no file is {pattern}"
+    for pattern in script.SHARED:
+        assert list(script.ROOT.glob(pattern)), pattern
+
+
+def test_the_extras_whose_files_changed_are_chosen_and_all_where_it_is_unknown() -> None:
+    found = [extra for extra in script.discover(script.TESTS).values() if extra.environment == "engines"]
+
+    def names(paths: list[str] | None) -> list[str]:
+        return [extra.name for extra in script.affected(found, paths)]
+
+    every = [extra.name for extra in found]
+    assert names(None) == names(["pyproject.toml"]) == names(["src/chinwag/engines/protocols.py"]) == every
+    assert names(["src/chinwag/engines/tts/piper.py", "docs/tools.md"]) == ["piper"]
+    assert names(["tests/extras/test_sherpa.py"]) == ["sherpa"]
+    assert names(["src/chinwag/engines/llm/ollama.py"]) == []
+
+
 def test_every_file_is_for_an_extra_and_an_unknown_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert script.main(["nothing"]) == 2
     assert "There is no tests/extras/test_nothing.py" in capsys.readouterr().err
@@ -57,10 +80,13 @@ def test_a_step_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     written(tmp_path, "bench", "")
     monkeypatch.setattr(script, "TESTS", tmp_path)
 
-    def fails(extra: script.Extra) -> None:
+    def fails(*_: object) -> Path:
         raise script.Failed("pip check")
 
+    monkeypatch.setattr(script, "make_environment", fails)
+    assert script.main([]) == 1
+    monkeypatch.setattr(script, "make_environment", lambda place, extras: place)
+    monkeypatch.setattr(script, "test", lambda extra, python: None)
+    assert script.main([]) == 0
     monkeypatch.setattr(script, "test", fails)
     assert script.main([]) == 1
-    monkeypatch.setattr(script, "test", lambda extra: None)
-    assert script.main([]) == 0
