@@ -1,4 +1,4 @@
-"""What is kept, as plain data. Times are seconds since 1970, UTC."""
+"""Saved conversations as plain data. Times are seconds since 1970, UTC."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Role = Literal["system", "user", "assistant"]
 class StoredItem:
     """One item of a conversation.
 
-    place: orders the items. words: as the other side took them in. spoken: they were said aloud. whole: nothing of
-    them was cut off. call_id, name, arguments, output: of a call of a tool; server, called: who ran it, and its name
-    there.
+    place: orders the items. words: the text as the other side heard or read it. spoken: the text was spoken.
+    whole: the text was not cut off. call_id, name, arguments, output: of a tool call. server, called: the tool server
+    that ran it, and the tool's name there.
     """
 
     item_id: str
@@ -36,7 +36,7 @@ class StoredItem:
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """Where a search found its words: the item, and the words around them."""
+    """An item that a search found, with the words around the match."""
 
     item_id: str
     words: str
@@ -44,7 +44,7 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class StoredConversation:
-    """One conversation. language: they speak, "" where unknown. instructions: its own; "" for the server's."""
+    """One conversation. language: "" if unknown. instructions: "" for those of the server."""
 
     id: str
     title: str = ""
@@ -54,13 +54,13 @@ class StoredConversation:
     updated: float = 0.0
     items: int = 0
     seconds: float = 0.0
-    """Of sound that is kept."""
+    """Length of the saved audio."""
     found: SearchHit | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSound:
-    """The sound of an item. side: who is heard. file: its name in the conversation's folder. began: when it was heard.
+    """The audio of an item. side: the speaker. file: its name in the conversation's folder. began: when it was heard.
 
     size: bytes of the file.
     """
