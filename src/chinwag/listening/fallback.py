@@ -1,4 +1,4 @@
-"""Asks engines that may fail or fall silent, and goes on without them."""
+"""Calls to engines that may fail or time out; the listener continues without their result."""
 
 from __future__ import annotations
 
@@ -10,40 +10,43 @@ from typing import TypeVar
 from chinwag.errors import ChinwagError
 
 ENGINE_TIMEOUT_S = 10.0
-"""Hearing that takes longer has failed: the turn goes on without it."""
+"""Seconds after which an engine call counts as failed."""
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
-class Asking:
-    """complain: is told once of each cause, and which engine it was; a failing one is asked many times a second."""
+class EngineCaller:
+    """Calls engines and reports each cause of failure once, as a failing engine is called many times a second.
 
-    def __init__(self, complain: Callable[[str, str], None]) -> None:
-        self._complain_once, self._complained = complain, set[str]()
+    on_failure: receives the message and the name of the engine.
+    """
 
-    async def ask(self, work: Awaitable[T], trouble: str) -> T | None:
-        """What an engine answers; None, and a complaint that begins with `trouble`, where it fails or is too slow."""
+    def __init__(self, on_failure: Callable[[str, str], None]) -> None:
+        self._on_failure, self._reported = on_failure, set[str]()
+
+    async def call(self, result: Awaitable[T], failure: str) -> T | None:
+        """Return the result; if the engine fails or times out, report `failure` with the cause and return None."""
         try:
             async with asyncio.timeout(ENGINE_TIMEOUT_S):
-                return await work
+                return await result
         except ChinwagError as error:
-            self.complain(f"{trouble}. {error}", getattr(error, "engine", ""))
+            self.report(f"{failure}. {error}", getattr(error, "engine", ""))
         except TimeoutError:
             late = f"The engine has not answered for {ENGINE_TIMEOUT_S:.0f} seconds."
-            self.complain(f"{trouble}. {late} A smaller model or another engine may be quicker.")
+            self.report(f"{failure}. {late} A smaller model or another engine may be quicker.")
         except Exception as error:
-            log.exception(trouble)
-            self.complain(f"{trouble}. {error}")
+            log.exception(failure)
+            self.report(f"{failure}. {error}")
         return None
 
-    def complain(self, message: str, engine: str = "") -> None:
-        """Tell it, unless it was told before."""
-        if message not in self._complained:
-            self._complained.add(message)
-            self._complain_once(message, engine)
+    def report(self, message: str, engine: str = "") -> None:
+        """Report a failure unless the same message was reported before."""
+        if message not in self._reported:
+            self._reported.add(message)
+            self._on_failure(message, engine)
 
-    def forget(self) -> None:
-        """Another engine is asked: whatever fails now is news."""
-        self._complained.clear()
+    def reset(self) -> None:
+        """Report every failure again, as after a change of engine."""
+        self._reported.clear()

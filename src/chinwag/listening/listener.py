@@ -1,4 +1,4 @@
-"""One conversation's ear: sound in, and the session told of speech, words, likely ends and turns.
+"""Listener of one conversation: audio in; speech, transcripts, likely ends and turns out.
 
 Time is counted in samples of the sound itself (16 kHz), so it makes no difference how fast the sound comes in.
 """
@@ -21,7 +21,7 @@ from chinwag.listening.endpointing.features import word_key
 from chinwag.listening.endpointing.model import end_probability
 from chinwag.listening.endpointing.pacing import Rhythm
 from chinwag.listening.energy import EnergyTracker
-from chinwag.listening.fallback import Asking
+from chinwag.listening.fallback import EngineCaller
 from chinwag.listening.turn import EndpointingEstimate, ListenerEvents, ListenerSettings, Turn
 from chinwag.listening.utterance import FAILED, Pause, SoFar
 from chinwag.listening.vad import SpeechTracker
@@ -76,7 +76,7 @@ class Listener:
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=2048)
         self._end = 0
         self._now = 0
-        self._tasks, self._asking = TaskSet(), Asking(hearer.listening_failed)
+        self._tasks, self._engine_caller = TaskSet(), EngineCaller(hearer.listening_failed)
         self._last: SoFar | None = None
         self._language: str | None = None
         self._so_far: SoFar
@@ -156,9 +156,9 @@ class Listener:
                         await self._take(got)
                     else:
                         got()
-                except Exception as error:  # whatever it was, the next frame finds an ear that listens
+                except Exception as error:  # the next frame must find a listener that works
                     log.exception("listening failed")
-                    self._asking.complain(f"Something was not heard: {error}.")
+                    self._engine_caller.report(f"Part of the audio was not processed: {error}.")
                     self._kept_from = self._now
                     self._so_far.release_engine()
                     self._rest()
@@ -210,7 +210,7 @@ class Listener:
     async def _probability(self, frame: Audio) -> float:
         """P(a person speaks): what the VAD hears, unless that is the reply itself, come back from a loudspeaker."""
         own = self.echo_gate.echo_probability(frame, self._arrival(frame.end))
-        probability = await self._asking.ask(self._vad_stream.feed(frame), "Speech cannot be told from silence")
+        probability = await self._engine_caller.call(self._vad_stream.feed(frame), "Speech detection failed")
         if probability is None:
             self._vad_stream = self._vad.open()
         return (probability or 0.0) * (1.0 - own)
@@ -339,7 +339,7 @@ class Listener:
             so_far.wording = self._tasks.start(self._word(so_far))
 
     async def _word(self, so_far: SoFar) -> None:
-        transcript = await self._asking.ask(so_far.utterance.partial(), "Live words are missing")
+        transcript = await self._engine_caller.call(so_far.utterance.partial(), "The partial transcript is missing")
         # while the final words are on their way, nothing is to be read into the model's cache for them to wait for
         if transcript and so_far is self._so_far and not so_far.pause.asked:
             self._heard_words(so_far, transcript)
@@ -371,13 +371,13 @@ class Listener:
         sound = Audio(pcm, LISTEN_RATE, self._now - len(pcm))
         words = pause.words.text if pause.words else ""
         judging = self._judge.judge(sound, words, self._hearer.prompt_before_turn())
-        ear = await self._asking.ask(judging, "Turns end without an ear for melody")
+        ear = await self._engine_caller.call(judging, "Turn detection runs without the audio model")
         if pause is self._so_far.pause:
             pause.ear = ear
             self._consider()
 
     async def _final_words(self, utterance: Utterance) -> Transcript:
-        return await self._asking.ask(utterance.finish(), "The words could not be recognised") or FAILED
+        return await self._engine_caller.call(utterance.finish(), "The speech could not be transcribed") or FAILED
 
     # --- the end ---------------------------------------------------------------------------------------------
 
@@ -445,7 +445,7 @@ class Listener:
 
     def _change_engines(self, engines: Engines) -> None:
         self._engines, so_far = engines, self._so_far
-        self._asking.forget()
+        self._engine_caller.reset()
         begun = so_far.speech.speaking if self._hearing.automatic else bool(so_far.sound)
         if not begun:
             so_far.release_engine()

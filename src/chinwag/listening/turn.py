@@ -1,4 +1,4 @@
-"""What a listener is told and what it tells."""
+"""Settings, events and results of a listener."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from chinwag.listening.endpointing.policy import Endpointer
 
 @dataclass(frozen=True, slots=True)
 class ListenerSettings:
-    """How to listen.
+    """Settings of a listener.
 
-    automatic: the listener finds the turns; else the client commits them.
-    padding_s: sound kept from before the speech began.
+    automatic: the listener detects turns; if False, the client commits them.
+    padding_s: seconds of audio included from before the onset of speech.
     detector: what tells the end of a turn: all there is, or the ear's judge alone as it is commonly used.
-    language: BCP 47; None where it is to be heard.
+    language: BCP 47 tag; None: the transcriber detects it.
     """
 
     automatic: bool = True
@@ -30,16 +30,16 @@ class ListenerSettings:
     detector: Literal["all", "ear"] = "all"
 
     def restarts(self, before: ListenerSettings) -> bool:
-        """Whether what was being said is forgotten where this takes the place of that."""
+        """Return whether a change from `before` to these settings discards the current utterance."""
         return (self.language, self.automatic) != (before.language, before.automatic)
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechProgress:
-    """What is being said, as far as it was heard.
+    """The current utterance so far.
 
     text: its words so far. confidence: of them, 0 to 1. spoken_s: from its onset to its last sound. silence_s: since.
-    settled: the words hold all that sounded.
+    settled: the text covers all speech of the utterance.
     """
 
     text: str
@@ -70,7 +70,7 @@ class Turn:
 
     ended_at, decided_at, transcript_at: seconds of the loop's clock: its last sound came in, it was decided that the
     turn had ended, its final words were known. worded_at: when its words were first heard as they are.
-    failed: the words could not be recognised. token: what the client's commit was given, if it was one.
+    failed: the speech could not be transcribed. item_id: of the client's commit; None: the listener ended the turn.
     """
 
     text: str
@@ -86,7 +86,7 @@ class Turn:
 
 
 class ListenerEvents(Protocol):
-    """What a listener tells. Each call is one synchronous step of the session."""
+    """Callbacks of a listener. Each call is one synchronous step of the session."""
 
     def speech_started(self, at: int, *, continues: bool, immediate: bool) -> bool:
         """Speech began at that sample.
@@ -98,25 +98,25 @@ class ListenerEvents(Protocol):
         """
 
     def speech_progressed(self, speech: SpeechProgress) -> None:
-        """Another frame of it."""
+        """Receive the utterance after another frame of speech."""
 
     def partial_transcript(self, speech: SpeechProgress) -> None:
-        """The words of the utterance, anew; the session answers with `sensed`."""
+        """The words of the utterance, anew; it calls `Listener.receive_model_evidence` in turn."""
 
     def likely_end(self, text: str) -> None:
-        """These may be all the words."""
+        """The text may be the whole utterance: a draft response can start."""
 
     def endpointing_estimated(self, estimate: EndpointingEstimate) -> None:
-        """What is thought of the silence."""
+        """Receive a new estimate of whether the silence ends the turn."""
 
     def turn_ended(self, turn: Turn) -> None:
-        """They have finished."""
+        """The turn has ended."""
 
     def listening_failed(self, message: str, engine: str = "") -> None:
-        """An engine failed; listening goes on as well as it can."""
+        """An engine failed. The listener continues without its result."""
 
     def response_heard_at(self) -> float | None:
         """When the last reply had been heard, seconds of the loop's clock; None while it still is, or was not."""
 
     def prompt_before_turn(self) -> Sequence[Message]:
-        """The conversation before this utterance."""
+        """Return the messages of the conversation before this turn."""

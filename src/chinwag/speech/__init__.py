@@ -1,1 +1,1 @@
-"""From a clause to sound, and how much of that sound was played to the listener."""
+"""Speech synthesis of clauses, and how much of the audio was played."""

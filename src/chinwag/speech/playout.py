@@ -1,4 +1,4 @@
-"""Where the listener's ear is in the sound that was sent."""
+"""Playout position: how much of the sent audio the client has played."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BEHIND_S = 0.5
 
 
 class Playout:
-    """Counts one item's samples at the listener's end.
+    """Playout position of one item's audio at the client.
 
     A client that reports what it has played is believed. For one that does not, its player is modelled: it begins
     with the first frame it gets, plays at real speed, and waits where it runs dry.
@@ -29,12 +29,12 @@ class Playout:
         self._reported: tuple[int, float] | None = None
 
     def add_sent(self, samples: int) -> None:
-        """So many more samples went out."""
+        """Count samples that were sent."""
         self._dry_at = max(self._dry_at, self._clock()) + samples / self.rate
         self.sent += samples
 
     def queue_after(self, earlier: Playout) -> None:
-        """The player still has the end of that item's sound to play first."""
+        """Start playback after the audio of an earlier item."""
         self._dry_at = max(self._dry_at, earlier.ends_at)
 
     @property
@@ -49,12 +49,12 @@ class Playout:
 
     @property
     def stopped(self) -> bool:
-        """The listener's player was silenced."""
+        """Whether playback was stopped."""
         return self._stopped_at is not None
 
     @property
     def played(self) -> int:
-        """Samples that were heard."""
+        """Samples that were played."""
         now = self._clock() if self._stopped_at is None else self._stopped_at
         if self._reported is not None:
             samples, at = self._reported
@@ -76,7 +76,7 @@ class Playout:
 
 @dataclass(eq=False)
 class SpokenClause:
-    """A clause and how much sound it became.
+    """A clause and the extent of its audio.
 
     text: the clause. start: place of its first sample in the item's sound. samples: how many it has so far, all of
     them once it is `whole`. expected: a guess at that number until then.
@@ -89,7 +89,7 @@ class SpokenClause:
     complete: bool = False
 
     def text_heard(self, played: int) -> str:
-        """Its words up to a place in the item's sound; a word counts once more than half of it was heard.
+        """Return the words played up to a sample of the item's audio; a word counts if over half was played.
 
         Without word times, a word's share of the clause's sound is its share of the characters.
         """

@@ -1,4 +1,4 @@
-"""Has a clause spoken, in frames for the wire."""
+"""Synthesis of a clause, in frames for the wire."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ class Style:
 
 
 def estimate_duration_s(clause: str) -> float:
-    """How long a clause will probably sound: a guess that stands until its sound is complete."""
+    """Estimate the duration of a clause in seconds, for use until its audio is complete."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in clause)
     return wide / WIDE_PER_SECOND + (len(clause) - wide) / CHARACTERS_PER_SECOND
 
 
 def supports_language(voice: Voice, language: str | None) -> bool:
-    """Whether the engine can say it in that language."""
+    """Return whether the engine speaks the language (BCP 47; None: any)."""
     return not language or not voice.languages or primary_subtag(language) in voice.languages
 
 
 def unsupported_language_message(voice: Voice, language: str) -> str:
-    """The sentence that says so."""
+    """Return the message for a language that the engine does not speak."""
     known = ", ".join(language_name(one) for one in voice.languages)
     return f"The voice engine {voice.name} speaks {known}, not {language_name(language)}."
 
 
 def choose_voice(voice: Voice, style: Style) -> str | None:
-    """The voice to speak with: the one asked for, or one that speaks the language where that does not."""
+    """Return the requested voice, or one that speaks the language if the requested one does not."""
     fitting = voice.languages.get(primary_subtag(style.language), ())
     return style.voice if not fitting or style.voice in fitting else fitting[0]
 
