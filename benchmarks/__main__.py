@@ -15,7 +15,7 @@ from chinwag import config
 from chinwag.bench import make_corpus, report
 from chinwag.bench.corpus import Recording
 from chinwag.bench.engine_figures import save_figures
-from chinwag.bench.machine import machine
+from chinwag.bench.machine import describe_machine
 from chinwag.cli import run_app
 from chinwag.cli.bench import (
     Corpus,
@@ -74,7 +74,7 @@ def languages_command(
     check_outputs(json, None)
 
     async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
-        async with languages.judge(Store(config.load().weights), report_progress) as transcriber:
+        async with languages.load_transcriber(Store(config.load().weights), report_progress) as transcriber:
             return await languages.run(
                 at,
                 recordings,
@@ -105,12 +105,12 @@ def engines_command(
     """Every engine here, each in a process of its own: load time, memory, first result, real time, words wrong."""
     console, report_progress = Console(), progress_printer()
     check_outputs(json, plot)
-    wanted = engines.parse(engine or [])
+    wanted = engines.parse_engines(engine or [])
     if any(task != "llm" for task, _, _ in wanted):  # the corpus is made before any engine is timed
         asyncio.run(make_corpus.default_corpus(Store(config.load().weights), report_progress))
-    measured = engines.run(wanted, sentences, lambda entry: report_progress(engines.line(entry)))
+    measured = engines.measure_engines(wanted, sentences, lambda entry: report_progress(engines.entry_text(entry)))
     save_figures(measured)
-    here = machine()
+    here = describe_machine()
     result: dict[str, Any] = {"engines": measured, "sentences": sentences, "machine": here}
     result["versions"] = engines.versions(wanted)
     engines.show(measured, console)

@@ -17,10 +17,10 @@ from chinwag.audio import WIRE_RATE, Audio
 from chinwag.audio.g711 import G711
 from chinwag.bench.corpus import Recording
 from chinwag.bench.latency import measure
-from chinwag.bench.talker import NOISE_DBFS, Talker, TurnLog, talking
-from chinwag.client_sdk.call import CallError, room_noise
-from chinwag.client_sdk.ear import AUDIBLE, Ear
+from chinwag.bench.talker import NOISE_DBFS, SimulatedUser, TurnLog, connect_user
+from chinwag.client_sdk.client import ClientError, room_noise
 from chinwag.client_sdk.local_server import fetch_status
+from chinwag.client_sdk.playback import AUDIBLE, ListenerPlayback
 from chinwag.client_sdk.wav import WavError
 
 INSTRUCTIONS = "You are in a spoken conversation. Answer in two or three short sentences, never in a list."
@@ -32,7 +32,7 @@ JOINED = 0.25
 LARGEST = 4_000_000
 """Bytes of the recording."""
 MU_LAW = G711("mu")
-TOLD = (
+RECORDED_EVENTS = (
     "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped", "input_audio_buffer.committed",
     "conversation.item.input_audio_transcription.completed", "response.created", "response.done",
     "chinwag.duck", "chinwag.resume", "chinwag.pause", "chinwag.trace", "error",
@@ -51,19 +51,19 @@ async def run(
     """Hold the conversation, write its sound, and return its story (see `story`), `server` and `engines`.
 
     wav: stereo, the person left, the answer at their ear right. tell: is given each line as it is spoken.
-    Raises CallError where no conversation comes about, WavError where the file cannot be written.
+    Raises ClientError where no conversation comes about, WavError where the file cannot be written.
     """
     named = {recording.name: recording for recording in recordings}
     logs: list[TurnLog] = []
     session = {"type": "session.update", "session": {"type": "realtime", "instructions": INSTRUCTIONS}}
-    async with talking(url, api_key=api_key, setup=[session]) as talker:
-        with contextlib.suppress(CallError):  # what was recorded until the server went away is kept
+    async with connect_user(url, api_key=api_key, setup=[session]) as talker:
+        with contextlib.suppress(ClientError):  # what was recorded until the server went away is kept
             for place, line in enumerate(SCRIPT):
-                if talker.now() - talker.line.moment(0) < LAST_LINE_BY or place == len(SCRIPT) - 1:
+                if talker.now() - talker.client.time_of(0) < LAST_LINE_BY or place == len(SCRIPT) - 1:
                     tell(line.text)
-                    await _line(talker, named[f"line-{place}"], line, named, logs)
-        told = story(talker, logs)
-        write(wav, *sides(talker, logs, told["seconds"]))
+                    await _hold_line(talker, named[f"line-{place}"], line, named, logs)
+        told = make_story(talker, logs)
+        write_stereo(wav, *both_sides(talker, logs, told["seconds"]))
     status = await fetch_status(url, api_key) or {}
     return {
         **told,
@@ -72,44 +72,44 @@ async def run(
     }
 
 
-async def _line(
-    talker: Talker, recording: Recording, line: ScriptLine, named: dict[str, Recording], logs: list[TurnLog]
+async def _hold_line(
+    talker: SimulatedUser, recording: Recording, line: ScriptLine, named: dict[str, Recording], logs: list[TurnLog]
 ) -> None:
     if not line.into:
-        logs.append(await talker.turn(recording))
+        logs.append(await talker.hold_turn(recording))
         return
-    earlier, first = set(talker.ear.onsets()), len(talker.events)
-    log = talker.say(recording)
+    earlier, first = set(talker.playback.onsets()), len(talker.events)
+    log = talker.speak(recording)
     logs.append(log)
 
     def answers() -> list[float]:
-        log.onsets = {item: at for item, at in talker.ear.onsets().items() if item not in earlier}
+        log.onsets = {item: at for item, at in talker.playback.onsets().items() if item not in earlier}
         log.events = talker.events[first:]
         return [at for at in log.onsets.values() if at >= log.end]
 
-    if not await talker.until(lambda: bool(answers()), log.end + ANSWER_WITHIN - talker.now()):
+    if not await talker.listen_until(lambda: bool(answers()), log.end + ANSWER_WITHIN - talker.now()):
         log.error = f"no answer within {ANSWER_WITHIN:.0f} s"
         return
-    await talker.until(lambda: talker.now() >= answers()[0] + line.when, line.when + 1)
+    await talker.listen_until(lambda: talker.now() >= answers()[0] + line.when, line.when + 1)
     into = named[line.into]
     if into.truth.kind == "interruption":
         answers()
-        logs.append(await talker.turn(into))
+        logs.append(await talker.hold_turn(into))
         return
-    noise = talker.say(into)
+    noise = talker.speak(into)
     logs.append(noise)
-    await talker.until(lambda: talker.now() > noise.end and talker.quiet(), ANSWER_LASTS)
+    await talker.listen_until(lambda: talker.now() > noise.end and talker.is_quiet(), ANSWER_LASTS)
     await talker.listen(1.0)
     answers()
 
 
-def story(talker: Talker, logs: Sequence[TurnLog]) -> dict[str, Any]:
+def make_story(talker: SimulatedUser, logs: Sequence[TurnLog]) -> dict[str, Any]:
     """What happened, in seconds from the first sample of the microphone.
 
     person, answer: stretches of sound. ducked: stretches of the answer at lower volume. cut_ins: first sounds of
     answers while the person was not done. turns: each line with its times. events: what the server said meanwhile.
     """
-    zero = talker.line.moment(0)
+    zero = talker.client.time_of(0)
     turns = []
     person: list[list[float]] = []
     cut_ins: list[float] = []
@@ -127,22 +127,22 @@ def story(talker: Talker, logs: Sequence[TurnLog]) -> dict[str, Any]:
     events = [
         {"at": round(arrived.at - zero, 3), **{key: value for key, value in arrived.event.items() if key != "event_id"}}
         for arrived in talker.events
-        if arrived.type in TOLD
+        if arrived.type in RECORDED_EVENTS
     ]
     seconds = round(talker.now() - zero, 3)
     return {
         "seconds": seconds,
         "person": person,
-        "answer": _stretches(talker.ear, zero, seconds),
-        "ducked": _ducked(talker.ear, zero, seconds),
+        "answer": _loud_spans(talker.playback, zero, seconds),
+        "ducked": _ducked_spans(talker.playback, zero, seconds),
         "cut_ins": cut_ins,
         "turns": turns,
         "events": events,
     }
 
 
-def _stretches(ear: Ear, zero: float, seconds: float) -> list[list[float]]:
-    loud = np.flatnonzero(np.abs(ear.heard(zero, round(seconds * WIRE_RATE))) > AUDIBLE) / WIRE_RATE
+def _loud_spans(ear: ListenerPlayback, zero: float, seconds: float) -> list[list[float]]:
+    loud = np.flatnonzero(np.abs(ear.audio_heard(zero, round(seconds * WIRE_RATE))) > AUDIBLE) / WIRE_RATE
     if not len(loud):
         return []
     gaps = np.flatnonzero(np.diff(loud) > JOINED)
@@ -150,12 +150,12 @@ def _stretches(ear: Ear, zero: float, seconds: float) -> list[list[float]]:
     return [[round(float(a), 3), round(float(b), 3)] for a, b in zip(begins, ends, strict=True)]
 
 
-def _ducked(ear: Ear, zero: float, seconds: float) -> list[list[float]]:
+def _ducked_spans(ear: ListenerPlayback, zero: float, seconds: float) -> list[list[float]]:
     changes = [(moment - zero, factor) for moment, factor in ear.volumes] + [(seconds, 1.0)]
     return [[round(at, 3), round(until, 3)] for (at, factor), (until, _) in itertools.pairwise(changes) if factor < 1]
 
 
-def sides(talker: Talker, logs: Sequence[TurnLog], seconds: float) -> tuple[Audio, Audio]:
+def both_sides(talker: SimulatedUser, logs: Sequence[TurnLog], seconds: float) -> tuple[Audio, Audio]:
     """The person and the answer at their ear, 24 kHz."""
     count = round(seconds * WIRE_RATE)
     person = room_noise(count, NOISE_DBFS)
@@ -163,10 +163,10 @@ def sides(talker: Talker, logs: Sequence[TurnLog], seconds: float) -> tuple[Audi
         first = log.end_sample - log.recording.end
         part = log.recording.audio.pcm[: max(count - first, 0)]
         person[first : first + len(part)] = part
-    return Audio(person, WIRE_RATE), Audio(talker.ear.heard(talker.line.moment(0), count), WIRE_RATE)
+    return Audio(person, WIRE_RATE), Audio(talker.playback.audio_heard(talker.client.time_of(0), count), WIRE_RATE)
 
 
-def write(path: Path, left: Audio, right: Audio) -> None:
+def write_stereo(path: Path, left: Audio, right: Audio) -> None:
     """Write a stereo WAV of G.711 mu-law at 16 kHz, or at 12 kHz where it would be too large. Raises WavError."""
     rate = 16_000 if 2 * 16_000 * left.seconds < LARGEST else 12_000
     sides = [np.frombuffer(MU_LAW.encode(side.resampled(rate)), np.uint8) for side in (left, right)]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from chinwag.audio import WIRE_RATE, Audio
 from chinwag.bench.corpus import Recording
-from chinwag.bench.make_corpus import in_room, make_with_kokoro, record
+from chinwag.bench.make_corpus import make_recording, make_with_kokoro, synthesise_recording
 from chinwag.bench.noises import NOISES
 from chinwag.engines.protocols import Voice
 from chinwag.weights import Store
@@ -53,12 +53,12 @@ async def script_recordings(store: Store, tell: Callable[[str], None]) -> list[R
 
     async def make(voice: Voice) -> AsyncGenerator[Recording, None]:
         for place, line in enumerate(SCRIPT):
-            yield await record(voice, f"line-{place}", line.text, SCRIPT_VOICE, pauses=line.pauses)
+            yield await synthesise_recording(voice, f"line-{place}", line.text, SCRIPT_VOICE, pauses=line.pauses)
         for name, text in INTO.items():
-            yield await record(voice, name, text, SCRIPT_VOICE, kind="interruption")
+            yield await synthesise_recording(voice, name, text, SCRIPT_VOICE, kind="interruption")
         for name, source in (("mm-hmm", "backchannel-mm-hmm-low"), ("cough", "noise-cough-1")):
             noise = next(noise for noise in NOISES if noise.name == source)
-            yield in_room(name, noise.text, noise.kind, [Audio(noise.pcm, WIRE_RATE)])
+            yield make_recording(name, noise.text, noise.kind, [Audio(noise.pcm, WIRE_RATE)])
 
     return await make_with_kokoro("bench-script", "the person of the scripted conversation", make, store, tell)
 
@@ -69,6 +69,8 @@ async def language_recordings(store: Store, tell: Callable[[str], None], most: i
     async def make(voice: Voice) -> AsyncGenerator[Recording, None]:
         for language, phrases in PHRASES.items():
             for place, text in enumerate(phrases["said"][:most]):
-                yield await record(voice, f"{language}-{place}", text, phrases["voice"], language=language)
+                yield await synthesise_recording(
+                    voice, f"{language}-{place}", text, phrases["voice"], language=language
+                )
 
     return await make_with_kokoro(f"bench-languages-{most}", "a corpus in each language", make, store, tell)

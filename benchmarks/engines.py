@@ -20,22 +20,22 @@ from chinwag.engines import registry
 from chinwag.engines.protocols import TASKS, Task
 from chinwag.errors import EngineError
 
-WITHIN_S = 900.0
+TIMEOUT_S = 900.0
 """For one engine; a large one on a slow machine is told to have taken too long."""
 
 RUNTIMES = ("ctranslate2", "hibari", "ollama", "onnxruntime", "openai", "torch", "xllamacpp")
 
-Named = tuple[Task, str, str]
+EngineModel = tuple[Task, str, str]
 
 
-def parse(texts: Sequence[str]) -> list[Named]:
+def parse_engines(texts: Sequence[str]) -> list[EngineModel]:
     """What is to be measured, as (task, engine, model): all there is, or "tts:kokoro" and "stt:whisper=tiny".
 
     Raises EngineError for what is neither.
     """
     if not texts:
         return [(task, name, "") for task in TASKS for name in registry.names(task)]
-    found: list[Named] = []
+    found: list[EngineModel] = []
     for text in texts:
         task, colon, rest = text.partition(":")
         name, _, model = rest.partition("=")
@@ -48,7 +48,9 @@ def parse(texts: Sequence[str]) -> list[Named]:
     return found
 
 
-def run(wanted: Sequence[Named], sentences: int, on_engine: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
+def measure_engines(
+    wanted: Sequence[EngineModel], sentences: int, on_engine: Callable[[dict[str, Any]], None]
+) -> list[dict[str, Any]]:
     """Measure one after another. Each entry has task, engine and model, and its figures or an error with a fix."""
     measured = []
     for task, name, model in wanted:
@@ -69,12 +71,12 @@ def _measure(task: Task, name: str, model: str, sentences: int) -> dict[str, Any
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=WITHIN_S,
+                timeout=TIMEOUT_S,
                 check=False,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in search_path if path)},
             )
         except subprocess.TimeoutExpired:
-            return {"error": f"It took more than {WITHIN_S / 60:.0f} minutes.", "fix": "Try a smaller model."}
+            return {"error": f"It took more than {TIMEOUT_S / 60:.0f} minutes.", "fix": "Try a smaller model."}
         if not file.is_file():  # a fault in native code, or the system's end to a process that took all memory
             last = (done.stderr.strip().splitlines() or [""])[-1]
             return {
@@ -84,7 +86,7 @@ def _measure(task: Task, name: str, model: str, sentences: int) -> dict[str, Any
         return cast(dict[str, Any], json.loads(file.read_text("utf-8")))
 
 
-def versions(wanted: Sequence[Named]) -> dict[str, str]:
+def versions(wanted: Sequence[EngineModel]) -> dict[str, str]:
     """Of Chinwag, of what models run on, and of what these engines import, as far as it is installed."""
     distributions = packages_distributions()
     own = [module for task, name, _ in wanted for module in registry.lookup(task, name).about.modules]
@@ -92,7 +94,7 @@ def versions(wanted: Sequence[Named]) -> dict[str, str]:
     return {"chinwag": __version__, **found}
 
 
-def line(entry: dict[str, Any]) -> str:
+def entry_text(entry: dict[str, Any]) -> str:
     """One engine in one line."""
     what = f"{entry['task']}:{entry['engine']}" + (f"={entry['model']}" if entry["model"] else "")
     if "error" in entry:

@@ -15,7 +15,7 @@ from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio
 from chinwag.bench.corpus import Recording
 from chinwag.bench.latency import measure
 from chinwag.bench.metrics import share, spread, word_errors
-from chinwag.bench.talker import Talker, TurnLog, talking
+from chinwag.bench.talker import SimulatedUser, TurnLog, connect_user
 from chinwag.config import SttSettings
 from chinwag.engines import registry
 from chinwag.engines.protocols import EngineOptions, Transcriber
@@ -27,7 +27,7 @@ ENGINES = {"CHINWAG_STT__ENGINE": "whisper", "CHINWAG_STT__LANGUAGE": "auto", "C
 
 
 @asynccontextmanager
-async def judge(store: Store, tell: Callable[[str], None]) -> AsyncGenerator[Transcriber, None]:
+async def load_transcriber(store: Store, tell: Callable[[str], None]) -> AsyncGenerator[Transcriber, None]:
     """Who hears the answers back: Whisper, not told which language they are in."""
     settings = SttSettings(engine="whisper", language="auto")
     engine = registry.find("stt", settings.engine)
@@ -57,27 +57,27 @@ async def run(
     send_language: the server gets the language in its configuration; otherwise it detects the language.
     Returns by language: `wer` of what the server heard, `reply_wer` of its answers heard back (characters in place of
     words in Chinese and Japanese), `reply_language`: the share of answers that were heard as the same language,
-    `voice_to_voice_ms` and `per_turn`. Raises CallError where no conversation comes about.
+    `voice_to_voice_ms` and `per_turn`. Raises ClientError where no conversation comes about.
     """
     by_language: dict[str, Any] = {}
     for language, some in itertools.groupby(recordings, lambda recording: recording.truth.language):
         measured: list[dict[str, Any]] = []
         asked = {"type": "realtime", "audio": {"input": {"transcription": {"language": language}}}}
         setup = [{"type": "session.update", "session": asked}] if send_language else []
-        async with talking(url, api_key=api_key, setup=setup) as talker:
+        async with connect_user(url, api_key=api_key, setup=setup) as talker:
             for recording in itertools.islice(some, turns):
-                log = await talker.turn(recording)
-                measured.append({**measure(log), **await _heard_back(talker, log, ear)})
+                log = await talker.hold_turn(recording)
+                measured.append({**measure(log), **await _transcribe_back(talker, log, ear)})
                 on_turn(measured[-1])
         by_language[language] = _summary(language, measured)
     return {"languages": by_language}
 
 
-async def _heard_back(talker: Talker, log: TurnLog, ear: Transcriber) -> dict[str, Any]:
+async def _transcribe_back(talker: SimulatedUser, log: TurnLog, ear: Transcriber) -> dict[str, Any]:
     began = min(log.onsets.values(), default=None)
     if began is None:
         return {"reply_heard": "", "reply_language": None}
-    sound = talker.ear.heard(began, round((talker.now() - began) * WIRE_RATE))
+    sound = talker.playback.audio_heard(began, round((talker.now() - began) * WIRE_RATE))
     utterance = ear.open(None)
     utterance.push(Audio(sound, WIRE_RATE).resampled(LISTEN_RATE))
     transcript = await utterance.finish()

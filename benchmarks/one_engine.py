@@ -43,11 +43,11 @@ QUESTIONS = (
     "Tell me about the moon.", "How far is it to the sun?", "What is bread made of?", "Who wrote Hamlet?",
 )  # fmt: skip
 ANSWER_TOKENS = 48
-EARS = ("whisper", "moonshine")
+CHECK_TRANSCRIBERS = ("whisper", "moonshine")
 """Who hears the voices back, the first that is here."""
 
 
-async def measure(task: Task, name: str, model: str, count: int) -> dict[str, Any]:
+async def measure_engine(task: Task, name: str, model: str, count: int) -> dict[str, Any]:
     """The figures of one engine. Raises ChinwagError where it cannot be loaded or fails."""
     settings, store = _settings(task, name, model), Store(config.load().weights)
     recordings = await _sentences(count) if task != "llm" else []
@@ -62,7 +62,7 @@ async def measure(task: Task, name: str, model: str, count: int) -> dict[str, An
     finally:
         await engine.close()
     if task == "tts":
-        told |= await _heard(told.pop("sounds"), recordings, store)
+        told |= await _transcribe_back(told.pop("sounds"), recordings, store)
     return told
 
 
@@ -163,9 +163,9 @@ async def _tts(voice: Voice, recordings: Sequence[Recording]) -> dict[str, Any]:
     return {**_first(first), "real_time_factor": _factor(whole, seconds), "sounds": sounds}
 
 
-async def _heard(sounds: Sequence[Audio], recordings: Sequence[Recording], store: Store) -> dict[str, Any]:
+async def _transcribe_back(sounds: Sequence[Audio], recordings: Sequence[Recording], store: Store) -> dict[str, Any]:
     """The words that a transcriber makes of what a voice said: errors of both."""
-    ear, name = await _ear(store)
+    ear, name = await _load_check_transcriber(store)
     wrong, said = 0, 0
     try:
         for sound, recording in zip(sounds, recordings, strict=True):
@@ -178,8 +178,8 @@ async def _heard(sounds: Sequence[Audio], recordings: Sequence[Recording], store
     return {"wer": share(wrong, said), "heard_by": name}
 
 
-async def _ear(store: Store) -> tuple[Transcriber, str]:
-    for name in EARS:
+async def _load_check_transcriber(store: Store) -> tuple[Transcriber, str]:
+    for name in CHECK_TRANSCRIBERS:
         if name not in registry.names("stt"):
             continue
         kind, settings = registry.lookup("stt", name), config.SttSettings(engine=name)
@@ -259,7 +259,7 @@ def main(arguments: Sequence[str]) -> None:
     """Write the figures, or why there are none."""
     task, name, model, count, file = arguments
     try:
-        result = asyncio.run(measure(cast(Task, task), name, model, int(count)))
+        result = asyncio.run(measure_engine(cast(Task, task), name, model, int(count)))
     except ChinwagError as error:
         result = {"error": error.message, "fix": error.fix}
     except Exception as error:  # an engine may raise anything, and is then to be in the table all the same

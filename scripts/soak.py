@@ -36,9 +36,9 @@ from websockets.exceptions import WebSocketException
 
 from chinwag.bench.corpus import Recording
 from chinwag.bench.make_corpus import default_corpus
-from chinwag.bench.talker import converse, talking
+from chinwag.bench.talker import connect_user, hold_conversation
 from chinwag.client_sdk import wav
-from chinwag.client_sdk.call import CallError
+from chinwag.client_sdk.client import ClientError
 from chinwag.client_sdk.local_server import free_port
 from chinwag.config import WeightsSettings
 from chinwag.weights import Store
@@ -118,7 +118,7 @@ def shown(one: Sample) -> str:
 
 async def talk(soak: Soak, said: Sequence[Recording]) -> None:
     """Turns, each waited for."""
-    held = await converse(soak.ws, said[:3], 3)
+    held = await hold_conversation(soak.ws, said[:3], 3)
     for log in held.logs:
         if log.error:
             soak.troubles[log.error] += 1
@@ -126,7 +126,7 @@ async def talk(soak: Soak, said: Sequence[Recording]) -> None:
 
 async def talk_by_webrtc(soak: Soak, said: Sequence[Recording]) -> None:
     """The same by the other transport."""
-    held = await converse(soak.ws, said[:2], 2, transport="webrtc")
+    held = await hold_conversation(soak.ws, said[:2], 2, transport="webrtc")
     for log in held.logs:
         if log.error:
             soak.troubles[f"webrtc: {log.error}"] += 1
@@ -134,21 +134,21 @@ async def talk_by_webrtc(soak: Soak, said: Sequence[Recording]) -> None:
 
 async def interrupt(soak: Soak, said: Sequence[Recording]) -> None:
     """Speak into the answer."""
-    async with talking(soak.ws) as talker:
-        talker.say(said[0])
-        if await talker.until(lambda: bool(talker.ear.onsets()), 25):
+    async with connect_user(soak.ws) as talker:
+        talker.speak(said[0])
+        if await talker.listen_until(lambda: bool(talker.playback.onsets()), 25):
             await talker.listen(0.7)
-            await talker.turn(said[1])
+            await talker.hold_turn(said[1])
 
 
 async def vanish(soak: Soak, said: Sequence[Recording]) -> None:
     """Gone in the middle of an answer, without a word."""
-    with suppress(CallError):
-        async with talking(soak.ws) as talker:
-            talker.say(said[0])
-            await talker.until(lambda: bool(talker.replying), 25)
-            assert talker.line._socket is not None
-            talker.line._socket.transport.abort()
+    with suppress(ClientError):
+        async with connect_user(soak.ws) as talker:
+            talker.speak(said[0])
+            await talker.listen_until(lambda: bool(talker.active_responses), 25)
+            assert talker.client._socket is not None
+            talker.client._socket.transport.abort()
 
 
 async def come_back(soak: Soak, _: Sequence[Recording]) -> None:
@@ -258,7 +258,7 @@ async def people(soak: Soak, said: Sequence[Recording], seed: int, until: float)
         try:
             await act(soak, drawn.sample(list(said), 4))
             soak.done[act.__name__] += 1
-        except (CallError, OSError, AssertionError, TimeoutError, httpx.HTTPError, WebSocketException) as error:
+        except (ClientError, OSError, AssertionError, TimeoutError, httpx.HTTPError, WebSocketException) as error:
             soak.troubles[f"{act.__name__}: {type(error).__name__}: {str(error)[:120]}"] += 1
             await asyncio.sleep(1)
 

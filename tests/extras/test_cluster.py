@@ -29,7 +29,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from chinwag import cluster as chinwag_cluster
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio
-from chinwag.cli.cluster import look
+from chinwag.cli.cluster import cluster_status
 from chinwag.cluster import INGRESS
 from chinwag.cluster.options import Options
 from chinwag.cluster.remote import DeploymentClient, RemoteChat, RemoteTranscriber, RemoteVoice, remote_engine_class
@@ -310,7 +310,7 @@ def test_a_real_conversation_by_serve_run(nodes: Nodes, tmp_path: Path) -> None:
     assert client.sound > WIRE_RATE
     assert client.errors == []
     client.close()
-    told = look(nodes.cluster.address)
+    told = cluster_status(nodes.cluster.address)
     found = told["applications"][APP]["deployments"]
     assert set(found) == {INGRESS, *ENGINES}
     assert {kind: one["replicas"][0]["engine"] for kind, one in found.items() if kind != INGRESS} == {

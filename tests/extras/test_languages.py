@@ -37,7 +37,7 @@ async def test_a_turn_in_each_language_is_understood_and_answered_in_it() -> Non
     recordings = await corpora.language_recordings(store, print, most=1)
     with serving(env=languages.ENGINES) as server:
         server.wait("ready")
-        async with languages.judge(store, print) as ear:
+        async with languages.load_transcriber(store, print) as ear:
             result = await languages.run(server.realtime, spoken(recordings), 1, ear, on_turn=print)
     held = result["languages"]
     assert set(held) == {*SPOKEN}

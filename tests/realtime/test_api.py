@@ -18,7 +18,8 @@ from websockets.typing import Subprotocol
 
 from chinwag.audio import Audio
 from chinwag.audio.codecs import StreamEncoder
-from chinwag.client_sdk.call import CallError, call
+from chinwag.client_sdk.client import ClientError
+from chinwag.client_sdk.client import connect as connect_client
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]  # starting a server counts
 
@@ -140,10 +141,10 @@ async def test_one_chinwag_is_the_model_of_another(keyed: Server) -> None:
 
 
 async def test_the_terminals_call_brings_the_key(keyed: Server) -> None:
-    async with call(keyed.realtime, api_key=KEY) as line:
+    async with connect_client(keyed.realtime, api_key=KEY) as line:
         assert line
-    with pytest.raises(CallError, match=r"401.*--api-key"):
-        async with call(keyed.realtime, api_key="a-key-of-somebody-else"):
+    with pytest.raises(ClientError, match=r"401.*--api-key"):
+        async with connect_client(keyed.realtime, api_key="a-key-of-somebody-else"):
             pass
 
 

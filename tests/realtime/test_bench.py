@@ -97,7 +97,7 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
         options = EngineOptions.gathered(KokoroVoice, settings, store.folder)
         voice = await asyncio.to_thread(KokoroVoice.load, options)
         for name, text in (("a", "What is the capital of France?"), ("b", "Can you tell me, | a short joke?")):
-            corpus.save(await make_corpus.record(voice, name, text, "af_heart"), folder)
+            corpus.save_recording(await make_corpus.synthesise_recording(voice, name, text, "af_heart"), folder)
         await voice.close()
 
     asyncio.run(make())

@@ -22,11 +22,11 @@ from chinwag.audio import WIRE_RATE, Audio, silence
 from chinwag.bench import corpus, make_corpus
 from chinwag.bench.metrics import word_errors
 from chinwag.cli import talk
-from chinwag.cli.talk import Screen, TalkError, converse
-from chinwag.client_sdk import call as calling
+from chinwag.cli.talk import TalkError, TalkScreen, speak_and_listen
+from chinwag.client_sdk import client as calling
 from chinwag.client_sdk import wav
-from chinwag.client_sdk.call import CHUNK, CallError, NobodyThere, RealtimeClient, call
-from chinwag.client_sdk.ear import Ear
+from chinwag.client_sdk.client import CHUNK, ClientError, RealtimeClient, ServerUnreachable, connect
+from chinwag.client_sdk.playback import ListenerPlayback
 from chinwag.engines.protocols import EngineOptions
 from chinwag.engines.tts.kokoro import KokoroVoice
 from chinwag.weights import Store
@@ -41,22 +41,22 @@ def shown() -> Console:
 
 
 @asynccontextmanager
-async def screen() -> AsyncGenerator[tuple[Screen, Console], None]:
+async def screen() -> AsyncGenerator[tuple[TalkScreen, Console], None]:
     console = shown()
-    with Screen(console) as one:
+    with TalkScreen(console) as one:
         yield one, console
     console.file.close()
 
 
 async def test_two_turns_are_answered_written_down_and_reported_to_the_millisecond() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
     async with (
         scripted() as (url, calls),
         screen() as (one, console),
-        call(url, playback=ear, noise_dbfs=-60) as line,
+        connect(url, playback=ear, noise_dbfs=-60) as line,
     ):
         spoken = Audio(np.concatenate([TONE.pcm, silence(1.6, WIRE_RATE).pcm, TONE.pcm]), WIRE_RATE)
-        await converse(line, spoken, one)
+        await speak_and_listen(line, spoken, one)
     (server,) = calls
     assert server.turns == 2
     lines = console.export_text().splitlines()
@@ -70,31 +70,31 @@ async def test_two_turns_are_answered_written_down_and_reported_to_the_milliseco
 
 
 async def test_the_microphone_keeps_the_clock_and_the_room_is_not_digital_silence() -> None:
-    async with scripted() as (url, calls), call(url, noise_dbfs=-60) as line:
-        place = line.say(TONE)
+    async with scripted() as (url, calls), connect(url, noise_dbfs=-60) as line:
+        place = line.speak(TONE)
         await asyncio.sleep(1.2)
-        spoken_at = line.moment(place + len(TONE.pcm))
+        spoken_at = line.time_of(place + len(TONE.pcm))
     (server,) = calls
     assert {len(pcm) for pcm in server.heard} == {CHUNK}
     # no chunk leaves before its last sample was captured, however late the ones before were
-    assert all(at >= line.moment((n + 1) * CHUNK) - 1e-4 for n, at in enumerate(server.arrivals))
+    assert all(at >= line.time_of((n + 1) * CHUNK) - 1e-4 for n, at in enumerate(server.arrivals))
     pcm = np.concatenate(server.heard)
     loud = np.flatnonzero(np.abs(pcm) > 0.1)
     assert (loud[0], loud[-1] + 1) == (place, place + len(TONE.pcm))
-    assert spoken_at == pytest.approx(line.moment(loud[-1] + 1))
+    assert spoken_at == pytest.approx(line.time_of(loud[-1] + 1))
     room = pcm[:place] if place else pcm[loud[-1] + 1 :]
     assert 20 * np.log10(np.sqrt(np.mean(room**2))) == pytest.approx(-60, abs=1)
 
 
 async def test_speaking_into_an_answer_silences_it() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
 
     async def long_answer(server: Scripted) -> None:
         await server.answer(quiet=0, loud=9.0 if server.turns == 1 else 0.2)
 
-    async with scripted(long_answer) as (url, _), screen() as (one, _), call(url, playback=ear) as line:
+    async with scripted(long_answer) as (url, _), screen() as (one, _), connect(url, playback=ear) as line:
         spoken = Audio(np.concatenate([TONE.pcm, silence(1.0, WIRE_RATE).pcm, TONE.pcm]), WIRE_RATE)
-        await converse(line, spoken, one)
+        await speak_and_listen(line, spoken, one)
     by_item = {piece.item_id: len(piece.pcm) / WIRE_RATE for piece in ear.pieces}
     assert by_item["a1"] < 5.0
     assert by_item["a2"] == pytest.approx(0.2)
@@ -133,16 +133,16 @@ async def test_a_talk_that_comes_to_nothing_says_why(
 ) -> None:
     monkeypatch.setattr(talk, "NO_SPEECH_AFTER", 0.4)
     monkeypatch.setattr(talk, "NO_ANSWER_AFTER", 0.6)
-    async with scripted(turn) as (url, _), screen() as (one, _), call(url) as line:  # type: ignore[arg-type]
-        with pytest.raises((TalkError, CallError)) as caught:
-            await converse(line, spoken, one)
+    async with scripted(turn) as (url, _), screen() as (one, _), connect(url) as line:  # type: ignore[arg-type]
+        with pytest.raises((TalkError, ClientError)) as caught:
+            await speak_and_listen(line, spoken, one)
     assert message in caught.value.message
     assert caught.value.fix
 
 
-async def refused(url: str, api_key: str | None = None) -> CallError:
-    with pytest.raises(CallError) as caught:
-        async with call(url, api_key=api_key):
+async def refused(url: str, api_key: str | None = None) -> ClientError:
+    with pytest.raises(ClientError) as caught:
+        async with connect(url, api_key=api_key):
             pass
     assert caught.value.fix
     return caught.value
@@ -152,16 +152,16 @@ async def test_a_wrong_key_or_path_or_an_empty_port_is_told(free_port: int) -> N
     async with scripted(key="secret") as (url, _):
         assert "--api-key" in (await refused(url)).fix
         assert "HTTP 401" in (await refused(url, "wrong")).message
-        async with call(url, api_key="secret") as line:
+        async with connect(url, api_key="secret") as line:
             assert isinstance(line, RealtimeClient)
         assert "no realtime endpoint" in (await refused(f"{url}/elsewhere")).message
     nobody = await refused(f"ws://127.0.0.1:{free_port}")
-    assert isinstance(nobody, NobodyThere)
+    assert isinstance(nobody, ServerUnreachable)
     assert "chinwag serve" in nobody.fix
 
 
 async def test_a_server_that_is_not_ready_or_says_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calling, "WELCOME_WITHIN", 0.3)
+    monkeypatch.setattr(calling, "SESSION_TIMEOUT_S", 0.3)
 
     async def busy(socket: ServerConnection) -> None:
         await socket.send('{"type": "error", "error": {"code": "not_ready", "message": "Weights are loading."}}')
@@ -214,7 +214,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     async def record() -> corpus.Recording:
         voice = await asyncio.to_thread(KokoroVoice.load, options)
         try:
-            return await make_corpus.record(voice, "x", "What is the capital of France?", "af_heart")
+            return await make_corpus.synthesise_recording(voice, "x", "What is the capital of France?", "af_heart")
         finally:
             await voice.close()
 

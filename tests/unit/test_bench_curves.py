@@ -10,7 +10,7 @@ from chinwag.audio import WIRE_RATE, silence
 from chinwag.bench import corpus, curves, turns
 from chinwag.bench.curves import Judgement, Point, Silence
 from chinwag.bench.talker import TurnLog
-from chinwag.client_sdk.call import Arrived
+from chinwag.client_sdk.client import ReceivedEvent
 
 pytestmark = pytest.mark.unit
 
@@ -114,7 +114,7 @@ def turn_log(*judged: dict[str, Any]) -> TurnLog:
     truth = corpus.Truth(text="one, two", speech_start_ms=200, speech_end_ms=2000, pauses_ms=[(1000, 1600)])
     recording = corpus.Recording(name="one", audio=silence(2.2, WIRE_RATE), truth=truth)
     log = TurnLog(recording, begin=8.2, end=10.0, end_sample=10 * WIRE_RATE)
-    log.events = [Arrived(0, {"type": "chinwag.pause", "finished": None, "looks": {}, **one}) for one in judged]
+    log.events = [ReceivedEvent(0, {"type": "chinwag.pause", "finished": None, "looks": {}, **one}) for one in judged]
     return log
 
 

@@ -26,14 +26,14 @@ GONE: dict[str, Any] = {"task": "llm", "engine": "ollama", "model": "", "error":
 
 
 def test_all_are_measured_or_those_named() -> None:
-    assert {task for task, _, _ in engines.parse([])} == set(TASKS)
-    assert engines.parse(["tts:kokoro", "stt:moonshine=moonshine-base-en"]) == [
+    assert {task for task, _, _ in engines.parse_engines([])} == set(TASKS)
+    assert engines.parse_engines(["tts:kokoro", "stt:moonshine=moonshine-base-en"]) == [
         ("tts", "kokoro", ""),
         ("stt", "moonshine", "moonshine-base-en"),
     ]
     for wrong in ("kokoro", "voice:kokoro", "tts:", "tts:kokro"):
         with pytest.raises(EngineError) as failure:
-            engines.parse([wrong])
+            engines.parse_engines([wrong])
         assert failure.value.fix
 
 
@@ -59,7 +59,7 @@ def test_what_could_not_be_measured_is_told_with_its_reason() -> None:
 def test_an_engine_that_kills_its_process_is_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     seen: list[dict[str, Any]] = []
-    (entry,) = engines.run([("vad", "silero", "")], 1, seen.append)
+    (entry,) = engines.measure_engines([("vad", "silero", "")], 1, seen.append)
     assert seen == [entry]
     assert entry["error"] == "Its process ended with code 1."
     assert entry["fix"]

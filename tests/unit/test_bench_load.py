@@ -15,8 +15,8 @@ from rich.console import Console
 from chinwag.audio import WIRE_RATE, Audio
 from chinwag.bench import corpus, goals, load, plots, report
 from chinwag.bench.talker import TurnLog
-from chinwag.client_sdk.call import ServerFull
-from chinwag.client_sdk.ear import Ear, Piece
+from chinwag.client_sdk.client import ServerFull
+from chinwag.client_sdk.playback import ListenerPlayback, PlayedAudio
 
 pytestmark = pytest.mark.unit
 
@@ -27,18 +27,18 @@ def recording(seconds: float = 2.0) -> corpus.Recording:
     return corpus.Recording(name="tone", audio=Audio(pcm, WIRE_RATE), truth=truth)
 
 
-def piece(item: str, start: float, seconds: float = 1.0) -> Piece:
-    return Piece(item, start, np.full(round(seconds * WIRE_RATE), 0.3, np.float32))
+def piece(item: str, start: float, seconds: float = 1.0) -> PlayedAudio:
+    return PlayedAudio(item, start, np.full(round(seconds * WIRE_RATE), 0.3, np.float32))
 
 
-def held(*turns: tuple[float | None, list[Piece]], sessions: int = 2) -> load._Crowd:
+def held(*turns: tuple[float | None, list[PlayedAudio]], sessions: int = 2) -> load._Step:
     """Turns of two seconds of speech in five, each with when its answer was first heard."""
-    crowd = load._Crowd([recording()], sessions, 60.0)
+    crowd = load._Step([recording()], sessions, 60.0)
     crowd.admitted = sessions
     for onset, pieces in turns:
         log = TurnLog(recording(), 0.0, 2.0, 2 * WIRE_RATE)
         log.onsets = {} if onset is None else {"a": onset}
-        crowd.note(log, 0.0, 5.0, pieces)
+        crowd.add_turn(log, 0.0, 5.0, pieces)
     return crowd
 
 
@@ -47,10 +47,10 @@ def look(at: float, cpu: float, rss: float) -> dict[str, Any]:
 
 
 def test_the_list_of_sessions() -> None:
-    assert load.parse("1,2,16") == [1, 2, 16]
+    assert load.parse_sessions("1,2,16") == [1, 2, 16]
     for wrong in ("", "1,x", "0", "4,-1"):
         with pytest.raises(load.LoadError, match="above 0"):
-            load.parse(wrong)
+            load.parse_sessions(wrong)
 
 
 def test_the_figures_of_a_step() -> None:
@@ -76,17 +76,17 @@ def test_the_figures_of_a_step() -> None:
 class Interrupting:
     """A talker's side of a call, in which the second recording is said before the first one's answer has been heard."""
 
-    def __init__(self, crowd: load._Crowd) -> None:
-        self.ear, self.events, self._crowd, self.at = Ear(), list[Any](), crowd, 0.0
+    def __init__(self, crowd: load._Step) -> None:
+        self.playback, self.events, self._crowd, self.at = ListenerPlayback(), list[Any](), crowd, 0.0
 
     def now(self) -> float:
         return self.at
 
-    def say(self, said: corpus.Recording) -> TurnLog:
+    def speak(self, said: corpus.Recording) -> TurnLog:
         return TurnLog(said, self.at, self.at + 2.0, round((self.at + 2) * WIRE_RATE))
 
     async def listen(self, seconds: float) -> None:
-        ears, began = self.ear, self.at
+        ears, began = self.playback, self.at
         self.at += seconds
         if began:
             ears.flush(began)  # what waits to be played is dropped, and with it the piece that was kept
@@ -103,15 +103,15 @@ def tone(seconds: float) -> Audio:
 
 
 async def test_the_answer_to_what_was_said_into_another_one_is_heard() -> None:
-    crowd = load._Crowd([recording()], 1, float("inf"), began=0.0)
-    await load._converse(Interrupting(crowd), 0, crowd)  # type: ignore[arg-type]
+    crowd = load._Step([recording()], 1, float("inf"), began=0.0)
+    await load._speak_turns(Interrupting(crowd), 0, crowd)  # type: ignore[arg-type]
     assert [turn["answered"] for turn in crowd.turns] == [True, True]
     assert crowd.turns[1]["voice_to_voice_ms"] == pytest.approx(500, abs=1)
     assert crowd.dropped_s == 0.0
 
 
 async def test_who_is_told_to_wait_keeps_the_place_and_comes_in_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    crowd, asked = load._Crowd([recording()], 2, 60.0), list[str]()
+    crowd, asked = load._Step([recording()], 2, 60.0), list[str]()
 
     @asynccontextmanager
     async def talking(url: str, *, api_key: str | None = None) -> AsyncIterator[None]:
@@ -125,9 +125,9 @@ async def test_who_is_told_to_wait_keeps_the_place_and_comes_in_later(monkeypatc
     async def converse(*_: object) -> None:
         crowd.seconds = 0.0
 
-    monkeypatch.setattr(load, "talking", talking)
-    monkeypatch.setattr(load, "_converse", converse)
-    await load._talk("ws://there/v1/realtime?model=a", 0, crowd, None)
+    monkeypatch.setattr(load, "connect_user", talking)
+    monkeypatch.setattr(load, "_speak_turns", converse)
+    await load._run_user("ws://there/v1/realtime?model=a", 0, crowd, None)
     assert asked == ["model=a&ticket=new", "model=a&ticket=wait_1", "model=a&ticket=wait_2"]
     assert (len(crowd.settled), crowd.admitted, len(crowd.queued), crowd.refused) == (1, 1, 1, 0)
 

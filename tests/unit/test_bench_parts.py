@@ -16,13 +16,13 @@ from benchmarks import conversation
 from chinwag.audio import WIRE_RATE, Audio, silence
 from chinwag.bench import corpus, goals, interrupt, make_corpus, report
 from chinwag.bench.latency import measure, summarise
-from chinwag.bench.machine import machine
+from chinwag.bench.machine import describe_machine
 from chinwag.bench.noises import NOISES
 from chinwag.bench.sentences import PAUSE, SENTENCES
 from chinwag.bench.talker import TurnLog
 from chinwag.client_sdk import wav
-from chinwag.client_sdk.call import Arrived
-from chinwag.client_sdk.ear import Ear
+from chinwag.client_sdk.client import ReceivedEvent
+from chinwag.client_sdk.playback import ListenerPlayback
 from chinwag.engines.protocols import Voice
 
 pytestmark = pytest.mark.unit
@@ -36,7 +36,7 @@ def tone(seconds: float, level: float = 0.3, rate: int = WIRE_RATE) -> Audio:
 
 
 def test_sound_is_played_when_it_comes_and_then_without_a_break() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
     ear.receive("a", tone(0.4), now=10.0)
     ear.receive("a", tone(0.4), now=10.1)  # waits for the first
     ear.receive("a", tone(0.4), now=12.0)  # came too late: a gap
@@ -47,7 +47,7 @@ def test_sound_is_played_when_it_comes_and_then_without_a_break() -> None:
 
 
 def test_the_onset_is_the_first_audible_sample_at_its_place_in_time() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
     quiet = silence(0.3, WIRE_RATE)
     quiet.pcm[:] = 0.003  # just below -50 dBFS
     ear.receive("a", quiet, now=5.0)
@@ -57,7 +57,7 @@ def test_the_onset_is_the_first_audible_sample_at_its_place_in_time() -> None:
 
 
 def test_a_flush_drops_what_was_not_played() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
     ear.receive("a", tone(1.0), now=0.0)
     ear.receive("b", tone(1.0), now=0.0)
     ear.flush(0.25)
@@ -69,14 +69,14 @@ def test_a_flush_drops_what_was_not_played() -> None:
 
 
 def test_the_recording_is_what_was_heard_with_short_gaps() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
     ear.receive("a", tone(0.5, 0.1), now=0.0)
     ear.receive("a", tone(0.5, 0.2), now=0.6)
     ear.receive("b", tone(0.5, 0.3), now=9.0)
     heard = ear.recording(longest_gap=0.5)
     assert heard.rate == WIRE_RATE
     assert heard.seconds == pytest.approx(0.5 + 0.1 + 0.5 + 0.5 + 0.5, abs=1e-3)
-    assert len(Ear().recording().pcm) == 0
+    assert len(ListenerPlayback().recording().pcm) == 0
 
 
 # --- what is made of a turn ----------------------------------------------------------------------------------
@@ -87,8 +87,8 @@ def recording(text: str = "What is the capital of France?") -> corpus.Recording:
     return corpus.Recording(name="one", audio=silence(2, WIRE_RATE), truth=truth)
 
 
-def event(at: float, kind: str, **fields: Any) -> Arrived:
-    return Arrived(at, {"type": kind, **fields})
+def event(at: float, kind: str, **fields: Any) -> ReceivedEvent:
+    return ReceivedEvent(at, {"type": kind, **fields})
 
 
 def turn_log(**changes: Any) -> TurnLog:
@@ -196,7 +196,7 @@ def test_the_report_is_readable_and_its_json_holds_everything(tmp_path: Path) ->
     result = {
         **summarise([measure(turn_log()), measure(turn_log(onsets={}, events=[]))]),
         "server": {"rss_mb": 912.4, "cpu_seconds": 12.0, "startup_s": None},
-        "machine": machine(),
+        "machine": describe_machine(),
         "engines": {"stt": "moonshine", "tts": "hibari"},
     }
     console = Console(width=120, record=True, file=(tmp_path / "shown").open("w"))
@@ -246,14 +246,14 @@ class Mute(Parrot):
 
 
 async def test_a_made_recording_knows_its_ends_and_pauses_to_the_millisecond() -> None:
-    made = await make_corpus.record(
+    made = await make_corpus.synthesise_recording(
         cast("Voice", Parrot()), "00-x", "one two three, | four five", "af_x", pauses=[0.45]
     )
     truth, pcm = made.truth, made.audio.pcm
     assert truth.text == "one two three, four five"
     ((begin, end),) = truth.pauses_ms
     speaking = np.abs(pcm) > corpus.SPEECH
-    assert corpus.spoken(pcm) == pytest.approx((made.start, made.end), abs=MS)
+    assert corpus.speech_bounds(pcm) == pytest.approx((made.start, made.end), abs=MS)
     inside = slice(round(begin * WIRE_RATE / 1000), round(end * WIRE_RATE / 1000))
     assert not speaking[inside].any()
     assert speaking[inside.start - MS : inside.start].any()
@@ -268,12 +268,14 @@ async def test_a_made_recording_knows_its_ends_and_pauses_to_the_millisecond() -
 
 async def test_a_corpus_comes_back_from_its_folder_as_it_was_made(tmp_path: Path) -> None:
     for name, text in (("b", "one two"), ("a", "three | four")):
-        corpus.save(await make_corpus.record(cast("Voice", Parrot()), name, text, "af_x"), tmp_path)
-    loaded = corpus.load(tmp_path)
+        corpus.save_recording(
+            await make_corpus.synthesise_recording(cast("Voice", Parrot()), name, text, "af_x"), tmp_path
+        )
+    loaded = corpus.load_corpus(tmp_path)
     assert [one.name for one in loaded] == ["a", "b"]
     assert loaded[0].truth.pauses_ms
     assert loaded[1].truth.text == "one two"
-    assert (loaded[1].start, loaded[1].end) == pytest.approx(corpus.spoken(loaded[1].audio.pcm), abs=MS)
+    assert (loaded[1].start, loaded[1].end) == pytest.approx(corpus.speech_bounds(loaded[1].audio.pcm), abs=MS)
 
 
 def test_the_made_turns_are_many_and_their_pauses_evenly_long() -> None:
@@ -301,7 +303,7 @@ async def test_a_silence_that_the_voice_makes_by_itself_is_in_the_truth() -> Non
             yield silence(0.3, self.rate)
             yield tone(0.5, 0.02, self.rate)
 
-    made = await make_corpus.record(cast("Voice", Breather()), "x", "one", "af_x")
+    made = await make_corpus.synthesise_recording(cast("Voice", Breather()), "x", "one", "af_x")
     ((begin, end),) = made.truth.pauses_ms  # not the short one
     assert end - begin == pytest.approx(300, abs=5)
     assert begin - cast(float, made.truth.speech_start_ms) == pytest.approx(1150, abs=5)
@@ -309,14 +311,14 @@ async def test_a_silence_that_the_voice_makes_by_itself_is_in_the_truth() -> Non
 
 def test_what_is_put_into_a_reply_knows_what_it_is() -> None:
     for noise in NOISES:
-        made = make_corpus.in_room(noise.name, noise.text, noise.kind, [Audio(noise.pcm, WIRE_RATE)])
-        assert interrupt.role(made) == noise.kind
+        made = make_corpus.make_recording(noise.name, noise.text, noise.kind, [Audio(noise.pcm, WIRE_RATE)])
+        assert interrupt.kind_of(made) == noise.kind
         assert bool(made.truth.backchannels_ms) == (noise.kind == "backchannel")
         assert np.abs(made.audio.pcm).max() < 1
         assert 0.3 < made.audio.seconds < 2
     foreign = corpus.Truth(text="yeah", speech_end_ms=500, backchannels_ms=[(0, 500)])
-    assert interrupt.role(corpus.Recording(name="x", audio=silence(1, WIRE_RATE), truth=foreign)) == "backchannel"
-    assert interrupt.role(recording()) == "interruption"
+    assert interrupt.kind_of(corpus.Recording(name="x", audio=silence(1, WIRE_RATE), truth=foreign)) == "backchannel"
+    assert interrupt.kind_of(recording()) == "interruption"
 
 
 # --- the recorded conversation ---------------------------------------------------------------------------------
@@ -330,20 +332,20 @@ def test_mu_law_is_that_of_the_telephone() -> None:
 
 def test_the_recording_of_both_sides_is_a_stereo_file_under_four_megabytes(tmp_path: Path) -> None:
     for seconds, rate in ((10, 16_000), (140, 12_000)):
-        conversation.write(tmp_path / "c.wav", tone(seconds), silence(seconds, WIRE_RATE))
+        conversation.write_stereo(tmp_path / "c.wav", tone(seconds), silence(seconds, WIRE_RATE))
         data = (tmp_path / "c.wav").read_bytes()
         assert (data[:4], data[8:16]) == (b"RIFF", b"WAVEfmt ")
         assert struct.unpack("<HHIIHHH", data[20:38]) == (7, 2, rate, 2 * rate, 2, 8, 0)
         assert len(data) == 58 + 2 * rate * seconds < 4_000_000
         assert struct.unpack("<I", data[4:8])[0] == len(data) - 8
     with pytest.raises(wav.WavError):
-        conversation.write(tmp_path / "no" / "c.wav", tone(1), tone(1))
+        conversation.write_stereo(tmp_path / "no" / "c.wav", tone(1), tone(1))
 
 
 def test_without_a_speech_start_it_is_the_first_loud_sample(tmp_path: Path) -> None:
     wav.write(tmp_path / "x.wav", Audio(np.r_[np.zeros(800, np.float32), np.full(800, 0.5, np.float32)], 8000))
     (tmp_path / "x.json").write_text('{"text": "hm", "speech_end_ms": 200, "more": 1}')
-    (one,) = corpus.load(tmp_path)
+    (one,) = corpus.load_corpus(tmp_path)
     assert one.start == pytest.approx(2400, abs=2 * MS)
     assert one.end == 4800
 
@@ -364,20 +366,20 @@ def test_a_fault_in_a_corpus_names_the_file(tmp_path: Path, truth: str | None, m
     if truth is not None:
         (tmp_path / "x.json").write_text(truth)
     with pytest.raises(corpus.CorpusError) as caught:
-        corpus.load(tmp_path)
+        corpus.load_corpus(tmp_path)
     assert message in caught.value.message
     assert caught.value.fix
 
 
 def test_an_empty_or_missing_corpus(tmp_path: Path) -> None:
     with pytest.raises(corpus.CorpusError, match="no WAV file"):
-        corpus.load(tmp_path)
+        corpus.load_corpus(tmp_path)
     with pytest.raises(corpus.CorpusError, match="no folder"):
-        corpus.load(tmp_path / "nowhere")
+        corpus.load_corpus(tmp_path / "nowhere")
 
 
 def test_the_machine_is_described() -> None:
-    here = machine()
+    here = describe_machine()
     assert here["cores"] >= 1
     assert here["memory"] > 2**28
     assert here["cpu"]
@@ -386,4 +388,4 @@ def test_the_machine_is_described() -> None:
 
 async def test_a_voice_that_makes_no_sound_is_found_out() -> None:
     with pytest.raises(corpus.CorpusError, match="made no sound for 'one'"):
-        await make_corpus.record(cast("Voice", Mute()), "x", "one", "af_x")
+        await make_corpus.synthesise_recording(cast("Voice", Mute()), "x", "one", "af_x")

@@ -10,9 +10,9 @@ import pytest
 from chinwag.audio import WIRE_RATE, Audio, Samples
 from chinwag.audio.gain import DUCKED
 from chinwag.bench import goals, interrupt
-from chinwag.bench.yielding import Trial, TrialKind, judge, repeats
-from chinwag.client_sdk.call import Arrived
-from chinwag.client_sdk.ear import Ear
+from chinwag.bench.yielding import Trial, TrialKind, judge_trial, repeats
+from chinwag.client_sdk.client import ReceivedEvent
+from chinwag.client_sdk.playback import ListenerPlayback
 
 pytestmark = pytest.mark.unit
 
@@ -22,21 +22,23 @@ def babble(seconds: float, seed: int = 1, level: float = 0.1) -> Samples:
     return (np.random.default_rng(seed).standard_normal(round(seconds * WIRE_RATE)) * level).astype(np.float32)
 
 
-def play(ear: Ear, pcm: Samples, at: float, item: str = "a") -> None:
+def play(ear: ListenerPlayback, pcm: Samples, at: float, item: str = "a") -> None:
     """In frames of 40 ms, all of which are there in good time."""
     for place in range(0, len(pcm), 960):
         ear.receive(item, Audio(pcm[place : place + 960], WIRE_RATE), at)
 
 
-def event(at: float, kind: str, **fields: Any) -> Arrived:
-    return Arrived(at, {"type": kind, **fields})
+def event(at: float, kind: str, **fields: Any) -> ReceivedEvent:
+    return ReceivedEvent(at, {"type": kind, **fields})
 
 
-def done(at: float, status: str) -> Arrived:
+def done(at: float, status: str) -> ReceivedEvent:
     return event(at, "response.done", response={"id": "r", "status": status})
 
 
-def trial(ear: Ear, kind: TrialKind, *events: Arrived, extended: bool = True, text: str = "wait stop") -> Trial:
+def trial(
+    ear: ListenerPlayback, kind: TrialKind, *events: ReceivedEvent, extended: bool = True, text: str = "wait stop"
+) -> Trial:
     """A reply from 10 s on; something from 12.0 to 12.6 s."""
     made = Trial(kind, "one", text, extended, ear, list(events), "a", "r", 10.0, 12.0, 12.6)
     if kind == "echo":
@@ -48,11 +50,11 @@ def trial(ear: Ear, kind: TrialKind, *events: Arrived, extended: bool = True, te
 
 
 def test_the_ear_hears_each_sample_at_the_volume_of_its_moment() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
     play(ear, np.full(WIRE_RATE, 0.5, np.float32), 10.0)
     ear.duck(10.25)
     ear.resume(10.5)
-    heard = ear.heard(9.75, round(1.5 * WIRE_RATE))
+    heard = ear.audio_heard(9.75, round(1.5 * WIRE_RATE))
     quarter = WIRE_RATE // 4
     for place, level in enumerate((0, 0.5, 0.5 * DUCKED, 0.5, 0.5, 0)):
         assert np.allclose(heard[place * quarter : (place + 1) * quarter], level), place
@@ -61,7 +63,7 @@ def test_the_ear_hears_each_sample_at_the_volume_of_its_moment() -> None:
 
 
 def test_a_flush_brings_the_full_volume_back_and_tells_what_was_lost() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
     play(ear, babble(2), 10.0)
     ear.duck(10.5)
     ear.flush(10.6)
@@ -75,12 +77,12 @@ def test_a_flush_brings_the_full_volume_back_and_tells_what_was_lost() -> None:
 
 
 def test_it_has_yielded_where_the_volume_fell_for_good() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
     play(ear, babble(6), 10.0)
     ear.duck(12.1)
     ear.flush(12.4)
     heard = event(13, "conversation.item.input_audio_transcription.completed", transcript="Wait.")
-    figures = judge(trial(ear, "interruption", done(12.4, "cancelled"), heard))
+    figures = judge_trial(trial(ear, "interruption", done(12.4, "cancelled"), heard))
     assert figures["yielded"] is True
     assert figures["yield_ms"] == pytest.approx(100, abs=21)
     assert figures["stopped_ms"] == pytest.approx(400, abs=1)
@@ -89,44 +91,44 @@ def test_it_has_yielded_where_the_volume_fell_for_good() -> None:
 
 
 def test_a_duck_that_was_taken_back_is_no_yielding() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
     play(ear, babble(6), 10.0)
     ear.duck(12.1)
     ear.resume(12.3)
     ear.flush(12.7)
-    assert judge(trial(ear, "interruption", done(12.7, "cancelled")))["yield_ms"] == pytest.approx(700, abs=21)
+    assert judge_trial(trial(ear, "interruption", done(12.7, "cancelled")))["yield_ms"] == pytest.approx(700, abs=21)
 
 
 def test_a_stock_client_hears_the_servers_own_lowering() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
     pcm = babble(6)
     pcm[round(2.2 * WIRE_RATE) :] *= 0.2
     play(ear, pcm, 10.0)
     ear.flush(12.5)
-    figures = judge(trial(ear, "interruption", done(12.5, "cancelled"), extended=False))
+    figures = judge_trial(trial(ear, "interruption", done(12.5, "cancelled"), extended=False))
     assert figures["yield_ms"] == pytest.approx(200, abs=21)
     assert figures["stopped_ms"] == pytest.approx(500, abs=1)
 
 
 def test_a_reply_that_goes_on_has_not_yielded_and_one_that_was_over_is_void() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
     play(ear, babble(6), 10.0)
-    went_on = judge(trial(ear, "interruption", done(15.6, "completed")))
+    went_on = judge_trial(trial(ear, "interruption", done(15.6, "completed")))
     assert (went_on["yielded"], went_on["void"], went_on["yield_ms"]) == (False, False, None)
-    short = Ear()
+    short = ListenerPlayback()
     play(short, babble(2.5), 10.0)
-    assert judge(trial(short, "interruption", done(12.1, "completed")))["void"] is True
+    assert judge_trial(trial(short, "interruption", done(12.1, "completed")))["void"] is True
 
 
 # --- backchannels, noises, echo --------------------------------------------------------------------------------
 
 
 def test_a_reply_that_went_on_at_full_volume_was_resumed() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
     play(ear, babble(6), 10.0)
     ear.duck(12.1)
     ear.resume(12.8)
-    figures = judge(trial(ear, "backchannel", done(15.6, "completed")))
+    figures = judge_trial(trial(ear, "backchannel", done(15.6, "completed")))
     assert (figures["ignored"], figures["resumed"], figures["why"]) == (True, True, None)
 
 
@@ -139,10 +141,10 @@ def test_a_reply_that_went_on_at_full_volume_was_resumed() -> None:
         ([event(16, "response.created", response={"id": "r2"}), done(15.6, "completed")], "taken for a turn"),
     ],
 )
-def test_a_reply_that_was_disturbed_did_not_ignore_it(events: list[Arrived], why: str) -> None:
-    ear = Ear()
+def test_a_reply_that_was_disturbed_did_not_ignore_it(events: list[ReceivedEvent], why: str) -> None:
+    ear = ListenerPlayback()
     play(ear, babble(6), 10.0)
-    figures = judge(trial(ear, "noise", *events))
+    figures = judge_trial(trial(ear, "noise", *events))
     assert figures["ignored"] is False
     assert figures["resumed"] is None
     assert why in figures["why"]
@@ -150,32 +152,32 @@ def test_a_reply_that_was_disturbed_did_not_ignore_it(events: list[Arrived], why
 
 def test_sound_lost_left_low_or_said_twice_is_not_resumed() -> None:
     whole = done(15.6, "completed")
-    lost = Ear()
+    lost = ListenerPlayback()
     play(lost, babble(6), 10.0)
     lost.flush(12.3)
     play(lost, babble(3, 2), 12.3)
-    assert judge(trial(lost, "backchannel", whole))["why"] == "sound was dropped"
+    assert judge_trial(trial(lost, "backchannel", whole))["why"] == "sound was dropped"
 
-    ducked = Ear()
+    ducked = ListenerPlayback()
     play(ducked, babble(6), 10.0)
     ducked.duck(12.1)
-    assert judge(trial(ducked, "backchannel", whole))["why"] == "it was left ducked"
+    assert judge_trial(trial(ducked, "backchannel", whole))["why"] == "it was left ducked"
     ducked.resume(13.7)  # a tenth too late
-    assert judge(trial(ducked, "backchannel", whole))["why"] == "it was left ducked"
+    assert judge_trial(trial(ducked, "backchannel", whole))["why"] == "it was left ducked"
 
-    low = Ear()
+    low = ListenerPlayback()
     pcm = babble(6)
     pcm[2 * WIRE_RATE :] *= 0.2
     play(low, pcm, 10.0)
-    figures = judge(trial(low, "backchannel", whole, extended=False))
+    figures = judge_trial(trial(low, "backchannel", whole, extended=False))
     assert figures["resumed"] is False
     assert "14 dB lower" in figures["why"]
 
-    twice = Ear()
+    twice = ListenerPlayback()
     pcm = babble(6)
     again = np.concatenate([pcm[: round(2.5 * WIRE_RATE)], pcm[round(2.1 * WIRE_RATE) :]])
     play(twice, again, 10.0)
-    assert judge(trial(twice, "backchannel", whole))["why"] == "sound was repeated"
+    assert judge_trial(trial(twice, "backchannel", whole))["why"] == "sound was repeated"
 
 
 def test_a_repetition_is_found_at_another_volume_and_a_steady_voice_is_none() -> None:
@@ -192,21 +194,21 @@ def test_a_repetition_is_found_at_another_volume_and_a_steady_voice_is_none() ->
 
 
 def test_an_echo_is_ignored_where_the_reply_ran_through() -> None:
-    ear = Ear()
+    ear = ListenerPlayback()
     play(ear, babble(6), 10.0)
-    through = judge(trial(ear, "echo", done(15.6, "completed")))
+    through = judge_trial(trial(ear, "echo", done(15.6, "completed")))
     assert (through["ignored"], through["resumed"], through["void"]) == (True, None, False)
     turn = event(11, "input_audio_buffer.committed")
-    assert judge(trial(ear, "echo", turn, done(15.6, "completed")))["ignored"] is False
+    assert judge_trial(trial(ear, "echo", turn, done(15.6, "completed")))["ignored"] is False
 
 
 # --- the figures of a run --------------------------------------------------------------------------------------
 
 
 def figures(kind: TrialKind, **fields: Any) -> dict[str, Any]:
-    ear = Ear()
+    ear = ListenerPlayback()
     play(ear, babble(6), 10.0)
-    told = judge(trial(ear, kind, done(15.6, "completed")))
+    told = judge_trial(trial(ear, kind, done(15.6, "completed")))
     return {**told, "yielded": None, "ignored": None, "resumed": None, "words_wrong": None, **fields}
 
 

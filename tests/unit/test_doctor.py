@@ -54,7 +54,7 @@ def use(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
 
 
 async def checked(config: Config) -> dict[str, doctor.Check]:
-    return {check.name.split(":")[0]: check async for check in doctor.engines(config, Store(config.weights))}
+    return {check.name.split(":")[0]: check async for check in doctor.check_engines(config, Store(config.weights))}
 
 
 def settings(folder: Path, **server: Any) -> Config:
@@ -124,10 +124,10 @@ async def test_a_port_that_is_free_or_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
         taken.close()
-        assert (await doctor.port(settings(tmp_path, port=number))).state == "ok"
+        assert (await doctor.check_port(settings(tmp_path, port=number))).state == "ok"
     with socket.socket() as bound:  # listens to nobody: whoever asks is refused at once
         bound.bind(("127.0.0.1", 0))
-        check = await doctor.port(settings(tmp_path, port=bound.getsockname()[1]))
+        check = await doctor.check_port(settings(tmp_path, port=bound.getsockname()[1]))
     assert check.state == "fault"
     assert "--port" in check.fix
 
@@ -138,7 +138,7 @@ async def test_a_chinwag_on_the_port_is_no_fault(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(doctor, "fetch_status", status)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        check = await doctor.port(settings(tmp_path, port=taken.getsockname()[1]))
+        check = await doctor.check_port(settings(tmp_path, port=taken.getsockname()[1]))
     assert check.state == "ok"
     assert "Chinwag 9.9 is running there (ready)" in check.detail
 
@@ -156,14 +156,14 @@ async def test_ollama_is_a_fault_only_where_it_is_wanted(
     monkeypatch.setattr(doctor, "resolve_auto", resolve)
     config = settings(tmp_path)
     config.llm.engine = wanted
-    check = await doctor.ollama(config)
+    check = await doctor.check_ollama(config)
     assert check.state == state
     assert bool(check.fix) == (state == "fault")
 
 
 def test_a_browser_elsewhere_needs_https(tmp_path: Path) -> None:
-    assert doctor.browser(settings(tmp_path)).state == "ok"
-    check = doctor.browser(settings(tmp_path, host="0.0.0.0"))
+    assert doctor.check_browser(settings(tmp_path)).state == "ok"
+    check = doctor.check_browser(settings(tmp_path, host="0.0.0.0"))
     assert check.state == "hint"
     assert "HTTPS" in check.fix
     assert "ssh -L" in check.fix
@@ -171,9 +171,9 @@ def test_a_browser_elsewhere_needs_https(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told_before_the_first_pull(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(WeightsSettings(folder=tmp_path / "not" / "yet"))
-    assert doctor.disk(store).state == "ok"
+    assert doctor.check_disk(store).state == "ok"
     monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10**8}))
-    check = doctor.disk(store)
+    check = doctor.check_disk(store)
     assert check.state == "fault"
     assert "0.1 GB free" in check.detail
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from chinwag.bench.engine_figures import save_figures
 from chinwag.cli import _app
-from chinwag.cli.engines import rows_of
+from chinwag.cli.engines import engine_rows
 from chinwag.config import Config, SttSettings, WeightsSettings
 from chinwag.engines import registry
 from chinwag.engines.listing import EngineRow, list_engines
@@ -57,7 +57,7 @@ def test_what_was_measured_here_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
     measured = {"task": "tts", "engine": "hibari", "model": "", "first_ms": 24.0, "real_time_factor": 0.01}
     save_figures([measured])
-    rows = {(row.task, row.name): row for row in rows_of(Config(weights=WeightsSettings(folder=tmp_path)))}
+    rows = {(row.task, row.name): row for row in engine_rows(Config(weights=WeightsSettings(folder=tmp_path)))}
     assert (rows["tts", "hibari"].first_ms, rows["tts", "hibari"].real_time_factor) == (24.0, 0.01)
     assert rows["tts", "kokoro"].first_ms is None
     assert "first result after 24 ms, 0.01 × real time" in CliRunner().invoke(_app, ["engines"]).output

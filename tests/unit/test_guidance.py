@@ -138,7 +138,7 @@ async def test_when_the_server_starts(fault: tuple[str, str], tmp_path: Path, mo
     assert fix in shown["error"]["fix"]
     assert shown["engines"]["tts"]["state"] == "failed"
     monkeypatch.setattr(serve, "console", Console(file=told, width=60))
-    await serve._tell_when_ready(host, "http://localhost:8000", serve._to_terminal)
+    await serve._print_when_ready(host, "http://localhost:8000", serve._to_terminal)
     assert message in told.getvalue()
     assert fix in told.getvalue(), "on one line, with its brackets"
     await host.close()
@@ -147,7 +147,7 @@ async def test_when_the_server_starts(fault: tuple[str, str], tmp_path: Path, mo
 async def test_as_the_doctor_says_it(fault: tuple[str, str], tmp_path: Path) -> None:
     message, fix = fault
     config = settings(tmp_path)
-    checks = {check.name: check async for check in doctor.engines(config, Store(config.weights))}
+    checks = {check.name: check async for check in doctor.check_engines(config, Store(config.weights))}
     check = checks["tts: parrot"]
     assert check.state == "fault"
     assert message in check.detail

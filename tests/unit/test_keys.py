@@ -253,7 +253,7 @@ def test_a_certificate_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_the_doctor_tells_who_may_use_it(server: dict[str, Any], state: str) -> None:
-    check = doctor.access(Config(server=ServerSettings(**server)))
+    check = doctor.check_access(Config(server=ServerSettings(**server)))
     assert check.state == state
     assert bool(check.fix) == (state != "ok")
     assert KEY not in check.detail

@@ -282,13 +282,13 @@ def test_a_folder_that_is_a_file_and_a_file_that_is_no_database(tmp_path: Path) 
 def test_the_doctor_tells_where_they_are_and_what_is_wrong(tmp_path: Path) -> None:
     config = Config()
     config.store = StoreSettings(folder=tmp_path / "new")
-    check = doctor.conversations(config)
+    check = doctor.check_conversations(config)
     assert check.state == "ok"
     assert str(tmp_path / "new") in check.detail
     config.store = StoreSettings(url="mysql://x")
-    assert doctor.conversations(config).state == "hint", "talks go on without"
+    assert doctor.check_conversations(config).state == "hint", "talks go on without"
     config.store = StoreSettings(keep=False, folder=tmp_path / "none")
-    assert "not kept" in doctor.conversations(config).detail
+    assert "not kept" in doctor.check_conversations(config).detail
     assert not (tmp_path / "none").exists()
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from chinwag.audio import Audio
-from chinwag.cli.talk import Owed
+from chinwag.cli.talk import PendingWork
 from chinwag.client_sdk import wav
-from chinwag.client_sdk.call import Arrived, CallError, realtime_url
-from chinwag.client_sdk.devices import Loudspeaker
+from chinwag.client_sdk.client import ClientError, ReceivedEvent, realtime_url
+from chinwag.client_sdk.devices import PortAudioPlayback
 from chinwag.client_sdk.local_server import status_url
 
 pytestmark = pytest.mark.unit
@@ -35,7 +35,7 @@ def test_the_wires_address(given: str, address: str) -> None:
 
 @pytest.mark.parametrize("wrong", ["", "ftp://host", "ws://", "ws:///v1/realtime"])
 def test_what_is_no_address_is_refused_with_an_example(wrong: str) -> None:
-    with pytest.raises(CallError) as caught:
+    with pytest.raises(ClientError) as caught:
         realtime_url(wrong)
     assert "ws://127.0.0.1:8000/v1/realtime" in caught.value.fix
 
@@ -101,27 +101,27 @@ def _fix_of(path: Path) -> str:
     return caught.value.fix
 
 
-def told(owed: Owed, kind: str, **fields: object) -> bool:
-    owed.take(Arrived(0.0, {"type": kind, **fields}))
-    return owed.anything
+def told(owed: PendingWork, kind: str, **fields: object) -> bool:
+    owed.on_event(ReceivedEvent(0.0, {"type": kind, **fields}))
+    return owed.pending
 
 
 COMPLETED = "conversation.item.input_audio_transcription.completed"
 
 
 def test_an_answer_is_owed_from_the_first_sound_until_it_is_done() -> None:
-    owed = Owed()
+    owed = PendingWork()
     assert told(owed, "input_audio_buffer.speech_started", item_id="u")
     assert told(owed, "input_audio_buffer.speech_stopped", item_id="u")
     assert told(owed, "input_audio_buffer.committed", item_id="u")
     assert told(owed, COMPLETED, item_id="u", transcript="Hello.")
     assert told(owed, "response.created", response={"id": "r"})
     assert not told(owed, "response.done", response={"id": "r", "status": "completed"})
-    assert (owed.turns, owed.answers) == (1, 1)
+    assert (owed.turns, owed.responses) == (1, 1)
 
 
 def test_an_interrupted_answer_leaves_the_next_one_owed() -> None:
-    owed = Owed()
+    owed = PendingWork()
     told(owed, "input_audio_buffer.speech_started", item_id="u1")
     told(owed, "input_audio_buffer.committed", item_id="u1")
     told(owed, "response.created", response={"id": "r1"})
@@ -133,7 +133,7 @@ def test_an_interrupted_answer_leaves_the_next_one_owed() -> None:
 
 
 def test_an_answer_is_owed_while_the_server_runs_a_tool_whatever_it_says_meanwhile() -> None:
-    owed = Owed()
+    owed = PendingWork()
     told(owed, "response.created", response={"id": "call"})
     told(owed, "response.mcp_call.in_progress", item_id="c")
     assert told(owed, "response.done", response={"id": "call", "status": "completed"})
@@ -153,24 +153,24 @@ def test_an_answer_is_owed_while_the_server_runs_a_tool_whatever_it_says_meanwhi
     ],
 )
 def test_a_turn_without_words_owes_nothing(kind: str, fields: dict[str, object]) -> None:
-    owed = Owed()
+    owed = PendingWork()
     told(owed, "input_audio_buffer.speech_started", item_id="u")
     told(owed, "input_audio_buffer.committed", item_id="u")
     assert not told(owed, kind, item_id="u", **fields)
-    assert owed.answers == 0
+    assert owed.responses == 0
 
 
 def test_a_failed_answer_is_kept_with_its_reason() -> None:
-    owed = Owed()
+    owed = PendingWork()
     told(owed, "response.created", response={"id": "r"})
     details = {"error": {"message": "the model is gone"}}
     told(owed, "response.done", response={"id": "r", "status": "failed", "status_details": details})
     assert owed.failures == ["the model is gone"]
-    assert owed.answers == 0
+    assert owed.responses == 0
 
 
 def test_the_loudspeaker_counts_what_was_heard_of_each_item() -> None:
-    speaker = Loudspeaker(rate=24_000, latency=0.01)
+    speaker = PortAudioPlayback(rate=24_000, latency=0.01)
     block = np.ones(480, np.float32)
     speaker.fill(block)
     assert not block.any()
@@ -190,7 +190,7 @@ def test_the_loudspeaker_counts_what_was_heard_of_each_item() -> None:
 
 
 def test_the_loudspeaker_is_lowered_without_a_click_and_comes_back() -> None:
-    speaker = Loudspeaker(rate=24_000, latency=0.01)
+    speaker = PortAudioPlayback(rate=24_000, latency=0.01)
     speaker.receive("a", Audio(np.full(2400, 0.5, np.float32), 24_000), 0)
     block = np.ones(480, np.float32)
     speaker.duck(0)

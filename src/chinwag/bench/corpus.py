@@ -59,7 +59,7 @@ class Recording(BaseModel):
         """The first spoken sample: as the truth says, else the first beyond -45 dBFS."""
         if self.truth.speech_start_ms is not None:
             return round(self.truth.speech_start_ms * WIRE_RATE / 1000)
-        return spoken(self.audio.pcm)[0]
+        return speech_bounds(self.audio.pcm)[0]
 
     @property
     def end(self) -> int:
@@ -67,7 +67,7 @@ class Recording(BaseModel):
         return round(self.truth.speech_end_ms * WIRE_RATE / 1000)
 
 
-def load(folder: Path) -> list[Recording]:
+def load_corpus(folder: Path) -> list[Recording]:
     """Read a corpus, in order of the names. Raises CorpusError or WavError naming the file at fault."""
     if not folder.is_dir():
         raise CorpusError(f"There is no folder {folder}.", "Name one that holds WAV files, or leave --corpus out.")
@@ -93,14 +93,14 @@ def load(folder: Path) -> list[Recording]:
     return recordings
 
 
-def save(recording: Recording, folder: Path) -> None:
+def save_recording(recording: Recording, folder: Path) -> None:
     """Write NAME.wav, then NAME.json."""
     wav.write(folder / f"{recording.name}.wav", recording.audio)
     text = recording.truth.model_dump_json(indent=1, exclude_none=True)
     (folder / f"{recording.name}.json").write_text(text + "\n", "utf-8")
 
 
-def spoken(pcm: Samples) -> tuple[int, int]:
+def speech_bounds(pcm: Samples) -> tuple[int, int]:
     """First spoken sample and the one after the last, by the -45 dBFS rule; (0, 0) for silence."""
     loud = np.flatnonzero(np.abs(pcm) > SPEECH)
     return (int(loud[0]), int(loud[-1]) + 1) if len(loud) else (0, 0)

@@ -13,11 +13,11 @@ from typing import Any
 
 from chinwag.bench.corpus import Kind, Recording
 from chinwag.bench.metrics import share, spread
-from chinwag.bench.talker import Talker, talking
-from chinwag.bench.yielding import YIELD_WITHIN, Trial, TrialKind, judge
-from chinwag.client_sdk.call import CallError, Echo
-from chinwag.client_sdk.ear import Ear
+from chinwag.bench.talker import SimulatedUser, connect_user
+from chinwag.bench.yielding import YIELD_WITHIN, Trial, TrialKind, judge_trial
+from chinwag.client_sdk.client import ClientError, LoudspeakerEcho
 from chinwag.client_sdk.local_server import fetch_status
+from chinwag.client_sdk.playback import ListenerPlayback
 
 INSTRUCTIONS = "You are in a spoken conversation. Always answer in five full sentences, without lists."
 QUESTIONS = (
@@ -30,7 +30,7 @@ QUESTIONS = (
 )
 WHEN = (1.2, 2.0, 1.6, 2.6, 1.4, 2.3, 3.1)
 """Seconds after the first sound of the reply at which something is put into it."""
-ECHO = Echo(level=10 ** (-12 / 20), delay=0.08)
+ECHO = LoudspeakerEcho(level=10 ** (-12 / 20), delay=0.08)
 MIX: tuple[TrialKind, ...] = (
     "interruption", "backchannel", "interruption", "echo", "noise",
     "interruption", "backchannel", "interruption", "echo", "echo_interruption",
@@ -54,14 +54,14 @@ async def run(
 
     on_trial: is given the kind of client ("page" or "stock") and a trial's figures as it ends.
     Returns the figures of the page's kind (see `summarise`) with `stock`, those of a stock client, `server` and
-    `engines`. Raises CallError where there is no server.
+    `engines`. Raises ClientError where there is no server.
     """
     clients: dict[str, dict[str, Any]] = {}
     for client in ("page", "stock"):
         supply = _Supply(recordings)
         told: list[dict[str, Any]] = []
         for number, kind in enumerate(islice(cycle(MIX), turns)):
-            trial = await hold(
+            trial = await hold_trial(
                 url,
                 kind,
                 supply.next(kind),
@@ -71,8 +71,8 @@ async def run(
                 api_key=api_key,
             )
             if trial.error and not told and client == "page" and not trial.connected:
-                raise CallError(trial.error, "See the server's own output.")
-            told.append(judge(trial))
+                raise ClientError(trial.error, "See the server's own output.")
+            told.append(judge_trial(trial))
             on_trial(client, told[-1])
         clients[client] = summarise(told)
     status = await fetch_status(url, api_key) or {}
@@ -90,7 +90,7 @@ class _Supply:
     def __init__(self, recordings: Sequence[Recording]) -> None:
         self._kinds: dict[Kind, list[Recording]] = {"interruption": [], "backchannel": [], "noise": []}
         for recording in recordings:
-            self._kinds[role(recording)].append(recording)
+            self._kinds[kind_of(recording)].append(recording)
         self._rounds: dict[Kind, Iterator[Recording]] = {
             kind: cycle(_spread_out(found)) for kind, found in self._kinds.items() if found
         }
@@ -103,7 +103,7 @@ class _Supply:
         return next(self._rounds[wanted], None) if wanted in self._rounds else None
 
 
-def role(recording: Recording) -> Kind:
+def kind_of(recording: Recording) -> Kind:
     """What a recording is in an interrupted reply: as its truth says, else by its `backchannels_ms`."""
     if recording.truth.kind != "turn":
         return recording.truth.kind
@@ -116,7 +116,7 @@ def _spread_out(recordings: list[Recording]) -> list[Recording]:
     return [recordings[place * stride % len(recordings)] for place in range(len(recordings))]
 
 
-async def hold(
+async def hold_trial(
     url: str,
     kind: TrialKind,
     recording: Recording | None,
@@ -128,36 +128,38 @@ async def hold(
 ) -> Trial:
     """One trial. What goes wrong is its `error`."""
     name = recording.name if recording else kind
-    trial = Trial(kind, name, recording.truth.text if recording else "", extended, Ear())
+    trial = Trial(kind, name, recording.truth.text if recording else "", extended, ListenerPlayback())
     if recording is None and kind != "echo":
         trial.error = f"the corpus has no {kind}"
         return trial
     wanted = {"type": "realtime", "instructions": INSTRUCTIONS, "max_output_tokens": REPLY_TOKENS}
     session = {"type": "session.update", "session": wanted}
     try:
-        async with talking(url, api_key=api_key, extended=extended, setup=[session]) as talker:
-            trial.ear, trial.events, trial.connected = talker.ear, talker.events, True
+        async with connect_user(url, api_key=api_key, extended=extended, setup=[session]) as talker:
+            trial.playback, trial.events, trial.connected = talker.playback, talker.events, True
             await _ask(talker, question, echo=kind.startswith("echo"))
-            if not await talker.until(lambda: _begun(talker, trial), ANSWER_WITHIN):
+            if not await talker.listen_until(lambda: _response_started(talker, trial), ANSWER_WITHIN):
                 trial.error = f"no answer within {ANSWER_WITHIN:.0f} s"
                 return trial
             trial.begin = trial.end = trial.onset
             if recording is not None:
-                await talker.until(lambda: talker.now() >= trial.onset + when, when + 1)
-                if trial.response in talker.ended:
-                    trial.error = f"the reply was {talker.ended[trial.response]} before anything was put into it"
+                await talker.listen_until(lambda: talker.now() >= trial.onset + when, when + 1)
+                if trial.response in talker.response_status:
+                    trial.error = (
+                        f"the reply was {talker.response_status[trial.response]} before anything was put into it"
+                    )
                     return trial
-                log = talker.say(recording)
+                log = talker.speak(recording)
                 trial.begin, trial.end = log.begin, log.end
-            await _outcome(talker, trial)
-    except CallError as error:
+            await _wait_for_outcome(talker, trial)
+    except ClientError as error:
         trial.error = error.message
     return trial
 
 
-def _begun(talker: Talker, trial: Trial) -> bool:
+def _response_started(talker: SimulatedUser, trial: Trial) -> bool:
     """Whether the reply is heard; the trial then knows it."""
-    onsets = talker.ear.onsets()
+    onsets = talker.playback.onsets()
     for arrived in talker.events:
         if arrived.type == "response.output_audio.delta" and arrived.event["item_id"] in onsets:
             trial.item, trial.response = arrived.event["item_id"], arrived.event["response_id"]
@@ -166,33 +168,33 @@ def _begun(talker: Talker, trial: Trial) -> bool:
     return False
 
 
-async def _ask(talker: Talker, question: str, *, echo: bool) -> None:
-    talker.line.echo = ECHO if echo else None
+async def _ask(talker: SimulatedUser, question: str, *, echo: bool) -> None:
+    talker.client.echo = ECHO if echo else None
     content = [{"type": "input_text", "text": question}]
     item = {"type": "message", "role": "user", "content": content}
-    await talker.line.send({"type": "conversation.item.create", "item": item})
-    await talker.line.send({"type": "response.create"})
+    await talker.client.send({"type": "conversation.item.create", "item": item})
+    await talker.client.send({"type": "response.create"})
 
 
-async def _outcome(talker: Talker, trial: Trial) -> None:
+async def _wait_for_outcome(talker: SimulatedUser, trial: Trial) -> None:
     """Listen until it can be seen what the server made of it."""
 
     def over() -> bool:
-        return trial.response in talker.ended and talker.ear.idle(talker.now())
+        return trial.response in talker.response_status and talker.playback.idle(talker.now())
 
     def told() -> bool:
         heard = "conversation.item.input_audio_transcription.completed"
         return any(event.type == heard and event.at >= trial.begin for event in talker.events)
 
     if trial.kind not in ("interruption", "echo_interruption"):
-        if not await talker.until(over, REPLY_WITHIN):
+        if not await talker.listen_until(over, REPLY_WITHIN):
             trial.error = f"the reply did not end within {REPLY_WITHIN:.0f} s"
         await talker.listen(AFTER)
         return
     settled = max(trial.end, trial.begin + YIELD_WITHIN)
-    await talker.until(lambda: talker.now() >= settled, settled - talker.now())
-    if trial.response in talker.ended:
-        await talker.until(told, WORDS_WITHIN)
+    await talker.listen_until(lambda: talker.now() >= settled, settled - talker.now())
+    if trial.response in talker.response_status:
+        await talker.listen_until(told, WORDS_WITHIN)
 
 
 def summarise(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:

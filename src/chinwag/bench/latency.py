@@ -9,8 +9,8 @@ from typing import Any
 from chinwag.audio import WIRE_RATE
 from chinwag.bench.corpus import Recording
 from chinwag.bench.metrics import percentile, spread, word_errors
-from chinwag.bench.talker import TurnLog, converse
-from chinwag.client_sdk.call import Arrived, Transport
+from chinwag.bench.talker import TurnLog, hold_conversation
+from chinwag.client_sdk.client import ReceivedEvent, Transport
 
 BLOCK = 1
 """Turns in a call of one transport before the other has its turn: other work on the machine comes and goes."""
@@ -31,7 +31,7 @@ async def run(
 
     on_turn: is given each turn's figures as it ends.
     Returns the figures (see `summarise`) with `server` (peak rss_mb over the run, cpu_seconds, startup_s) and
-    `engines` as the server tells them. Raises CallError where no conversation comes about at all.
+    `engines` as the server tells them. Raises ClientError where no conversation comes about at all.
     """
     measured: list[dict[str, Any]] = []
 
@@ -39,7 +39,7 @@ async def run(
         measured.append({**measure(log), "transport": transport})
         on_turn(measured[-1])
 
-    held = await converse(url, recordings, turns, api_key=api_key, on_turn=keep, transport=transport)
+    held = await hold_conversation(url, recordings, turns, api_key=api_key, on_turn=keep, transport=transport)
     return {"transport": transport, **summarise(measured), "server": held.server(), "engines": held.engines()}
 
 
@@ -133,7 +133,7 @@ def summarise(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _transcript(events: Sequence[Arrived]) -> str:
+def _transcript(events: Sequence[ReceivedEvent]) -> str:
     """The final words of every item of the turn that was not taken back, in order."""
     texts: dict[str, str] = {}
     for arrived in events:
@@ -144,7 +144,7 @@ def _transcript(events: Sequence[Arrived]) -> str:
     return " ".join(texts.values())
 
 
-def _reply(events: Sequence[Arrived]) -> str:
+def _reply(events: Sequence[ReceivedEvent]) -> str:
     texts = [
         arrived.event["delta"]
         for arrived in events

@@ -20,10 +20,10 @@ from chinwag.audio import WIRE_RATE
 from chinwag.bench.corpus import Recording
 from chinwag.bench.latency import STAGES, measure
 from chinwag.bench.metrics import percentile, share, spread
-from chinwag.bench.talker import Talker, TurnLog, talking
-from chinwag.client_sdk.call import CallError, ServerFull
-from chinwag.client_sdk.ear import Piece
+from chinwag.bench.talker import SimulatedUser, TurnLog, connect_user
+from chinwag.client_sdk.client import ClientError, ServerFull
 from chinwag.client_sdk.local_server import fetch_status
+from chinwag.client_sdk.playback import PlayedAudio
 from chinwag.errors import ChinwagError
 
 SPEAKING = 0.4
@@ -42,7 +42,7 @@ class LoadError(ChinwagError):
 
 
 @dataclass
-class _Crowd:
+class _Step:
     """Those of one step. settled: who has been let in or told to wait. queued: what each of the latter was told."""
 
     recordings: Sequence[Recording]
@@ -56,7 +56,7 @@ class _Crowd:
     turns: list[dict[str, Any]] = field(default_factory=list)
     dropped_s: float = 0.0
     spoke_s: float = 0.0
-    talked_s: float = 0.0
+    in_call_s: float = 0.0
     began: float | None = None
 
     def settle(self, place: int) -> None:
@@ -65,7 +65,7 @@ class _Crowd:
         if self.began is None and len(self.settled) == self.sessions:
             self.began = time.perf_counter()
 
-    def note(self, log: TurnLog, began: float, ended: float, pieces: Sequence[Piece]) -> None:
+    def add_turn(self, log: TurnLog, began: float, ended: float, pieces: Sequence[PlayedAudio]) -> None:
         """A turn that lasted from then until then, and what was heard in it."""
         turn = measure(log)
         turn["answered"] = turn["voice_to_voice_ms"] is not None
@@ -74,7 +74,7 @@ class _Crowd:
         self.turns.append(turn)
         self.dropped_s += sum(gap for gap in _gaps(pieces) if gap > NOTICED_S)
         self.spoke_s += log.end - log.begin
-        self.talked_s += ended - began
+        self.in_call_s += ended - began
 
     @property
     def left_s(self) -> float:
@@ -87,7 +87,7 @@ class _Crowd:
         return self.left_s <= 0
 
 
-def parse(sessions: str) -> list[int]:
+def parse_sessions(sessions: str) -> list[int]:
     """As in "1,2,4". Raises LoadError."""
     try:
         counts = [int(part) for part in sessions.split(",")]
@@ -110,13 +110,13 @@ async def run(
     """One step after another with so many talkers each, measured for so many seconds each.
 
     on_step: is given each step's figures as it ends. Returns `steps` (see `_figures`), and `server` and `engines` as
-    the server tells them. Raises CallError where the server goes away, or takes nobody.
+    the server tells them. Raises ClientError where the server goes away, or takes nobody.
     """
     steps: list[dict[str, Any]] = []
     for count in sessions:
         if steps:
             await asyncio.sleep(BETWEEN_STEPS_S)
-        steps.append(await _step(url, _Crowd(recordings, count, seconds), api_key))
+        steps.append(await _run_step(url, _Step(recordings, count, seconds), api_key))
         on_step(steps[-1])
     status = await fetch_status(url, api_key) or {}
     process = status.get("process", {})
@@ -133,26 +133,26 @@ async def run(
     }
 
 
-async def _step(url: str, crowd: _Crowd, api_key: str | None) -> dict[str, Any]:
-    looking = asyncio.create_task(_look(url, api_key, crowd))
+async def _run_step(url: str, crowd: _Step, api_key: str | None) -> dict[str, Any]:
+    looking = asyncio.create_task(_poll_status(url, api_key, crowd))
     own = time.process_time()
-    await asyncio.gather(*(_talk(url, place, crowd, api_key) for place in range(crowd.sessions)))
+    await asyncio.gather(*(_run_user(url, place, crowd, api_key) for place in range(crowd.sessions)))
     looks = await looking
     if not crowd.admitted:
-        raise crowd.queued[0] if crowd.queued else CallError(crowd.lost[0], "See the server's own output.")
+        raise crowd.queued[0] if crowd.queued else ClientError(crowd.lost[0], "See the server's own output.")
     return _figures(crowd, looks, time.process_time() - own)
 
 
-async def _talk(url: str, place: int, crowd: _Crowd, api_key: str | None) -> None:
+async def _run_user(url: str, place: int, crowd: _Step, api_key: str | None) -> None:
     await asyncio.sleep(place * JOIN_EVERY_S)
     ticket = "new"
     try:
         while not crowd.over:
             try:
-                async with talking(f"{url}{'&' if '?' in url else '?'}ticket={ticket}", api_key=api_key) as talker:
+                async with connect_user(f"{url}{'&' if '?' in url else '?'}ticket={ticket}", api_key=api_key) as talker:
                     crowd.admitted += 1
                     crowd.settle(place)
-                    await _converse(talker, place, crowd)
+                    await _speak_turns(talker, place, crowd)
                     return
             except ServerFull as full:
                 if place not in crowd.settled:
@@ -161,13 +161,13 @@ async def _talk(url: str, place: int, crowd: _Crowd, api_key: str | None) -> Non
                 ticket = full.ticket or "new"
                 await asyncio.sleep(max(0.0, min(full.retry_after_s or LOOK_EVERY_S, crowd.left_s)))
         crowd.refused += 1
-    except CallError as error:
+    except ClientError as error:
         crowd.lost.append(str(error))
     finally:
         crowd.settle(place)
 
 
-async def _converse(talker: Talker, place: int, crowd: _Crowd) -> None:
+async def _speak_turns(talker: SimulatedUser, place: int, crowd: _Step) -> None:
     recordings = crowd.recordings
     # far apart in the list, so that no two say the same at a time
     at, stride = place * 7, 5 if len(recordings) % 5 else 3
@@ -175,23 +175,23 @@ async def _converse(talker: Talker, place: int, crowd: _Crowd) -> None:
         recording = recordings[at % len(recordings)]
         at += stride
         # by their names, not by their places: who is interrupted drops what was not played yet
-        began, earlier = talker.now(), {piece.item_id for piece in talker.ear.pieces}
-        log = talker.say(recording)
+        began, earlier = talker.now(), {piece.item_id for piece in talker.playback.pieces}
+        log = talker.speak(recording)
         await talker.listen((recording.end - recording.start) / WIRE_RATE / SPEAKING)
         log.events = list(talker.events)
-        log.onsets = {item: at for item, at in talker.ear.onsets().items() if item not in earlier}
+        log.onsets = {item: at for item, at in talker.playback.onsets().items() if item not in earlier}
         if crowd.began is not None and began >= crowd.began:
-            crowd.note(log, began, talker.now(), talker.ear.pieces)
-        del talker.ear.pieces[:-1]  # what was heard is measured, and a long list slows the talkers
+            crowd.add_turn(log, began, talker.now(), talker.playback.pieces)
+        del talker.playback.pieces[:-1]  # what was heard is measured, and a long list slows the talkers
         talker.events.clear()
 
 
-def _gaps(pieces: Sequence[Piece]) -> list[float]:
+def _gaps(pieces: Sequence[PlayedAudio]) -> list[float]:
     """Seconds of silence inside answers, where their sound came too late to go on without a break."""
     return [after.start - piece.end for piece, after in pairwise(pieces) if piece.item_id == after.item_id]
 
 
-async def _look(url: str, api_key: str | None, crowd: _Crowd) -> list[dict[str, Any]]:
+async def _poll_status(url: str, api_key: str | None, crowd: _Step) -> list[dict[str, Any]]:
     """The server's state, every few seconds while all are there."""
     looks: list[dict[str, Any]] = []
     while not crowd.over and len(crowd.lost) < crowd.sessions:
@@ -201,7 +201,7 @@ async def _look(url: str, api_key: str | None, crowd: _Crowd) -> list[dict[str, 
     return looks
 
 
-def _figures(crowd: _Crowd, looks: Sequence[dict[str, Any]], own_s: float) -> dict[str, Any]:
+def _figures(crowd: _Step, looks: Sequence[dict[str, Any]], own_s: float) -> dict[str, Any]:
     """Of those who were in. queued: were told to wait at first; refused: were still waiting at the end.
 
     voice_to_voice_ms, cut_in_rate: as in `latency`; unanswered: turns that count with what was waited in vain.
@@ -224,7 +224,7 @@ def _figures(crowd: _Crowd, looks: Sequence[dict[str, Any]], own_s: float) -> di
         "cpu_seconds": round(cpu[-1] - cpu[0], 2) if cpu else None,
         "rss_mb": max((look["process"]["rss_mb"] for look in looks), default=None),
         "cores_busy": round((cpu[-1] - cpu[0]) / span, 2) if span else None,
-        "speaking_share": share(round(crowd.spoke_s * 1000), round(crowd.talked_s * 1000)),
+        "speaking_share": share(round(crowd.spoke_s * 1000), round(crowd.in_call_s * 1000)),
         "stages_ms": {stage: percentile([turn["stages_ms"].get(stage) for turn in turns], 50) for stage in STAGES},
         "unanswered": sum(not turn["answered"] for turn in turns),
         "errors": sorted({turn["error"] for turn in turns if turn["error"]} | set(crowd.lost)),

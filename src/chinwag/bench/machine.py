@@ -11,7 +11,7 @@ from typing import TypedDict
 import psutil
 
 
-class Machine(TypedDict):
+class MachineDescription(TypedDict):
     """cores: those this process may use. memory: bytes."""
 
     cpu: str
@@ -21,10 +21,10 @@ class Machine(TypedDict):
     python: str
 
 
-def machine() -> Machine:
+def describe_machine() -> MachineDescription:
     """Describe this machine."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine(
+    return MachineDescription(
         cpu=_cpu(),
         cores=usable,
         memory=psutil.virtual_memory().total,

@@ -23,10 +23,10 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from chinwag.audio import WIRE_RATE, Audio, Samples, join, silence
-from chinwag.bench.corpus import SPEECH, CorpusError, Kind, Recording, Truth, load, save, spoken
+from chinwag.bench.corpus import SPEECH, CorpusError, Kind, Recording, Truth, load_corpus, save_recording, speech_bounds
 from chinwag.bench.noises import NOISES
 from chinwag.bench.sentences import BACKCHANNELS, INTERRUPTIONS, PAUSE, SENTENCES
-from chinwag.client_sdk.call import room_noise
+from chinwag.client_sdk.client import room_noise
 from chinwag.config import TtsSettings
 from chinwag.engines import registry
 from chinwag.engines.protocols import EngineOptions, Voice
@@ -65,12 +65,12 @@ async def default_corpus(store: Store, tell: Callable[[str], None]) -> list[Reco
         for place, text in enumerate(SENTENCES):
             speaker, speed = VOICES[place % len(VOICES)], SPEEDS[place % len(SPEEDS)]
             pauses = [next(lengths) for _ in range(text.count(PAUSE))]
-            yield await record(voice, f"{place:02d}-{speaker}", text, speaker, pauses=pauses, speed=speed)
+            yield await synthesise_recording(voice, f"{place:02d}-{speaker}", text, speaker, pauses=pauses, speed=speed)
 
     return await make_with_kokoro("bench-corpus", "a corpus of spoken turns", make, store, tell)
 
 
-async def interruptions(store: Store, tell: Callable[[str], None]) -> list[Recording]:
+async def interruption_corpus(store: Store, tell: Callable[[str], None]) -> list[Recording]:
     """What is said and heard into a reply: 24 interruptions, 16 backchannels and 6 noises. As `default_corpus`.
 
     The interruptions and all backchannels but "mm-hmm" and "uh-huh" are spoken by the Kokoro voices; those two, the
@@ -80,12 +80,16 @@ async def interruptions(store: Store, tell: Callable[[str], None]) -> list[Recor
     async def make(voice: Voice) -> AsyncGenerator[Recording, None]:
         for place, text in enumerate((*INTERRUPTIONS, *INTERRUPTIONS)):
             speaker = VOICES[(place * 5 + place // len(INTERRUPTIONS)) % len(VOICES)]
-            yield await record(voice, f"interruption-{place:02d}-{speaker}", text, speaker, kind="interruption")
+            yield await synthesise_recording(
+                voice, f"interruption-{place:02d}-{speaker}", text, speaker, kind="interruption"
+            )
         for place, text in enumerate((*BACKCHANNELS, *BACKCHANNELS)):
             speaker = VOICES[(place * 3 + place // len(BACKCHANNELS)) % len(VOICES)]
-            yield await record(voice, f"backchannel-{place:02d}-{speaker}", text, speaker, kind="backchannel")
+            yield await synthesise_recording(
+                voice, f"backchannel-{place:02d}-{speaker}", text, speaker, kind="backchannel"
+            )
         for name, kind, text, sound in NOISES:
-            yield in_room(name, text, kind, [Audio(sound, WIRE_RATE)])
+            yield make_recording(name, text, kind, [Audio(sound, WIRE_RATE)])
 
     return await make_with_kokoro("bench-interruptions", "a corpus of interruptions", make, store, tell)
 
@@ -102,7 +106,7 @@ async def make_with_kokoro(
     what: str,
     make: Callable[[Voice], AsyncGenerator[Recording, None]],
     store: Store,
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> list[Recording]:
     """Return a corpus from the cache folder `name`; a corpus that is not there yet is made with the Kokoro voices.
 
@@ -110,14 +114,14 @@ async def make_with_kokoro(
     """
     folder = user_cache_path("chinwag") / f"{name}-{VERSION}"
     with contextlib.suppress(CorpusError):
-        return load(folder)
-    tell(f"making {what} with the Kokoro voices, once")
+        return load_corpus(folder)
+    on_progress(f"making {what} with the Kokoro voices, once")
     settings = TtsSettings(engine="kokoro", voice="", speed=1.0)
     engine = registry.find("tts", settings.engine)
     needs = engine.needs(settings)
     if missing := store.missing(needs):
-        tell(f"fetching {', '.join(missing)} ({store.size(missing) // 10**6} MB)")
-        await store.pull(missing, Progress(tell))
+        on_progress(f"fetching {', '.join(missing)} ({store.size(missing) // 10**6} MB)")
+        await store.pull(missing, Progress(on_progress))
     options = EngineOptions.gathered(engine, settings, store.folder)
     voice = cast("Voice", await asyncio.to_thread(engine.load, options))
     try:
@@ -125,14 +129,14 @@ async def make_with_kokoro(
         async with aclosing(make(voice)) as stream:
             async for recording in stream:
                 recordings.append(recording)
-                tell(f"  {len(recordings)}: {recording.truth.text}")
+                on_progress(f"  {len(recordings)}: {recording.truth.text}")
     finally:
         await voice.close()
     _publish(recordings, folder)
-    return load(folder)
+    return load_corpus(folder)
 
 
-async def record(
+async def synthesise_recording(
     voice: Voice,
     name: str,
     text: str,
@@ -150,15 +154,15 @@ async def record(
     """
     spoken_in = language or ("en-GB" if speaker.startswith("b") else "en-US")
     parts = [part.strip() for part in text.split(PAUSE)]
-    sounds = [await _say(voice, parts[0], speaker, spoken_in, speed)]
+    sounds = [await _synthesise(voice, parts[0], speaker, spoken_in, speed)]
     lengths = [USUAL_PAUSE] * (len(parts) - 1) if pauses is None else pauses
     for part, pause in zip(parts[1:], lengths, strict=True):
-        sounds += [silence(pause, WIRE_RATE), await _say(voice, part, speaker, spoken_in, speed)]
+        sounds += [silence(pause, WIRE_RATE), await _synthesise(voice, part, speaker, spoken_in, speed)]
     said = " ".join(text.replace(PAUSE, " ").split())
-    return in_room(name, said, kind, sounds, speaker, language or "en")
+    return make_recording(name, said, kind, sounds, speaker, language or "en")
 
 
-def in_room(
+def make_recording(
     name: str, text: str, kind: Kind, sounds: list[Audio], speaker: str = "", language: str = "en"
 ) -> Recording:
     """The sounds end to end between two short stretches of the room, with the truth about them."""
@@ -186,7 +190,7 @@ def _silences(pcm: Samples) -> list[tuple[int, int]]:
     return [(int(loud[place]) + 1, int(loud[place + 1])) for place in wide]
 
 
-async def _say(voice: Voice, text: str, speaker: str, language: str, speed: float) -> Audio:
+async def _synthesise(voice: Voice, text: str, speaker: str, language: str, speed: float) -> Audio:
     """The text from its first to its last sample beyond -45 dBFS, at one level for every voice."""
     async with aclosing(voice.speak(text, voice=speaker, language=language, speed=speed)) as stream:
         pieces = [piece async for piece in stream]
@@ -194,10 +198,10 @@ async def _say(voice: Voice, text: str, speaker: str, language: str, speed: floa
     if not np.abs(pcm).max(initial=0.0) > SILENT:
         raise CorpusError(f"The voice {speaker} made no sound for {text!r}.", "Try: chinwag models verify kokoro")
     pcm = pcm / np.abs(pcm).max()
-    speech = pcm[slice(*spoken(pcm))]
+    speech = pcm[slice(*speech_bounds(pcm))]
     pcm = pcm * (10 ** (LEVEL_DBFS / 20) / float(np.sqrt(np.mean(speech**2))))
     pcm = pcm / max(1.0, float(np.abs(pcm).max()))
-    start, end = spoken(pcm)
+    start, end = speech_bounds(pcm)
     return Audio(pcm[start:end], WIRE_RATE)
 
 
@@ -210,7 +214,7 @@ def _publish(recordings: list[Recording], folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=folder.name))
     for recording in recordings:
-        save(recording, made)
+        save_recording(recording, made)
     shutil.rmtree(folder, ignore_errors=True)
     try:
         made.rename(folder)

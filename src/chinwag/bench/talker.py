@@ -1,4 +1,4 @@
-"""A person in a call: speaks recordings, listens, and remembers everything that happened."""
+"""A simulated user: speaks recordings, listens, and records everything that happens."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chinwag.bench.corpus import Recording
-from chinwag.client_sdk.call import Arrived, CallError, RealtimeClient, Transport, call
-from chinwag.client_sdk.ear import Ear
+from chinwag.client_sdk.client import ClientError, RealtimeClient, ReceivedEvent, Transport, connect
 from chinwag.client_sdk.local_server import fetch_status
+from chinwag.client_sdk.playback import ListenerPlayback
 
 NOISE_DBFS = -60.0
 """The room between the turns; as loud as in the made corpus."""
@@ -24,7 +24,7 @@ CALL_ENDED = "the call ended"
 
 @dataclass(slots=True)
 class TurnLog:
-    """One turn as the caller lived it. Moments are seconds of the call's clock.
+    """One turn, measured at the client. Times are seconds of the client's clock.
 
     begin, end: of the person's speech, from the recording's truth.
     end_sample: the end's place in the input stream at 24 kHz.
@@ -35,14 +35,14 @@ class TurnLog:
     begin: float
     end: float
     end_sample: int
-    events: list[Arrived] = field(default_factory=list)
+    events: list[ReceivedEvent] = field(default_factory=list)
     onsets: dict[str, float] = field(default_factory=dict)
     error: str | None = None
 
 
 @dataclass(slots=True)
-class Conversation:
-    """Turns that were held. status: the server's last /api/status. rss_mb: each time it was asked."""
+class BenchConversation:
+    """The turns of a run. status: the server's last /api/status. rss_mb: each time it was asked."""
 
     logs: list[TurnLog] = field(default_factory=list)
     status: dict[str, Any] | None = None
@@ -62,41 +62,43 @@ class Conversation:
         return {task: engine["name"] for task, engine in self.status["engines"].items()} if self.status else {}
 
 
-class Talker:
-    """One side of a call. events: all that arrived. replying: responses under way. ended: status of each that is over.
+class SimulatedUser:
+    """A user of one connection. events: all that arrived. active_responses: responses that are not done.
 
-    Every method that waits raises CallError when the server goes away.
+    response_status: the status of each response that is done.
+
+    Every method that waits raises ClientError when the server goes away.
     """
 
     def __init__(self, line: RealtimeClient) -> None:
-        assert isinstance(line.playback, Ear)
-        self.line, self.ear = line, line.playback
-        self.events: list[Arrived] = []
-        self.replying: set[str] = set()
-        self.ended: dict[str, str] = {}
+        assert isinstance(line.playback, ListenerPlayback)
+        self.client, self.playback = line, line.playback
+        self.events: list[ReceivedEvent] = []
+        self.active_responses: set[str] = set()
+        self.response_status: dict[str, str] = {}
 
     @property
     def last_sound(self) -> float:
-        """When sound of an answer arrived last."""
-        return self.line.last_sound
+        """When audio of a response arrived last."""
+        return self.client.last_sound
 
     def now(self) -> float:
         """Seconds of the call's clock."""
-        return self.line.now()
+        return self.client.now()
 
     async def listen(self, seconds: float) -> None:
-        """Take what arrives for so long."""
-        async for arrived in self.line.events(seconds):
+        """Record the events of so many seconds."""
+        async for arrived in self.client.events(seconds):
             self.events.append(arrived)
             if arrived.type == "response.created":
-                self.replying.add(arrived.event["response"]["id"])
+                self.active_responses.add(arrived.event["response"]["id"])
             elif arrived.type == "response.done":
                 response = arrived.event["response"]
-                self.replying.discard(response["id"])
-                self.ended[response["id"]] = response.get("status", "completed")
+                self.active_responses.discard(response["id"])
+                self.response_status[response["id"]] = response.get("status", "completed")
 
-    async def until(self, happened: Callable[[], bool], seconds: float) -> bool:
-        """Listen until it happened, for so many seconds at most; returns whether it did."""
+    async def listen_until(self, happened: Callable[[], bool], seconds: float) -> bool:
+        """Listen until the condition holds, for at most so many seconds. Returns whether it held."""
         deadline = self.now() + seconds
         while not happened():
             if self.now() >= deadline:
@@ -104,24 +106,26 @@ class Talker:
             await self.listen(0.05)
         return True
 
-    def quiet(self) -> bool:
-        """No answer is being made or heard."""
-        return not self.replying and self.ear.idle(self.now())
+    def is_quiet(self) -> bool:
+        """Return whether no response is active or audible."""
+        return not self.active_responses and self.playback.idle(self.now())
 
-    def say(self, recording: Recording) -> TurnLog:
-        """Speak a recording after all that is still to be said; its log has no events yet."""
-        start = self.line.say(recording.audio)
+    def speak(self, recording: Recording) -> TurnLog:
+        """Queue a recording at the microphone. Its log has no events yet."""
+        start = self.client.speak(recording.audio)
         end = start + recording.end
-        return TurnLog(recording, self.line.moment(start + recording.start), self.line.moment(end), end)
+        return TurnLog(recording, self.client.time_of(start + recording.start), self.client.time_of(end), end)
 
-    async def turn(self, recording: Recording) -> TurnLog:
-        """Speak a recording, listen until its answer has ended at the ear, and rest. Does not raise CallError."""
-        earlier, first = set(self.ear.onsets()), len(self.events)
-        log = self.say(recording)
+    async def hold_turn(self, recording: Recording) -> TurnLog:
+        """Speak a recording, listen until its answer has ended at the ear, and rest. Does not raise ClientError."""
+        earlier, first = set(self.playback.onsets()), len(self.events)
+        log = self.speak(recording)
         try:
             while True:
                 waited_from = max(log.end, self.last_sound)
-                if not await self.until(lambda: self._answered(log, first), waited_from + ANSWER_TIMEOUT - self.now()):
+                if not await self.listen_until(
+                    lambda: self._answered(log, first), waited_from + ANSWER_TIMEOUT - self.now()
+                ):
                     if max(log.end, self.last_sound) > waited_from:
                         continue  # the answer is a long one
                     log.error = f"no complete answer within {ANSWER_TIMEOUT:.0f} s"
@@ -129,10 +133,10 @@ class Talker:
                 await self.listen(REST)
                 if self._answered(log, first):
                     break
-        except CallError as error:
+        except ClientError as error:
             log.error = f"{CALL_ENDED}: {error.message}"
         log.events = self.events[first:]
-        log.onsets = {item: moment for item, moment in self.ear.onsets().items() if item not in earlier}
+        log.onsets = {item: moment for item, moment in self.playback.onsets().items() if item not in earlier}
         return log
 
     def _answered(self, log: TurnLog, first: int) -> bool:
@@ -143,34 +147,34 @@ class Talker:
                 done = False
             elif arrived.type == "response.done" and arrived.at > log.end:
                 done = arrived.event["response"].get("status") != "cancelled"
-        return done and self.quiet()
+        return done and self.is_quiet()
 
 
 @asynccontextmanager
-async def talking(
+async def connect_user(
     url: str,
     *,
     api_key: str | None = None,
     extended: bool = True,
     setup: Sequence[dict[str, Any]] = (),
     transport: Transport = "websocket",
-) -> AsyncGenerator[Talker, None]:
-    """A call to a server. setup: client events to begin with. Raises CallError, also where one of those is refused."""
-    async with call(url, api_key=api_key, noise_dbfs=NOISE_DBFS, extended=extended, transport=transport) as line:
-        talker = Talker(line)
+) -> AsyncGenerator[SimulatedUser, None]:
+    """Connect a simulated user. setup: client events to send first. Raises ClientError, also if one is refused."""
+    async with connect(url, api_key=api_key, noise_dbfs=NOISE_DBFS, extended=extended, transport=transport) as line:
+        talker = SimulatedUser(line)
         for event in setup:
             await line.send(event)
         await talker.listen(REST)
         for arrived in talker.events:
             if setup and arrived.type == "error":
-                raise CallError(
+                raise ClientError(
                     f"The server refuses what the measurement needs: {arrived.event['error'].get('message')}",
                     "Measure a server of this version of Chinwag.",
                 )
         yield talker
 
 
-async def converse(
+async def hold_conversation(
     url: str,
     recordings: Sequence[Recording],
     turns: int,
@@ -179,14 +183,14 @@ async def converse(
     setup: Sequence[dict[str, Any]] = (),
     on_turn: Callable[[TurnLog], None] = lambda log: None,
     transport: Transport = "websocket",
-) -> Conversation:
-    """Hold one conversation of so many turns, going round the recordings.
+) -> BenchConversation:
+    """Hold one conversation of so many turns, with the recordings in rotation.
 
-    setup: client events to begin with. on_turn: is given each turn as it ends.
-    A server that ended the call gets another one for the turns that are left. Raises CallError where no conversation
-    comes about at all.
+    setup: client events to begin with. on_turn: gets each turn as it ends.
+    If the server ends the connection, another one holds the turns that are left. Raises ClientError if there is no
+    first turn.
     """
-    held = Conversation()
+    held = BenchConversation()
 
     def keep(log: TurnLog) -> None:
         held.logs.append(log)
@@ -194,15 +198,15 @@ async def converse(
 
     while len(held.logs) < turns:
         try:
-            async with talking(url, api_key=api_key, setup=setup, transport=transport) as talker:
+            async with connect_user(url, api_key=api_key, setup=setup, transport=transport) as talker:
                 while len(held.logs) < turns:
-                    log = await talker.turn(recordings[len(held.logs) % len(recordings)])
+                    log = await talker.hold_turn(recordings[len(held.logs) % len(recordings)])
                     keep(log)
                     held.status = await fetch_status(url, api_key) or held.status
                     held.rss_mb += [held.status["process"]["rss_mb"]] if held.status else []
                     if log.error and log.error.startswith(CALL_ENDED):
                         break
-        except CallError:
+        except ClientError:
             if not held.logs:
                 raise
             missing = recordings[len(held.logs) % len(recordings)]

@@ -19,8 +19,8 @@ from chinwag.bench.corpus import Recording
 from chinwag.bench.curves import Judgement, Point, Silence
 from chinwag.bench.latency import measure as measure_latency
 from chinwag.bench.metrics import share, spread
-from chinwag.bench.talker import Conversation, TurnLog, converse
-from chinwag.client_sdk.call import CallError
+from chinwag.bench.talker import BenchConversation, TurnLog, hold_conversation
+from chinwag.client_sdk.client import ClientError
 
 INSTRUCTIONS = "You are in a spoken conversation. Answer in one short sentence."
 """Keeps a run of three conversations short. The same for all three."""
@@ -65,10 +65,10 @@ async def run(
 
     on_turn: is given the detector and a turn's figures as it ends.
     Returns {"turns", each detector's figures by its name (see `figures`), "server", "engines"}. A detector that the
-    server refuses has an `error` and no figures. Raises CallError where the first conversation does not come about.
+    server refuses has an `error` and no figures. Raises ClientError where the first conversation does not come about.
     """
     result: dict[str, Any] = {"turns": turns}
-    held: Conversation | None = None
+    held: BenchConversation | None = None
     for name, detector in DETECTORS.items():
         session: dict[str, Any] = {"type": "realtime", "instructions": INSTRUCTIONS}
         if detector.turn_detection is not None:
@@ -79,8 +79,8 @@ async def run(
             on_turn(name, measure_latency(log))
 
         try:
-            talk = await converse(url, recordings, turns, api_key=api_key, setup=setup, on_turn=keep)
-        except CallError as error:
+            talk = await hold_conversation(url, recordings, turns, api_key=api_key, setup=setup, on_turn=keep)
+        except ClientError as error:
             if held is None:
                 raise
             result[name] = {"error": error.message}
@@ -111,8 +111,8 @@ def figures(logs: Sequence[TurnLog], detector: Detector) -> dict[str, Any]:
         "cutoff_at_300ms": curves.cutoff_at(curve, CUTOFF_AT_MS),
         "delay_at_5pct_ms": curves.delay_at(curve, DELAY_AT),
         "failed": sum(turn["error"] is not None for turn in measured),
-        "live": _told(live) if logged else None,
-        "curve": [_told(point) for point in curve],
+        "live": _point_json(live) if logged else None,
+        "curve": [_point_json(point) for point in curve],
     }
     if not by_silence:
         told["unjudged"] = sum(not turn[-1].judgements for turn in turns)
@@ -121,10 +121,10 @@ def figures(logs: Sequence[TurnLog], detector: Detector) -> dict[str, Any]:
         told["tuned"] = {
             "cutoff_at_300ms": curves.cutoff_at(tuned, CUTOFF_AT_MS),
             "delay_at_5pct_ms": curves.delay_at(tuned, DELAY_AT),
-            "curve": [_told(point) for point in tuned],
+            "curve": [_point_json(point) for point in tuned],
         }
     judged = [
-        {**turn, "silences": [_plain(one) for one in silences(log)] if log.end_sample else []}
+        {**turn, "silences": [_silence_json(one) for one in silences(log)] if log.end_sample else []}
         for log, turn in zip(logs, measured, strict=True)
     ]
     return {**told, "per_turn": judged}
@@ -157,11 +157,11 @@ def _nearest(begins: Sequence[float], at: float) -> int:
     return left if abs(begins[left] - at) <= abs(begins[right] - at) else right
 
 
-def _told(point: Point) -> dict[str, Any]:
+def _point_json(point: Point) -> dict[str, Any]:
     return {"delay_ms": round(point.delay_ms, 1), "cutoff": round(point.cutoff, 4), "setting": point.setting}
 
 
-def _plain(silence: Silence) -> dict[str, Any]:
+def _silence_json(silence: Silence) -> dict[str, Any]:
     looks = [
         {"at_ms": round(look.at_ms, 1), "wait_ms": round(look.wait_ms, 1), "score": look.score,
          "heard_ms": round(look.heard_ms, 1)}

@@ -14,8 +14,8 @@ import numpy as np
 from chinwag.audio import WIRE_RATE, Samples
 from chinwag.bench.corpus import SPEECH
 from chinwag.bench.metrics import word_errors
-from chinwag.client_sdk.call import Arrived
-from chinwag.client_sdk.ear import AUDIBLE, Ear
+from chinwag.client_sdk.client import ReceivedEvent
+from chinwag.client_sdk.playback import AUDIBLE, ListenerPlayback
 
 TrialKind = Literal["interruption", "backchannel", "noise", "echo", "echo_interruption"]
 
@@ -42,8 +42,8 @@ class Trial:
     name: str
     text: str
     extended: bool
-    ear: Ear
-    events: Sequence[Arrived] = ()
+    playback: ListenerPlayback
+    events: Sequence[ReceivedEvent] = ()
     item: str = ""
     response: str = ""
     onset: float = 0.0
@@ -53,7 +53,7 @@ class Trial:
     connected: bool = False
 
 
-def judge(trial: Trial) -> dict[str, Any]:
+def judge_trial(trial: Trial) -> dict[str, Any]:
     """A trial's figures. Those that do not apply to its kind are None.
 
     void: the reply was over by itself before it could be seen whether it yields or goes on; not counted.
@@ -79,7 +79,7 @@ def judge(trial: Trial) -> dict[str, Any]:
         "ignored": None,
         "resumed": None,
         "why": None,
-        "ducks": sum(factor < 1 for _, factor in trial.ear.volumes),
+        "ducks": sum(factor < 1 for _, factor in trial.playback.volumes),
         "void": False,
         "error": trial.error,
     }
@@ -109,7 +109,7 @@ def judge(trial: Trial) -> dict[str, Any]:
 def _disturbed(trial: Trial, status: str | None) -> str | None:
     if status not in ("completed", "incomplete"):
         return f"the reply was {status or 'never ended'}"
-    if any(moment >= trial.begin for moment, _ in trial.ear.dropped):
+    if any(moment >= trial.begin for moment, _ in trial.playback.dropped):
         return "sound was dropped"
     later = [
         arrived.type
@@ -125,10 +125,12 @@ def _disturbed(trial: Trial, status: str | None) -> str | None:
 
 def _not_resumed(trial: Trial) -> str | None:
     settled = trial.end + SETTLE
-    if trial.ear.volume(settled) < 1 or any(moment >= settled and factor < 1 for moment, factor in trial.ear.volumes):
+    if trial.playback.volume(settled) < 1 or any(
+        moment >= settled and factor < 1 for moment, factor in trial.playback.volumes
+    ):
         return "it was left ducked"
-    before = _levels(trial.ear, trial.onset, trial.begin, trial.item)
-    after = _levels(trial.ear, settled, _sound_end(trial), trial.item)
+    before = _levels(trial.playback, trial.onset, trial.begin, trial.item)
+    after = _levels(trial.playback, settled, _sound_end(trial), trial.item)
     # half a second of sound at least, for its loud moments to say anything
     if len(before) and len(after) >= WIRE_RATE // WINDOW // 2:
         loud, now = (max(float(np.percentile(levels, 90)), 1e-6) for levels in (before, after))
@@ -142,17 +144,17 @@ def _not_resumed(trial: Trial) -> str | None:
 
 def _last_full(trial: Trial) -> float:
     """Seconds from the begin to the end of the last 20 ms at full volume; 0 where there was none."""
-    levels = _levels(trial.ear, trial.begin, _sound_end(trial), trial.item)
+    levels = _levels(trial.playback, trial.begin, _sound_end(trial), trial.item)
     floor = AUDIBLE
     if not trial.extended:
-        before = _levels(trial.ear, trial.onset, trial.begin, trial.item)
+        before = _levels(trial.playback, trial.onset, trial.begin, trial.item)
         before = before[before > AUDIBLE]
         floor = max(AUDIBLE, LOWER * float(np.percentile(before, 95))) if len(before) else AUDIBLE
     moments = trial.begin + np.arange(len(levels)) * WINDOW / WIRE_RATE
     full = [
         place
         for place, (moment, level) in enumerate(zip(moments, levels, strict=True))
-        if level > floor and trial.ear.volume(float(moment)) > LOWER
+        if level > floor and trial.playback.volume(float(moment)) > LOWER
     ]
     return (full[-1] + 1) * WINDOW / WIRE_RATE if full else 0.0
 
@@ -176,26 +178,26 @@ def repeats(pcm: Samples, begin: int) -> bool:
     return False
 
 
-def _levels(ear: Ear, start: float, end: float, item: str) -> Samples:
+def _levels(ear: ListenerPlayback, start: float, end: float, item: str) -> Samples:
     """Root mean square of each 20 ms."""
     count = max(int((end - start) * WIRE_RATE) // WINDOW, 0)
-    pcm = ear.heard(start, count * WINDOW, item).reshape(count, WINDOW)
+    pcm = ear.audio_heard(start, count * WINDOW, item).reshape(count, WINDOW)
     levels: Samples = np.sqrt(np.mean(pcm**2, axis=1))
     return levels
 
 
 def _received(trial: Trial) -> Samples:
     """The reply's sound as it came, at full volume and without breaks, from its onset on."""
-    pieces = [piece for piece in trial.ear.pieces if piece.item_id == trial.item]
+    pieces = [piece for piece in trial.playback.pieces if piece.item_id == trial.item]
     whole = np.concatenate([piece.pcm for piece in pieces]) if pieces else np.zeros(0, np.float32)
     return whole[round(max(trial.onset - pieces[0].start, 0.0) * WIRE_RATE) :] if pieces else whole
 
 
 def _sound_end(trial: Trial) -> float:
     """The moment of the reply's last audible sample."""
-    for piece in reversed(trial.ear.pieces):
+    for piece in reversed(trial.playback.pieces):
         if piece.item_id == trial.item:
-            loud = np.flatnonzero(np.abs(trial.ear.heard(piece.start, len(piece.pcm))) > AUDIBLE)
+            loud = np.flatnonzero(np.abs(trial.playback.audio_heard(piece.start, len(piece.pcm))) > AUDIBLE)
             if len(loud):
                 return piece.start + (int(loud[-1]) + 1) / WIRE_RATE
     return trial.onset

@@ -15,8 +15,8 @@ from rich.console import Console
 from chinwag import config
 from chinwag.bench import corpus, goals, interrupt, latency, load, make_corpus, plots, report, turns
 from chinwag.bench.corpus import Recording
-from chinwag.bench.machine import machine
-from chinwag.client_sdk.call import Transport
+from chinwag.bench.machine import describe_machine
+from chinwag.client_sdk.client import Transport
 from chinwag.client_sdk.local_server import local_server
 from chinwag.weights import Store
 
@@ -43,8 +43,8 @@ class TransportChoice(StrEnum):
     both = "both"
 
 
-Tell = Callable[[str], None]
-Made = Callable[[Store, Tell], Awaitable[list[Recording]]]
+Progress = Callable[[str], None]
+MakeCorpus = Callable[[Store, Progress], Awaitable[list[Recording]]]
 Measure = Callable[[str, Sequence[Recording]], Awaitable[dict[str, Any]]]
 
 
@@ -137,7 +137,7 @@ def interrupt_command(
 
         return await interrupt.run(at, recordings, turns, api_key=api_key, on_trial=on_trial)
 
-    result = asyncio.run(measure_server(url, folder, make_corpus.interruptions, measure, tell))
+    result = asyncio.run(measure_server(url, folder, make_corpus.interruption_corpus, measure, tell))
     both = (*goals.INTERRUPT_PAGE, *goals.INTERRUPT_STOCK)
     result["goals"] = goals.verdicts(result, both)
     report.show_interrupt(result, out)
@@ -162,7 +162,7 @@ def load_command(
     """How many people can talk with one server at once, and what each of them has of it."""
     out, tell = Console(), progress_printer()
     check_outputs(json, plot)
-    counts = load.parse(sessions)
+    counts = load.parse_sessions(sessions)
 
     async def measure(at: str, recordings: Sequence[Recording]) -> dict[str, Any]:
         return await load.run(
@@ -179,13 +179,13 @@ def load_command(
 
 
 async def measure_server(
-    url: str | None, folder: Path | None, made: Made, measure: Measure, tell: Tell, **settings: str
+    url: str | None, folder: Path | None, made: MakeCorpus, measure: Measure, tell: Progress, **settings: str
 ) -> dict[str, Any]:
     """Measure the server at `url` with the recordings of `folder`.
 
     Without a URL a server is started with `settings` in its environment; without a folder `made` makes the recordings.
     """
-    recordings = corpus.load(folder) if folder is not None else await made(Store(config.load().weights), tell)
+    recordings = corpus.load_corpus(folder) if folder is not None else await made(Store(config.load().weights), tell)
     startup = None
     async with contextlib.AsyncExitStack() as stack:
         if url is None:
@@ -194,10 +194,10 @@ async def measure_server(
         result = await measure(url, recordings)
     if startup is not None:
         result.setdefault("server", {})["startup_s"] = round(startup, 2)
-    return {**result, "corpus": str(folder or "made"), "machine": machine()}
+    return {**result, "corpus": str(folder or "made"), "machine": describe_machine()}
 
 
-def progress_printer() -> Tell:
+def progress_printer() -> Progress:
     """Return a function that prints a line of progress to stderr."""
     console = Console(stderr=True)
     return lambda line: console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)

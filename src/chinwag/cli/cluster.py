@@ -43,16 +43,16 @@ def status(
     address: Annotated[str, typer.Option(help="Of the Ray cluster; auto: the one this machine belongs to.")] = "auto",
 ) -> None:
     """Tell how each deployment is, where each replica is and what it has done, and what each node has."""
-    told = look(address)
+    told = cluster_status(address)
     if as_json:
         print(json.dumps(told, indent=2, ensure_ascii=False))
     else:
-        _show(told, Console(highlight=False))
+        _print_status(told, Console(highlight=False))
     if not told["applications"] or any(one["status"] != "RUNNING" for one in told["applications"].values()):
         raise typer.Exit(1)
 
 
-def look(address: str) -> dict[str, Any]:
+def cluster_status(address: str) -> dict[str, Any]:
     """Nodes and applications with their deployments and replicas. Raises ChinwagError where no cluster answers."""
     try:
         import ray
@@ -76,7 +76,7 @@ def look(address: str) -> dict[str, Any]:
                     "status": str(one.status.value),
                     "message": one.message,
                     "states": dict(one.replica_states),
-                    "replicas": _reports(serve.get_deployment_handle(kind, name)) if _runs(one) else [],
+                    "replicas": _replica_reports(serve.get_deployment_handle(kind, name)) if _is_running(one) else [],
                 }
                 for kind, one in found.deployments.items()
                 if kind in (INGRESS, *NAMES.values())
@@ -98,18 +98,18 @@ def look(address: str) -> dict[str, Any]:
     return {"nodes": nodes, "applications": applications}
 
 
-def _runs(deployment: Any) -> bool:
+def _is_running(deployment: Any) -> bool:
     return any(str(getattr(state, "value", state)) == "RUNNING" for state in deployment.replica_states)
 
 
-def _reports(handle: Any) -> list[dict[str, Any]]:
+def _replica_reports(handle: Any) -> list[dict[str, Any]]:
     try:
         return list(handle.broadcast("report").results(timeout_s=REPORTS_WITHIN_S))
     except Exception as error:  # one that is just dying; the states above tell the rest
         return [{"error": str(error).splitlines()[0] if str(error) else type(error).__name__}]
 
 
-def _show(told: dict[str, Any], out: Console) -> None:
+def _print_status(told: dict[str, Any], out: Console) -> None:
     names = {node["node"]: node["address"] for node in told["nodes"]}
     for node in told["nodes"]:
         state = "[green]alive[/]" if node["alive"] else "[red]dead[/]"
@@ -118,15 +118,15 @@ def _show(told: dict[str, Any], out: Console) -> None:
         out.print("Chinwag does not run here.")
         out.print("  → chinwag cluster config --output serve.yaml, then: serve deploy serve.yaml")
     for name, one in told["applications"].items():
-        out.print(f"\n{name}: {_state(one['status'])} {one['message']}".rstrip(), soft_wrap=True)
+        out.print(f"\n{name}: {_coloured(one['status'])} {one['message']}".rstrip(), soft_wrap=True)
         for kind, found in one["deployments"].items():
             states = ", ".join(f"{number} {state.lower()}" for state, number in found["states"].items())
-            out.print(f"  {kind:<9} {_state(found['status'])}: {states} {found['message']}".rstrip(), soft_wrap=True)
+            out.print(f"  {kind:<9} {_coloured(found['status'])}: {states} {found['message']}".rstrip(), soft_wrap=True)
             for replica in found["replicas"]:
-                out.print(f"    {_line(replica, names)}", soft_wrap=True)
+                out.print(f"    {_replica_text(replica, names)}", soft_wrap=True)
 
 
-def _line(replica: dict[str, Any], nodes: dict[str, str]) -> str:
+def _replica_text(replica: dict[str, Any], nodes: dict[str, str]) -> str:
     if "node" not in replica:
         return f"[yellow]no answer: {replica['error']}[/]"
     place = f"{replica['replica']}  {nodes.get(replica['node'], '?')} {replica['node'][:8]}"
@@ -139,5 +139,5 @@ def _line(replica: dict[str, Any], nodes: dict[str, str]) -> str:
     return f"{place}  {held}, {replica['rss_mb']:.0f} MB, {replica['cpu_seconds']:.0f} CPU s{trouble}"
 
 
-def _state(status: str) -> str:
+def _coloured(status: str) -> str:
     return f"[{COLOURS.get(status, 'yellow')}]{status.lower()}[/]"

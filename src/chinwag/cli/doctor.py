@@ -1,4 +1,4 @@
-"""`chinwag doctor`: is everything here that a conversation needs, and if not, what to do."""
+"""`chinwag doctor`: check everything that a conversation needs, with a fix for each fault."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from rich.text import Text
 
 from chinwag import config as configuration
 from chinwag.audio import LISTEN_RATE, Audio, join
-from chinwag.bench.machine import machine
-from chinwag.client_sdk.call import room_noise
+from chinwag.bench.machine import describe_machine
+from chinwag.client_sdk.client import room_noise
 from chinwag.client_sdk.local_server import fetch_status
 from chinwag.config import Config
 from chinwag.engines import registry
@@ -47,7 +47,7 @@ from chinwag.weights import Store
 State = Literal["ok", "hint", "fault"]
 SENTENCE = "Hello, can you hear me well?"
 ORDER: tuple[Task, ...] = ("tts", "stt", "vad", "turn", "llm")
-"""The voice first: the transcriber is given what it said."""
+"""The voice comes first: the other engines get the sound that it made."""
 LEAST_MEMORY = 2 * 2**30
 LEAST_CORES = 2
 COLOURS = {"ok": "green", "hint": "yellow", "fault": "red"}
@@ -55,7 +55,7 @@ COLOURS = {"ok": "green", "hint": "yellow", "fault": "red"}
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at. state: `hint` is worth knowing; a `fault` stops conversations. fix: the next step."""
+    """The result of one check. state: `hint` is worth knowing, a `fault` prevents conversations. fix: what to do."""
 
     name: str
     state: State
@@ -67,13 +67,13 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file instead of ./chinwag.toml.")] = None,
 ) -> None:
-    """Look at everything that a conversation needs; exit code 1 where something is broken."""
+    """Check everything that a conversation needs. Exit code 1 if something is broken."""
     out = Console(highlight=False)
     if as_json or not out.is_terminal:
-        checks = asyncio.run(_all(config, (lambda check: None) if as_json else _plain))
+        checks = asyncio.run(run_checks(config, (lambda check: None) if as_json else _plain))
     else:
         with out.status("Looking …") as status:
-            checks = asyncio.run(_all(config, lambda check: status.update(f"Looked at {check.name} …")))
+            checks = asyncio.run(run_checks(config, lambda check: status.update(f"Looked at {check.name} …")))
         out.print(_table(checks))
     broken = any(check.state == "fault" for check in checks)
     if as_json:
@@ -81,7 +81,8 @@ def doctor(
     raise typer.Exit(1 if broken else 0)
 
 
-async def _all(path: Path | None, done: Any) -> list[Check]:
+async def run_checks(path: Path | None, done: Any) -> list[Check]:
+    """Run every check; `done` gets each one as it ends."""
     checks: list[Check] = []
     async with aclosing(examine(path)) as found:
         async for check in found:
@@ -91,9 +92,9 @@ async def _all(path: Path | None, done: Any) -> list[Check]:
 
 
 async def examine(path: Path | None) -> AsyncGenerator[Check, None]:
-    """Every check in turn. path: the settings file, None for the usual one."""
-    yield python()
-    yield hardware()
+    """Yield every check in order. path: the settings file; None for ./chinwag.toml."""
+    yield check_python()
+    yield check_hardware()
     try:
         config = configuration.load(path)
         used = path or Path(configuration.CONFIG_FILE)
@@ -102,19 +103,19 @@ async def examine(path: Path | None) -> AsyncGenerator[Check, None]:
         yield Check("settings", "fault", error.message, error.fix)
         config = Config()
     store = Store(config.weights)
-    yield disk(store)
-    yield await ollama(config)
-    async for check in engines(config, store):
+    yield check_disk(store)
+    yield await check_ollama(config)
+    async for check in check_engines(config, store):
         yield check
-    yield await port(config)
-    yield access(config)
-    yield await asyncio.to_thread(conversations, config)
-    yield browser(config)
-    yield devices()
+    yield await check_port(config)
+    yield check_access(config)
+    yield await asyncio.to_thread(check_conversations, config)
+    yield check_browser(config)
+    yield check_sound()
 
 
-def python() -> Check:
-    """The interpreter, and the pip that fetches weights."""
+def check_python() -> Check:
+    """Check the interpreter and pip, which downloads weights."""
     version = sys.version.split()[0]
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         return Check("python", "fault", f"{version} at {sys.executable}", "Install Python 3.11, 3.12 or 3.13.")
@@ -125,8 +126,8 @@ def python() -> Check:
     return Check("python", "ok", f"{version} at {sys.executable}")
 
 
-def conversations(config: Config) -> Check:
-    """Where they are kept. What is wrong there stops none."""
+def check_conversations(config: Config) -> Check:
+    """Check the conversation store. A fault there is only a hint: conversations go on without it."""
     kept = config.store
     if kept.keep == "off":
         return Check("conversations", "ok", "not kept: store.keep is off")
@@ -141,17 +142,17 @@ def conversations(config: Config) -> Check:
     return Check("conversations", "ok", f"kept in {'PostgreSQL' if kept.url else kept.folder}: {which}, {sound}")
 
 
-def hardware() -> Check:
-    """Cores and memory."""
-    here = machine()
+def check_hardware() -> Check:
+    """Check cores and memory."""
+    here = describe_machine()
     detail = f"{here['os']}; {here['cpu']}, {here['cores']} cores; {here['memory'] / 2**30:.1f} GiB of memory"
     if here["cores"] < LEAST_CORES or here["memory"] < LEAST_MEMORY:
         return Check("machine", "hint", detail, "Two cores and 2 GiB are the least for answers without long waits.")
     return Check("machine", "ok", detail)
 
 
-def disk(store: Store) -> Check:
-    """Room for weights where they are kept."""
+def check_disk(store: Store) -> Check:
+    """Check the free disk space for weights."""
     there = next(folder for folder in (store.root, *store.root.parents) if folder.exists())
     free = shutil.disk_usage(there).free
     detail = f"{free / 1e9:.1f} GB free for weights at {store.root}"
@@ -161,8 +162,8 @@ def disk(store: Store) -> Check:
     return Check("disk", "ok", f"{detail}; they take {here / 1e6:.0f} MB now")
 
 
-async def ollama(config: Config) -> Check:
-    """Whether Ollama is here; it is wanted only where the settings say so."""
+async def check_ollama(config: Config) -> Check:
+    """Check whether Ollama runs. It is a fault only if the settings choose Ollama."""
     wanted = config.llm.engine == "ollama"
     try:
         found = await resolve_auto(config.llm.model_copy(update={"engine": "auto"}))
@@ -177,8 +178,8 @@ async def ollama(config: Config) -> Check:
     return Check("ollama", "ok", "not running; it is not needed")
 
 
-async def engines(config: Config, store: Store) -> AsyncIterator[Check]:
-    """Load each engine that the settings choose and let it do its work once."""
+async def check_engines(config: Config, store: Store) -> AsyncIterator[Check]:
+    """Load each configured engine and use it once."""
     heard: Audio | None = None
     for task in ORDER:
         settings = getattr(config, task)
@@ -198,19 +199,20 @@ async def engines(config: Config, store: Store) -> AsyncIterator[Check]:
                 )
                 continue
             options = EngineOptions.gathered(kind, settings, store.folder)
-            async with _loaded(task, kind, options) as (engine, load_ms):
-                detail, sound = await _try(task, engine, heard)
+            async with load_engine(task, kind, options) as (engine, load_ms):
+                detail, sound = await try_engine(task, engine, heard)
                 heard = sound or heard
             yield Check(f"{task}: {name}", "ok", f"loaded in {load_ms:.0f} ms; {detail}")
         except ChinwagError as error:
             yield Check(f"{task}: {name}", "fault", error.message, error.fix)
-        except Exception as error:  # whatever an engine does, the others are still looked at
+        except Exception as error:  # an engine may raise anything, and the other engines are still checked
             fix = "This is a fault in the engine or its weights: chinwag models verify, then report it."
             yield Check(f"{task}: {name}", "fault", f"{type(error).__name__}: {error}", fix)
 
 
 @asynccontextmanager
-async def _loaded(task: Task, kind: type[Engine], options: EngineOptions) -> AsyncIterator[tuple[Engine, float]]:
+async def load_engine(task: Task, kind: type[Engine], options: EngineOptions) -> AsyncIterator[tuple[Engine, float]]:
+    """Load an engine, yield it with its load time in ms, and close it. Raises ChinwagError."""
     began = time.perf_counter()
     try:
         engine = await asyncio.to_thread(kind.load, options)
@@ -222,8 +224,8 @@ async def _loaded(task: Task, kind: type[Engine], options: EngineOptions) -> Asy
         await engine.close()
 
 
-async def _try(task: Task, engine: Engine, heard: Audio | None) -> tuple[str, Audio | None]:
-    """One real piece of work: what came of it, in words, and the sound of the voice."""
+async def try_engine(task: Task, engine: Engine, heard: Audio | None) -> tuple[str, Audio | None]:
+    """Use an engine once. Returns a sentence about the result, and the sound if the engine is a voice."""
     spoken = heard.resampled(LISTEN_RATE) if heard else Audio(room_noise(LISTEN_RATE, -40), LISTEN_RATE)
     began = time.perf_counter()
     match task:
@@ -254,10 +256,11 @@ async def _try(task: Task, engine: Engine, heard: Audio | None) -> tuple[str, Au
             sure = await cast("TurnJudge", engine).judge(spoken, SENTENCE, [])
             return f"P(finished) {sure:.2f} in {_ms_since(began):.0f} ms", None
         case "llm":
-            return await _ask(cast("ChatModel", engine)), None
+            return await ask_model(cast("ChatModel", engine)), None
 
 
-async def _ask(model: ChatModel) -> str:
+async def ask_model(model: ChatModel) -> str:
+    """Return a sentence about the model's response to a short prompt. Raises ChinwagError if there is none."""
     began = time.perf_counter()
     first = None
     text = ""
@@ -270,8 +273,8 @@ async def _ask(model: ChatModel) -> str:
     return f"{model.model} began after {first:.0f} ms: “{' '.join(text.split())[:60]}”"
 
 
-async def port(config: Config) -> Check:
-    """Whether the server's port is free, or who has it."""
+async def check_port(config: Config) -> Check:
+    """Check whether the server's port is free or used by a running Chinwag."""
     host, number = config.server.host, config.server.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -289,8 +292,8 @@ async def port(config: Config) -> Check:
     return Check("port", "ok", f"{number} on {host} is free")
 
 
-def access(config: Config) -> Check:
-    """Whether who can reach the server may use it."""
+def check_access(config: Config) -> Check:
+    """Check that a server which other machines can reach asks for a key."""
     server = config.server
     try:
         check_exposure(server)
@@ -307,8 +310,8 @@ def access(config: Config) -> Check:
     return Check("access", "hint", "other machines reach it without a key: server.auth is off", "Set server.api_keys.")
 
 
-def browser(config: Config) -> Check:
-    """Browsers give the microphone to secure origins alone: HTTPS, or this machine itself."""
+def check_browser(config: Config) -> Check:
+    """Check the address: browsers give the microphone only to secure origins, which are HTTPS and localhost."""
     if config.server.host in ("127.0.0.1", "localhost", "::1"):
         return Check("browser", "ok", f"http://localhost:{config.server.port} may use the microphone, on this machine")
     return Check(
@@ -320,8 +323,8 @@ def browser(config: Config) -> Check:
     )
 
 
-def devices() -> Check:
-    """Sound devices for `chinwag talk`; the page uses the browser's own."""
+def check_sound() -> Check:
+    """Check the sound devices for `chinwag talk`; the page uses the browser's devices."""
     files = "only for chinwag talk without files"
     try:
         import sounddevice

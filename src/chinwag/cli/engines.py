@@ -35,7 +35,7 @@ def engines(
     config: Annotated[Path | None, typer.Option(help="Settings file instead of ./chinwag.toml.")] = None,
 ) -> None:
     """List every engine: whether it can be used, and if not, what to do."""
-    rows = rows_of(configuration.load(config))
+    rows = engine_rows(configuration.load(config))
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False))
         return
@@ -43,10 +43,10 @@ def engines(
     for task in registry.TASKS:
         out.print(f"[bold]{TASK_NAMES[task]}[/]: {task}.engine = {getattr(loaded, task).engine}")
         for row in (row for row in rows if row.task == task):
-            _show(row, out)
+            _print_row(row, out)
 
 
-def rows_of(config: Config) -> list[EngineRow]:
+def engine_rows(config: Config) -> list[EngineRow]:
     """All engines, with the speed that was measured here."""
     measured = {(entry.get("task"), entry.get("engine")): entry for entry in reversed(load_figures())}
     return [
@@ -58,7 +58,7 @@ def _with_speed(row: EngineRow, entry: dict[str, Any]) -> EngineRow:
     return replace(row, first_ms=entry.get("first_ms"), real_time_factor=entry.get("real_time_factor"))
 
 
-def _show(row: EngineRow, out: Console) -> None:
+def _print_row(row: EngineRow, out: Console) -> None:
     parts = [row.state, _languages(row.languages), row.licence, decimal(row.size) if row.size else ""]
     state = f"[{COLOURS.get(row.state, 'yellow')}]{' · '.join(part for part in parts if part)}[/]"
     out.print(f"  {'*' if row.chosen else ' '} {row.name:<12} {state}", soft_wrap=True)

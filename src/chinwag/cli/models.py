@@ -87,7 +87,7 @@ def pull(
         for name in asked_of_ollama:
             _pull_with_ollama(config.load(config_file), name)
     except KeyboardInterrupt:
-        _stopped()
+        _exit_interrupted()
     if not names:
         return
     if not store.missing(names):
@@ -96,7 +96,7 @@ def pull(
     try:
         asyncio.run(pull_with_bars(store, names))
     except KeyboardInterrupt:
-        _stopped()
+        _exit_interrupted()
 
 
 @app.command()
@@ -126,7 +126,7 @@ def rm(names: Names, config_file: ConfigFile = None) -> None:
         _console().print(f"{name}: {decimal(freed)} freed" if freed else f"{name}: was not here")
 
 
-def _stopped() -> NoReturn:
+def _exit_interrupted() -> NoReturn:
     _console(err=True).print("Stopped. What has come is kept: run the same command to go on.")
     raise typer.Exit(130) from None
 
@@ -158,8 +158,8 @@ async def pull_with_bars(
     if not lacking:
         return
     if not store.settings.offline:
-        _announce(console, store, lacking)
-    drawing = asyncio.create_task(_draw(console, progress))
+        _print_plan(console, store, lacking)
+    drawing = asyncio.create_task(_draw_progress(console, progress))
     try:
         await store.pull(lacking, progress)
     finally:
@@ -168,7 +168,7 @@ async def pull_with_bars(
     console.print(f"Fetched and checked: {', '.join(lacking)}", soft_wrap=True, highlight=False)
 
 
-def _announce(console: Console, store: Store, names: Sequence[str]) -> None:
+def _print_plan(console: Console, store: Store, names: Sequence[str]) -> None:
     console.print(
         f"Fetching {len(names)} model{'s' * (len(names) > 1)}, {decimal(store.size(names))}, into {store.root}",
         soft_wrap=True,
@@ -183,7 +183,7 @@ def _announce(console: Console, store: Store, names: Sequence[str]) -> None:
         )
 
 
-async def _draw(console: Console, progress: Progress) -> None:
+async def _draw_progress(console: Console, progress: Progress) -> None:
     """Show the progress until cancelled, and once more then."""
     lines = _draw_bars(console, progress) if console.is_terminal else _draw_lines(console, progress)
     with contextlib.closing(lines):
@@ -195,7 +195,7 @@ async def _draw(console: Console, progress: Progress) -> None:
             next(lines)
 
 
-def _new_lines(console: Console, progress: Progress, told: int) -> int:
+def _print_new_lines(console: Console, progress: Progress, told: int) -> int:
     for line in progress.lines[told:]:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     return len(progress.lines)
@@ -207,7 +207,7 @@ def _draw_bars(console: Console, progress: Progress) -> Generator[None, None, No
     told = 0
     with bars:
         while True:
-            told = _new_lines(console, progress, told)
+            told = _print_new_lines(console, progress, told)
             files = progress.files
             shown = 0
             for file in files:
@@ -240,7 +240,7 @@ def _draw_lines(console: Console, progress: Progress) -> Generator[None, None, N
     told, ticks = 0, 0
     finished: set[str] = set()
     while True:
-        told = _new_lines(console, progress, told)
+        told = _print_new_lines(console, progress, told)
         for file in progress.files:
             if file.done >= file.total and file.name not in finished:
                 finished.add(file.name)

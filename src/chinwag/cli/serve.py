@@ -82,17 +82,17 @@ def serve(
     made = _login_code(settings.server) if lan or settings.server.auth == "code" else ""
     if made:
         settings.server.api_keys = [made]
-    near = _near(settings) if lan else None
+    near = _lan_access(settings) if lan else None
     check_exposure(settings.server, encrypted=near is not None)
     logs.set_up(settings)
     if settings.preset:
-        _teller(settings)(f"Preset {settings.preset} on {MachineResources.detect()}: {_engines(settings)}.")
+        _printer(settings)(f"Preset {settings.preset} on {MachineResources.detect()}: {_engines_text(settings)}.")
     sys.setswitchinterval(SWITCH_S)
     asyncio.run(_serve(settings, near, made))
 
 
 @dataclass(frozen=True)
-class Near:
+class LanAccess:
     """What --lan needs. code: to log in with; empty where no key is wanted."""
 
     addresses: list[str]
@@ -100,11 +100,12 @@ class Near:
     code: str
 
 
-def _near(settings: configuration.Config) -> Near:
+def _lan_access(settings: configuration.Config) -> LanAccess:
     from chinwag.server import lan
 
     found, server = lan.addresses(), settings.server
-    return Near(found, lan.certificate(_lan_folder(), found), server.api_keys[0] if server.requires_key else "")
+    key = server.api_keys[0] if server.requires_key else ""
+    return LanAccess(found, lan.certificate(_lan_folder(), found), key)
 
 
 def _login_code(server: configuration.ServerSettings) -> str:
@@ -118,12 +119,12 @@ def _lan_folder() -> Path:
     return user_data_path("chinwag") / "lan"
 
 
-def _engines(settings: configuration.Config) -> str:
+def _engines_text(settings: configuration.Config) -> str:
     named = ((task, getattr(settings, task)) for task in ("stt", "llm", "tts"))
     return ", ".join(f"{task} {one.engine}{f' ({one.model})' if one.model else ''}" for task, one in named)
 
 
-def _teller(settings: configuration.Config) -> Callable[[str], None]:
+def _printer(settings: configuration.Config) -> Callable[[str], None]:
     return logs.teller(settings.server, _to_terminal)
 
 
@@ -135,7 +136,7 @@ def _to_terminal(line: str) -> None:
     console.print(text, soft_wrap=True)
 
 
-async def _pull_told(store: Store, names: Sequence[str], progress: Progress) -> None:
+async def _pull_with_logs(store: Store, names: Sequence[str], progress: Progress) -> None:
     """Fetch what is missing, told in the log."""
     fetching = logging.getLogger(__name__)
     fetching.info("fetching models", extra={"fields": {"models": list(names)}})
@@ -143,19 +144,19 @@ async def _pull_told(store: Store, names: Sequence[str], progress: Progress) -> 
     fetching.info("models are here", extra={"fields": {"models": list(names)}})
 
 
-async def _serve(settings: configuration.Config, near: Near | None = None, code: str = "") -> None:
+async def _serve(settings: configuration.Config, near: LanAccess | None = None, code: str = "") -> None:
     # imported late: the protocol's types take a second, which no other command should wait for
     from chinwag.runtime.runtime import Runtime
     from chinwag.server.app import create_app
     from chinwag.server.lifecycle import Server
 
     asyncio.get_running_loop().set_exception_handler(logs.on_loop_error)
-    tell = _teller(settings)
+    tell = _printer(settings)
     listening = bind(settings.server.host, settings.server.port)
     certificate, key = settings.server.tls_cert, settings.server.tls_key
     if near and not certificate:
         certificate, key = near.certificate.file, near.certificate.key
-    host = Runtime(settings, puller=_pull_told if settings.server.log_format == "json" else pull_with_bars)
+    host = Runtime(settings, puller=_pull_with_logs if settings.server.log_format == "json" else pull_with_bars)
     app = create_app(host)
     server = Server(
         uvicorn.Config(
@@ -177,11 +178,11 @@ async def _serve(settings: configuration.Config, near: Near | None = None, code:
         settings.server.drain_s,
     )
     port = listening.getsockname()[1]
-    address = _address(settings.server.host, port, "https" if certificate else "http")
+    address = _page_url(settings.server.host, port, "https" if certificate else "http")
     tell(f"Chinwag's page is up: {address}")
     if near:
-        _tell_how_to_come(near, port)
-    telling = asyncio.create_task(_tell_when_ready(host, address, tell, code))
+        _print_lan_access(near, port)
+    telling = asyncio.create_task(_print_when_ready(host, address, tell, code))
     try:
         await server.serve(sockets=[listening])
     finally:
@@ -211,7 +212,7 @@ def bind(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _tell_how_to_come(near: Near, port: int) -> None:
+def _print_lan_access(near: LanAccess, port: int) -> None:
     """The way in for a phone: its camera reads the code, which holds the login code where no server logs it."""
     import segno
 
@@ -219,8 +220,8 @@ def _tell_how_to_come(near: Near, port: int) -> None:
         console.print("This machine is on no network now: only it itself can open the page.")
         return
     for address in near.addresses:
-        console.print(f"On this network: [bold]{_address(address, port, 'https')}[/bold]")
-    link = _address(near.addresses[0], port, "https") + (f"/#key={near.code}" if near.code else "")
+        console.print(f"On this network: [bold]{_page_url(address, port, 'https')}[/bold]")
+    link = _page_url(near.addresses[0], port, "https") + (f"/#key={near.code}" if near.code else "")
     segno.make(link, error="l").terminal(sys.stdout, compact=True)
     if near.code:
         console.print(f"Login code, which the QR code holds: [bold]{near.code}[/bold]")
@@ -231,12 +232,12 @@ def _tell_how_to_come(near: Near, port: int) -> None:
     )
 
 
-def _address(host: str, port: int, scheme: str = "http") -> str:
+def _page_url(host: str, port: int, scheme: str = "http") -> str:
     shown = {"127.0.0.1": "localhost", "::1": "localhost", "0.0.0.0": "localhost", "::": "localhost"}.get(host, host)
     return f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
-async def _tell_when_ready(host: Runtime, address: str, tell: Callable[[str], None], code: str = "") -> None:
+async def _print_when_ready(host: Runtime, address: str, tell: Callable[[str], None], code: str = "") -> None:
     """code: one that was made here, told in a link that logs in; the page takes it out of the address."""
     from chinwag.observability.process import settle
 

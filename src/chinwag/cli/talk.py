@@ -15,10 +15,10 @@ from rich.text import Text
 from chinwag import config
 from chinwag.audio import WIRE_RATE, Audio
 from chinwag.client_sdk import wav
-from chinwag.client_sdk.call import Arrived, RealtimeClient, call
-from chinwag.client_sdk.devices import devices
-from chinwag.client_sdk.ear import Ear
+from chinwag.client_sdk.client import RealtimeClient, ReceivedEvent, connect
+from chinwag.client_sdk.devices import open_devices
 from chinwag.client_sdk.local_server import fetch_status, local_server, wait_ready
+from chinwag.client_sdk.playback import ListenerPlayback
 from chinwag.errors import ChinwagError
 
 NO_SPEECH_AFTER = 8.0
@@ -69,7 +69,7 @@ async def _talk(
         err.print(line, style="dim", markup=False, soft_wrap=True)
 
     async with contextlib.AsyncExitStack() as stack:
-        sound = await stack.enter_async_context(devices()) if spoken is None else None
+        sound = await stack.enter_async_context(open_devices()) if spoken is None else None
         if url is None:
             server = config.load().server
             api_key = api_key or next(iter(server.api_keys), None)
@@ -78,65 +78,65 @@ async def _talk(
                 tell(f"No server answers at {url}; starting one for this talk (chinwag serve keeps one running).")
                 url = (await stack.enter_async_context(local_server(tell))).url
         await wait_ready(url, tell, api_key)
-        ear = Ear()
-        line = await stack.enter_async_context(call(url, api_key=api_key, playback=sound.loudspeaker if sound else ear))
-        screen = stack.enter_context(Screen(out))
+        ear = ListenerPlayback()
+        line = await stack.enter_async_context(connect(url, api_key=api_key, playback=sound.playback if sound else ear))
+        screen = stack.enter_context(TalkScreen(out))
         if sound is not None:
-            line.live = sound.microphone
+            line.microphone = sound.microphone
             tell("Speak; Ctrl-C ends. Headphones keep the answer out of the microphone.")
             await _listen(line, screen)
         elif spoken is not None:
             try:
-                await converse(line, spoken, screen)
+                await speak_and_listen(line, spoken, screen)
             finally:
                 if target is not None and ear.pieces:
                     wav.write(target, ear.recording())
 
 
-async def _listen(line: RealtimeClient, screen: Screen) -> None:
+async def _listen(line: RealtimeClient, screen: TalkScreen) -> None:
     while True:
         async for arrived in line.events(3600):
-            screen.take(arrived, line)
+            screen.on_event(arrived, line)
 
 
-async def converse(line: RealtimeClient, spoken: Audio, screen: Screen) -> None:
+async def speak_and_listen(line: RealtimeClient, spoken: Audio, screen: TalkScreen) -> None:
     """Say it all, then listen until every turn in it was answered and heard.
 
     Raises TalkError where the server hears no speech in it, or falls silent, or every answer fails.
     """
-    start = line.say(spoken)
-    end = line.moment(start + spoken.seconds * WIRE_RATE)
-    owed = Owed()
+    start = line.speak(spoken)
+    end = line.time_of(start + spoken.seconds * WIRE_RATE)
+    owed = PendingWork()
     last, quiet_since = end, end
     while True:
         async for arrived in line.events(0.05):
-            screen.take(arrived, line)
-            owed.take(arrived)
+            screen.on_event(arrived, line)
+            owed.on_event(arrived)
             last = max(last, arrived.at)
         now = line.now()
-        if now < end or owed.anything or not line.playback.idle(now) or not owed.turns:
+        if now < end or owed.pending or not line.playback.idle(now) or not owed.turns:
             quiet_since = now
         if not owed.turns and now - end > NO_SPEECH_AFTER:
             raise TalkError("The server heard no speech in the input.", "Play the file: is it loud and clear enough?")
-        if owed.anything and line.playback.idle(now) and now - last > NO_ANSWER_AFTER:
+        if owed.pending and line.playback.idle(now) and now - last > NO_ANSWER_AFTER:
             raise TalkError(
                 f"The server owes an answer and has said nothing for {NO_ANSWER_AFTER:.0f} s.",
                 "See the server's own output, or: chinwag doctor",
             )
         if now - quiet_since > SETTLED_FOR:
             break
-    if owed.failures and not owed.answers:
+    if owed.failures and not owed.responses:
         raise TalkError(f"No answer came: {owed.failures[-1]}.", "See what is wrong with: chinwag doctor")
-    if not owed.answers:
+    if not owed.responses:
         raise TalkError("The server understood no words in the input, so it did not answer.", "Speak more clearly.")
 
 
-class Owed:
+class PendingWork:
     """What the server has still to do, from its events: end a turn, begin an answer or finish one, run a tool."""
 
     def __init__(self) -> None:
         self.turns = 0
-        self.answers = 0
+        self.responses = 0
         self.failures: list[str] = []
         self._speaking = False
         self._unanswered: set[str] = set()
@@ -144,11 +144,11 @@ class Owed:
         self._running: set[str] = set()
 
     @property
-    def anything(self) -> bool:
+    def pending(self) -> bool:
         """Whether there is more to wait for."""
         return self._speaking or bool(self._unanswered or self._replying or self._running)
 
-    def take(self, arrived: Arrived) -> None:
+    def on_event(self, arrived: ReceivedEvent) -> None:
         """Follow one event."""
         event = arrived.event
         match arrived.type:
@@ -179,10 +179,10 @@ class Owed:
                     details = event["response"].get("status_details") or {}
                     self.failures.append((details.get("error") or {}).get("message") or "it failed")
                 else:
-                    self.answers += 1
+                    self.responses += 1
 
 
-class Screen:
+class TalkScreen:
     """Prints the conversation: words as they come on a terminal, whole turns elsewhere."""
 
     def __init__(self, console: Console) -> None:
@@ -192,7 +192,7 @@ class Screen:
         self._items: dict[str, str] = {}
         self._ends: dict[str, tuple[float, float | None]] = {}
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> TalkScreen:
         if self._live:
             self._live.start()
         return self
@@ -203,21 +203,21 @@ class Screen:
         if self._live:
             self._live.stop()
 
-    def take(self, arrived: Arrived, line: RealtimeClient) -> None:
+    def on_event(self, arrived: ReceivedEvent, line: RealtimeClient) -> None:
         """Show what one event tells."""
         event = arrived.event
         match arrived.type:
             case "chinwag.transcript.partial":
-                self._passing("You", event["text"])
+                self._show_live("You", event["text"])
             case "conversation.item.input_audio_transcription.completed":
                 if event["transcript"].strip():
                     self._print("You", event["transcript"].strip())
             case "response.output_audio_transcript.delta" | "response.output_text.delta":
                 self._answer += event["delta"]
                 self._items[event["response_id"]] = event["item_id"]
-                self._passing("AI", self._answer.strip())
+                self._show_live("AI", self._answer.strip())
             case "chinwag.trace":
-                end = line.moment(event["speech_end_ms"] * WIRE_RATE / 1000)
+                end = line.time_of(event["speech_end_ms"] * WIRE_RATE / 1000)
                 self._ends[event["response_id"]] = (end, event["stages_ms"].get("first_audio"))
             case "response.done":
                 self._done(event["response"], line)
@@ -234,13 +234,13 @@ class Screen:
         response_id = str(response["id"])
         if response_id in self._ends:
             end, told = self._ends.pop(response_id)
-            onsets = line.playback.onsets() if isinstance(line.playback, Ear) else {}
+            onsets = line.playback.onsets() if isinstance(line.playback, ListenerPlayback) else {}
             onset = onsets.get(self._items.get(response_id, ""))
             after = told if onset is None else (onset - end) * 1000
             if after is not None:
                 self._console.print(f"    answered after {after:.0f} ms", style="dim")
 
-    def _passing(self, who: str, text: str) -> None:
+    def _show_live(self, who: str, text: str) -> None:
         if self._live:
             self._live.update(Text.assemble((f"{who}: ", "bold dim"), (text, "dim")), refresh=True)
 

@@ -1,4 +1,4 @@
-"""This machine's microphone and loudspeaker, through PortAudio. Needs the sounddevice library, imported on use."""
+"""This machine's microphone and loudspeaker through PortAudio; the sounddevice library is imported on use."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BLOCK_S = 0.02
 
 
 class DeviceError(ChinwagError):
-    """There is no microphone or loudspeaker that can be used."""
+    """No microphone or loudspeaker can be used."""
 
 
-class Loudspeaker:
-    """Plays what is received; its moments are the sound card's, not the clock's. A `caller.ear.Playback`."""
+class PortAudioPlayback:
+    """Playback through PortAudio. It follows the sound card's clock, so the `now` arguments are not used."""
 
     def __init__(self, rate: int, latency: float) -> None:
         self._rate, self._latency = rate, latency
@@ -59,7 +59,7 @@ class Loudspeaker:
         self._wanted_volume = 1.0
 
     def last_played(self, now: float) -> tuple[str, int] | None:
-        """See `Playback.last_played`. What the sound card still holds is not counted as heard."""
+        """See `Playback.last_played`. Audio in the sound card's buffer does not count as heard."""
         del now
         with self._lock:
             if self._played is None:
@@ -74,7 +74,7 @@ class Loudspeaker:
             return not self._waiting
 
     def fill(self, block: Samples) -> None:
-        """Write the next samples into the sound card's block; called on its thread."""
+        """Write the next samples into the sound card's block. Runs on the sound card's thread."""
         block[:] = 0
         place = 0
         with self._lock:
@@ -87,22 +87,22 @@ class Loudspeaker:
                 self._played = (item_id, before + len(taken))
                 if len(taken) < len(pcm):
                     self._waiting.appendleft((item_id, pcm[len(taken) :]))
-        # a ramp over the block, so that a change of the volume does not click
+        # a ramp over the block avoids a click when the volume changes
         block *= np.linspace(self._volume, self._wanted_volume, len(block), dtype=np.float32)
         self._volume = self._wanted_volume
 
 
 @dataclass(frozen=True)
-class Devices:
-    """microphone: 24 kHz sound as it is captured."""
+class SoundDevices:
+    """The open sound devices. microphone: captured audio at 24 kHz."""
 
     microphone: asyncio.Queue[Audio]
-    loudspeaker: Loudspeaker
+    playback: PortAudioPlayback
 
 
 @contextlib.asynccontextmanager
-async def devices() -> AsyncGenerator[Devices, None]:
-    """Open the system's usual microphone and loudspeaker. Raises DeviceError."""
+async def open_devices() -> AsyncGenerator[SoundDevices, None]:
+    """Open the system's default microphone and loudspeaker. Raises DeviceError."""
     files = "or talk in files: chinwag talk --input IN.wav --output OUT.wav"
     try:
         import sounddevice
@@ -130,9 +130,9 @@ async def devices() -> AsyncGenerator[Devices, None]:
             samplerate=rates[0], blocksize=round(rates[0] * BLOCK_S), callback=captured, **options
         )
         sink = sounddevice.OutputStream(samplerate=rates[1], callback=wanted, **options)
-        loudspeaker = Loudspeaker(rates[1], sink.latency)
+        loudspeaker = PortAudioPlayback(rates[1], sink.latency)
         with source, sink:
-            yield Devices(heard, loudspeaker)
+            yield SoundDevices(heard, loudspeaker)
     except sounddevice.PortAudioError as error:
         raise DeviceError(
             f"There is no microphone and loudspeaker to use here: {error}.",

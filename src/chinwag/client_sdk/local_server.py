@@ -1,4 +1,4 @@
-"""A server of one's own on a free port, for `talk` and `bench` where none was named."""
+"""Start a local server on a free port, for `talk` and `bench` without --url."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from chinwag.client_sdk.call import CallError, realtime_url
+from chinwag.client_sdk.client import ClientError, realtime_url
 
-STARTUP_TIMEOUT = 60.0
-"""Seconds without any progress before a starting server is given up."""
+STARTUP_TIMEOUT_S = 60.0
+"""Seconds without progress after which a starting server is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class LocalServer:
 
 
 def status_url(url: str) -> str:
-    """The address of /api/status on the server whose wire is at `url`."""
+    """Return the URL of /api/status on the server whose Realtime endpoint is at `url`."""
     parts = urlsplit(realtime_url(url))
     return urlunsplit(({"ws": "http", "wss": "https"}[parts.scheme], parts.netloc, "/api/status", "", ""))
 
 
 async def fetch_status(url: str, api_key: str | None = None) -> dict[str, Any] | None:
-    """What /api/status says on the server of that wire; None where there is no such thing."""
+    """Return the server's /api/status, or None if it cannot be fetched."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
@@ -51,11 +51,11 @@ async def fetch_status(url: str, api_key: str | None = None) -> dict[str, Any] |
 
 
 @contextlib.asynccontextmanager
-async def local_server(tell: Callable[[str], None], **settings: str) -> AsyncGenerator[LocalServer, None]:
+async def local_server(on_progress: Callable[[str], None], **settings: str) -> AsyncGenerator[LocalServer, None]:
     """Start `chinwag serve` on a free port, wait until it is ready, and stop it at the end.
 
-    settings: for its environment. tell: is given a line on what is happening, such as the progress of a download.
-    Raises CallError with the server's last words where it does not get ready.
+    settings: environment variables of the server. on_progress: gets a line for each step, such as a download.
+    Raises ClientError with the server's last output if it does not get ready.
     """
     port = free_port()
     url = f"ws://127.0.0.1:{port}/v1/realtime"
@@ -64,10 +64,10 @@ async def local_server(tell: Callable[[str], None], **settings: str) -> AsyncGen
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "chinwag", "serve", "--host", "127.0.0.1", "--port", str(port),
             stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-            env={**os.environ, **settings, "CHINWAG_SERVER__AUTH": "off"},  # on loopback, for this one caller
+            env={**os.environ, **settings, "CHINWAG_SERVER__AUTH": "off"},  # on loopback, for this one client
         )  # fmt: skip
         try:
-            await _started(url, process, log, tell)
+            await _started(url, process, log, on_progress)
             yield LocalServer(url, time.perf_counter() - began)
         finally:
             await _stop(process)
@@ -75,7 +75,7 @@ async def local_server(tell: Callable[[str], None], **settings: str) -> AsyncGen
 
 @contextlib.contextmanager
 def _orderly_end() -> Iterator[None]:
-    """Let SIGTERM unwind the program instead of ending it at once, so that the server is not left behind."""
+    """Make SIGTERM unwind the program, so that the server is stopped too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -87,56 +87,57 @@ def _orderly_end() -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nothing listens on now."""
+    """Return a free TCP port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-async def wait_ready(url: str, tell: Callable[[str], None], api_key: str | None = None) -> None:
-    """Wait while a running server loads. One that does not tell its state is taken as ready.
+async def wait_ready(url: str, on_progress: Callable[[str], None], api_key: str | None = None) -> None:
+    """Wait while a running server loads. A server without /api/status counts as ready.
 
-    Raises CallError where it failed to load, or makes no progress.
+    Raises ClientError if loading failed or makes no progress.
     """
-    patience = _Patience(tell)
+    patience = StartupWatchdog(on_progress)
     while (status := await fetch_status(url, api_key)) and not _is_ready(status):
-        patience.look(status, "")
+        patience.check(status, "")
         await asyncio.sleep(0.2)
 
 
 async def _started(url: str, process: asyncio.subprocess.Process, log: IO[str], tell: Callable[[str], None]) -> None:
-    patience = _Patience(tell)
+    patience = StartupWatchdog(tell)
     while not _is_ready(status := await fetch_status(url)):
         if process.returncode is not None:
-            raise CallError(
+            raise ClientError(
                 f"The server ended with {process.returncode} while starting. It said last:\n{_tail(log)}",
                 "See what is wrong with: chinwag doctor",
             )
-        patience.look(status, f" It said last:\n{_tail(log)}")
+        patience.check(status, f" It said last:\n{_tail(log)}")
         await asyncio.sleep(0.1)
 
 
 def _is_ready(status: dict[str, Any] | None) -> bool:
     if status and status["stage"] == "failed":
         error = status.get("error") or {}
-        raise CallError(f"The server could not start: {error.get('message')}", str(error.get("fix") or ""))
+        raise ClientError(f"The server could not start: {error.get('message')}", str(error.get("fix") or ""))
     return status is not None and status["stage"] == "ready"
 
 
-class _Patience:
-    """Tells each step of a starting server once, and gives up when there was none for long."""
+class StartupWatchdog:
+    """Reports each step of a starting server once, and gives up if there is no new step for too long."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell, self._last, self._moved = tell, "", time.monotonic()
 
-    def look(self, status: dict[str, Any] | None, more: str) -> None:
+    def check(self, status: dict[str, Any] | None, more: str) -> None:
+        """Report a new step. Raises ClientError after STARTUP_TIMEOUT_S without one; `more` is added to its message."""
         now = _progress(status)
         if now != self._last:
             self._last, self._moved = now, time.monotonic()
             self._tell(now)
-        elif time.monotonic() - self._moved > STARTUP_TIMEOUT:
-            raise CallError(
-                f"The server made no progress for {STARTUP_TIMEOUT:.0f} s ({now}).{more}",
+        elif time.monotonic() - self._moved > STARTUP_TIMEOUT_S:
+            raise ClientError(
+                f"The server made no progress for {STARTUP_TIMEOUT_S:.0f} s ({now}).{more}",
                 "See what is wrong with: chinwag doctor",
             )
 

@@ -1,4 +1,4 @@
-"""A call over WebRTC, from the caller's side: the same `Call`, with sound by RTP and events by a data channel."""
+"""A Realtime API client over WebRTC: audio by RTP, events by a data channel."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ import numpy as np
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from chinwag.audio import Audio, Samples
-from chinwag.client_sdk.call import CHUNK, LOOPBACK, Arrived, CallError, NobodyThere, RealtimeClient, realtime_url
-from chinwag.client_sdk.ear import AUDIBLE, Playback
+from chinwag.client_sdk.client import (
+    CHUNK,
+    LOOPBACK,
+    ClientError,
+    RealtimeClient,
+    ReceivedEvent,
+    ServerUnreachable,
+    realtime_url,
+)
+from chinwag.client_sdk.playback import AUDIBLE, Playback
 from chinwag.transport.rtc.tracks import LATEST_S, Incoming, OutgoingTrack, opus_only
 
-CONNECT_WITHIN = 10.0
+CONNECT_TIMEOUT_S = 10.0
 
 
 def calls_url(url: str, *, extended: bool = True) -> str:
-    """Where calls are begun on the server whose wire is at `url`. Raises CallError."""
+    """Return the URL that begins WebRTC calls on the server whose Realtime endpoint is at `url`. Raises ClientError."""
     parts = urlsplit(realtime_url(url, extended=extended))
     query = urlencode(parse_qsl(parts.query))
     scheme = {"ws": "http", "wss": "https"}[parts.scheme]
@@ -32,79 +40,79 @@ def calls_url(url: str, *, extended: bool = True) -> str:
 class Peer:
     """One side of a peer connection: Opus both ways, and the data channel `oai-events`.
 
-    frame: gives 20 ms of 24 kHz sound each time they are due. hear, take: are given sound and messages as they come.
+    next_frame: returns the next 20 ms of audio at 24 kHz. on_audio, on_message: get audio and messages as they arrive.
     """
 
     def __init__(
-        self, frame: Callable[[], Samples], hear: Callable[[Audio], None], take: Callable[[str], None]
+        self, next_frame: Callable[[], Samples], on_audio: Callable[[Audio], None], on_message: Callable[[str], None]
     ) -> None:
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        audio = self.connection.addTransceiver(OutgoingTrack(frame), "sendrecv")
+        audio = self.connection.addTransceiver(OutgoingTrack(next_frame), "sendrecv")
         opus_only(audio)
-        self.incoming = Incoming(hear)
+        self.incoming = Incoming(on_audio)
         self.incoming.listen(audio.receiver)
         self.channel = self.connection.createDataChannel("oai-events")
-        self.channel.on("message", take)
+        self.channel.on("message", on_message)
         self.opened, self.closed = asyncio.Event(), asyncio.Event()
         self.channel.on("open", self.opened.set)
         self.channel.on("close", self.closed.set)
-        self.connection.on("connectionstatechange", self._look)
+        self.connection.on("connectionstatechange", self._on_state_change)
 
     async def offer(self) -> str:
-        """Its SDP."""
+        """Return this side's SDP offer."""
         await self.connection.setLocalDescription()
         return str(self.connection.localDescription.sdp)
 
     async def accept(self, answer: str) -> None:
-        """Take the other side's SDP."""
+        """Set the other side's SDP answer."""
         await self.connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the peer connection."""
         self.incoming.close()
         await self.connection.close()
 
-    def _look(self) -> None:
+    def _on_state_change(self) -> None:
         if self.connection.connectionState in ("failed", "closed"):
             self.closed.set()
 
 
-class RtcCall(RealtimeClient):
-    """A conversation under way over WebRTC; made by `call`. Its server lowers and cuts the sound it sends itself."""
+class WebRtcClient(RealtimeClient):
+    """A client over WebRTC; `connect` makes it. The server itself ducks and cuts the audio that it sends."""
 
     def __init__(self, playback: Playback, noise_dbfs: float | None, extended: bool) -> None:
         super().__init__(playback, noise_dbfs, extended)
-        self.peer = Peer(self._frame, self._hear, self._message)
+        self.peer = Peer(self._next_frame, self._on_audio, self._on_message)
         self._greeted = False
 
     async def begin(self, session: dict[str, Any] | None) -> None:
-        """See `Call.begin`. The microphone's first sample is spoken once the server has greeted."""
-        await super().begin(session)
+        """See `RealtimeClient.start_session`. The microphone starts when the session has been created."""
+        await super().start_session(session)
         self._greeted = True
 
     async def send(self, event: dict[str, Any]) -> None:
-        """See `Call.send`."""
+        """See `RealtimeClient.send`."""
         if self.peer.channel.readyState != "open":
             raise _gone()
         self.peer.channel.send(json.dumps(event))
 
-    async def watch(self) -> None:
-        """Tell whoever waits for events when the server is gone."""
+    async def watch_connection(self) -> None:
+        """Wait for the end of the connection, and pass a ClientError to `events`."""
         await self.peer.closed.wait()
-        self._arrived.put_nowait(_gone())
+        self._events.put_nowait(_gone())
 
-    def _frame(self) -> Samples:
+    def _next_frame(self) -> Samples:
         if not self._greeted:
             return np.zeros(CHUNK, np.float32)
-        late = self.now() - self.moment(self._sent + CHUNK)
+        late = self.now() - self.time_of(self._sent + CHUNK)
         if not self._sent or late > LATEST_S:  # the track has left out what was missed
             self._began += late
         chunk = self._next_chunk()
         self._sent += len(chunk)
         return chunk
 
-    def _hear(self, audio: Audio) -> None:
-        """All that comes between an answer's beginning and its end is played, the silence within as well."""
+    def _on_audio(self, audio: Audio) -> None:
+        """Play all audio between a response's beginning and its end, silence included."""
         if not self._item:
             return
         now = self.now()
@@ -112,39 +120,41 @@ class RtcCall(RealtimeClient):
         if np.abs(audio.pcm).max(initial=0.0) > AUDIBLE:
             self.last_sound = now
 
-    def _message(self, message: str) -> None:
-        arrived = Arrived(self.now(), json.loads(message))
+    def _on_message(self, message: str) -> None:
+        arrived = ReceivedEvent(self.now(), json.loads(message))
         if arrived.type == "response.content_part.added":
             self._item = arrived.event["item_id"]
         elif arrived.type in ("output_audio_buffer.stopped", "output_audio_buffer.cleared"):
-            asyncio.get_running_loop().call_later(0.2, self._ended, self._item)  # what has left is still on its way
+            asyncio.get_running_loop().call_later(
+                0.2, self._on_audio_end, self._item
+            )  # what has left is still on its way
         elif arrived.type == "input_audio_buffer.speech_started" and self._extended:
-            self._item = ""  # and what is on its way is not played
+            self._item = ""  # audio that is still under way is not played
             self.playback.flush(arrived.at)
-        self._arrived.put_nowait(arrived)
+        self._events.put_nowait(arrived)
 
-    def _ended(self, item: str) -> None:
+    def _on_audio_end(self, item: str) -> None:
         if item == self._item:
             self._item = ""
 
 
 @contextlib.asynccontextmanager
-async def connected(
+async def connect_webrtc(
     url: str, api_key: str | None, playback: Playback, noise_dbfs: float | None, extended: bool
-) -> AsyncGenerator[RtcCall, None]:
-    """A call whose data channel is open. Raises CallError."""
-    one = RtcCall(playback, noise_dbfs, extended)
+) -> AsyncGenerator[WebRtcClient, None]:
+    """Connect over WebRTC and yield the client once its data channel is open. Raises ClientError."""
+    one = WebRtcClient(playback, noise_dbfs, extended)
     watching: asyncio.Task[None] | None = None
     try:
         await one.peer.accept(await _post(calls_url(url, extended=extended), await one.peer.offer(), api_key))
         try:
-            await asyncio.wait_for(one.peer.opened.wait(), CONNECT_WITHIN)
+            await asyncio.wait_for(one.peer.opened.wait(), CONNECT_TIMEOUT_S)
         except TimeoutError:
-            raise CallError(
+            raise ClientError(
                 f"The server at {url} took the call, but no packets come through.",
                 "UDP must pass between the two machines; see docs/webrtc.md.",
             ) from None
-        watching = asyncio.create_task(one.watch())
+        watching = asyncio.create_task(one.watch_connection())
         yield one
     finally:
         if watching:
@@ -159,11 +169,11 @@ async def _post(url: str, offer: str, api_key: str | None) -> str:
         async with httpx.AsyncClient(trust_env=urlsplit(url).hostname not in LOOPBACK, timeout=15) as client:
             answer = await client.post(url, content=offer, headers=headers)
     except httpx.HTTPError as error:
-        raise NobodyThere(
+        raise ServerUnreachable(
             f"Nothing answers at {url} ({error}).", "Start the server there with: chinwag serve"
         ) from None
     if answer.status_code != 201:
-        raise CallError(f"The server says: {_message_of(answer)}", "See the server's own output.")
+        raise ClientError(f"The server says: {_message_of(answer)}", "See the server's own output.")
     return answer.text
 
 
@@ -174,5 +184,5 @@ def _message_of(answer: httpx.Response) -> str:
         return f"HTTP {answer.status_code}"
 
 
-def _gone() -> CallError:
-    return CallError("The server ended the call.", "See the server's own output, then call again.")
+def _gone() -> ClientError:
+    return ClientError("The server ended the call.", "See the server's own output, then call again.")

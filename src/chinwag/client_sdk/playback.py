@@ -1,6 +1,6 @@
-"""What a listener hears: sound that came in pieces, played at real speed without a break where it can be.
+"""What a listener hears: received audio, played at real speed.
 
-Times are seconds of the caller's own clock. Nothing here waits or reads a clock.
+Times are seconds of the client's clock. Nothing here waits or reads a clock.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from chinwag.audio import WIRE_RATE, Audio, Samples, join, silence
 from chinwag.audio.gain import DUCKED
 
 AUDIBLE = 10 ** (-50 / 20)
-"""Amplitude of -50 dBFS: a sample beyond it is heard."""
+"""Amplitude of -50 dBFS; louder samples count as audible."""
 
 
 class Playback(Protocol):
-    """Where the answer's sound goes: the model below, or a real loudspeaker."""
+    """Plays the audio of responses: a simulated listener (below) or a real loudspeaker."""
 
     def receive(self, item_id: str, audio: Audio, now: float) -> None:
-        """Put sound (24 kHz) behind what still waits to be played."""
+        """Append audio (24 kHz) to the audio that is not played yet."""
         ...
 
     def flush(self, now: float) -> None:
-        """Drop what was not played yet; what comes next is played at full volume."""
+        """Drop audio that is not played yet, and return to full volume."""
         ...
 
     def duck(self, now: float) -> None:
-        """Play on, but at the volume `DUCKED`."""
+        """Lower the volume to `DUCKED`."""
         ...
 
     def resume(self, now: float) -> None:
-        """Play at full volume again."""
+        """Return to full volume."""
         ...
 
     def last_played(self, now: float) -> tuple[str, int] | None:
-        """The item that was heard last, and how many milliseconds of it; None before the first."""
+        """Return the item that was heard last and how many ms of it were heard; None before the first."""
         ...
 
     def idle(self, now: float) -> bool:
-        """Whether everything received was played or dropped."""
+        """Whether all received audio was played or dropped."""
         ...
 
 
 @dataclass(slots=True)
-class Piece:
-    """Sound of one item and the moment its first sample is played."""
+class PlayedAudio:
+    """Audio of one item. start: when its first sample is played."""
 
     item_id: str
     start: float
@@ -55,30 +55,30 @@ class Piece:
 
     @property
     def end(self) -> float:
-        """The moment after its last sample."""
+        """When its last sample has been played."""
         return self.start + len(self.pcm) / WIRE_RATE
 
     def played(self, now: float) -> int:
-        """Samples of it that were heard by then."""
+        """Return how many samples were played by then."""
         return min(max(round((now - self.start) * WIRE_RATE), 0), len(self.pcm))
 
 
-class Ear:
-    """A player with no delay of its own: sound is heard when it arrives, or right after what is playing.
+class ListenerPlayback:
+    """A simulated listener without delay: audio is heard when it arrives, or right after the audio before it.
 
-    volumes: (moment, factor of amplitude) of each change of the volume. dropped: (moment, samples) of each flush that
-    dropped sound.
+    volumes: (time, factor of amplitude) of each change of volume. dropped: (time, samples) of each flush that dropped
+    audio.
     """
 
     def __init__(self) -> None:
-        self.pieces: list[Piece] = []
+        self.pieces: list[PlayedAudio] = []
         self.volumes: list[tuple[float, float]] = []
         self.dropped: list[tuple[float, int]] = []
 
     def receive(self, item_id: str, audio: Audio, now: float) -> None:
-        """See `Playback.receive`. A piece that comes after the last one has ended is heard at once."""
+        """See `Playback.receive`. Audio that arrives after the end of the last piece is heard at once."""
         start = max(now, self.pieces[-1].end) if self.pieces else now
-        self.pieces.append(Piece(item_id, start, audio.resampled(WIRE_RATE).pcm))
+        self.pieces.append(PlayedAudio(item_id, start, audio.resampled(WIRE_RATE).pcm))
 
     def flush(self, now: float) -> None:
         """See `Playback.flush`."""
@@ -92,22 +92,22 @@ class Ear:
 
     def duck(self, now: float) -> None:
         """See `Playback.duck`."""
-        self._turn_to(now, DUCKED)
+        self._set_volume(now, DUCKED)
 
     def resume(self, now: float) -> None:
         """See `Playback.resume`."""
-        self._turn_to(now, 1.0)
+        self._set_volume(now, 1.0)
 
     def volume(self, now: float) -> float:
-        """Factor of amplitude at that moment."""
+        """Return the factor of amplitude at that time."""
         return next((factor for moment, factor in reversed(self.volumes) if moment <= now), 1.0)
 
-    def _turn_to(self, now: float, factor: float) -> None:
+    def _set_volume(self, now: float, factor: float) -> None:
         if self.volume(now) != factor:
             self.volumes.append((now, factor))
 
-    def heard(self, start: float, count: int, item_id: str | None = None) -> Samples:
-        """What reached the ear in `count` samples (24 kHz) from that moment on, of one item or of all."""
+    def audio_heard(self, start: float, count: int, item_id: str | None = None) -> Samples:
+        """Return `count` samples (24 kHz) as heard from `start` on, of one item or of all."""
         pcm = np.zeros(count, np.float32)
         end = start + count / WIRE_RATE
         for piece in reversed(self.pieces):
@@ -138,7 +138,7 @@ class Ear:
         return not self.pieces or self.pieces[-1].end <= now
 
     def onsets(self) -> dict[str, float]:
-        """For each item, the moment its first audible sample was or will be heard; silent items are left out."""
+        """Return when the first audible sample of each item was or will be heard; silent items are left out."""
         found: dict[str, float] = {}
         for piece in self.pieces:
             if piece.item_id not in found:
@@ -148,7 +148,7 @@ class Ear:
         return found
 
     def recording(self, longest_gap: float = 0.5) -> Audio:
-        """All that was heard, in order, 24 kHz. Silence between pieces is kept up to `longest_gap` seconds."""
+        """Return all audio that was heard, 24 kHz, with silences cut to `longest_gap` seconds."""
         sounds: list[Audio] = []
         end = None
         for piece in self.pieces:
