@@ -175,7 +175,7 @@ async def test_a_server_that_is_not_ready_or_says_nothing_is_told(monkeypatch: p
         assert "Weights are loading." in error.message
         assert "Wait" in error.fix
     async with scripted(handler=silent) as (url, _):
-        assert "said nothing" in (await refused(url)).message
+        assert "sent nothing" in (await refused(url)).message
 
 
 async def test_what_is_no_websocket_server_is_told() -> None:
