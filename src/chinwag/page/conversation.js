@@ -1,58 +1,82 @@
-// What happens in one session: takes the server's events, and moves the speaker and the view. Knows no socket and no DOM.
+// One session's conversation: takes the server's events, and moves the speaker and the view. Knows no socket and no DOM.
 
 import { Captions, heardText } from "./captions.js";
+import { ResponseTiming } from "./response-timing.js";
+import { FIRST_TURN, nextTurn, turnName } from "./turn-state.js";
 
-const QUIET = "quiet_"; // our own bookkeeping: an error about it is nothing the user can act on
+/** @import { TextMark } from "./captions.js" */
+/** @import { ProtocolError, Send, ServerEvent, Item } from "./protocol.js" */
+/** @import { TimedResponse } from "./response-timing.js" */
+/** @import { Speaker } from "./speaker.js" */
+/** @import { StreamClock } from "./stream-clock.js" */
+/** @import { TurnEvent } from "./turn-state.js" */
+/** @import { View } from "./view.js" */
+
+const QUIET = "quiet_"; // event ids of this page's own bookkeeping: the user can do nothing about an error of it
+
+/**
+ * A response that is generated or played. id: of its item. response: its own id. samples: how many have come.
+ * marks: where in the sound its words begin. done: the server has sent all of it.
+ *
+ * @typedef {{ id: string, response: string, samples: number, marks: TextMark[], done: boolean }} Playing
+ */
 
 export class Conversation {
   #send;
   #speaker;
   #view;
-  #onState;
-  #onTrouble;
-  #clock;
+  #onTurn;
+  #onError;
   #byTrack;
-  #onTimed;
+  #timing;
   #captions;
 
-  #answer = null; // the answer that is being made or played
-  #hearing = false;
-  #waiting = false; // for the answer's first sound
-  #ducked = false; // it speaks softly, as somebody may be cutting in
-  #held = false; // they hold the button of push to talk
-  #askedAt = null; // when the last typed message was sent, or the button let go
-  #asked = 0; // answers that were asked for and have not begun
-  #responding = null; // id of the one that is being given
+  #turn = FIRST_TURN;
+  /** @type {Playing | null} */
+  #response = null;
+  /** @type {number | null} performance.now() when the last typed message was sent, or the button released */
+  #requestedAt = null;
+  #requested = 0; // responses that were requested and have not begun
+  /** @type {string | null} */
+  #activeResponse = null; // id of the response that the server generates
 
   /**
-   * send(type, fields); clock: the StreamClock of the microphone's sound; onState(state), onTrouble(error).
-   * onTimed({id, since, ms, stages}) when an answer was heard: ms after the last sound ("speech") or the press of Send ("send").
-   * byTrack: the answer's sound comes by a WebRTC track, so the server itself knows what was heard of it.
+   * @param {object} options
+   * @param {Send} options.send sends a client event
+   * @param {Speaker} options.speaker
+   * @param {View} options.view
+   * @param {StreamClock} options.clock of the microphone's sound
+   * @param {boolean} [options.byTrack] the response's sound comes by a WebRTC track, so the server itself knows what was heard of it
+   * @param {() => void} options.onTurn `turn` may have changed
+   * @param {(error: ProtocolError) => void} options.onError
+   * @param {(timed: TimedResponse) => void} options.onTimed a response's time is known
    */
-  constructor({ send, speaker, view, clock, byTrack = false, onState, onTrouble, onTimed }) {
+  constructor({ send, speaker, view, clock, byTrack = false, onTurn, onError, onTimed }) {
     this.#byTrack = byTrack;
     this.#send = send;
     this.#speaker = speaker;
     this.#view = view;
-    this.#clock = clock;
-    this.#onState = onState;
-    this.#onTrouble = onTrouble;
-    this.#onTimed = onTimed;
+    this.#onTurn = onTurn;
+    this.#onError = onError;
+    this.#timing = new ResponseTiming({ timeOf: (ms) => clock.timeOf(ms), onTimed });
     this.#captions = new Captions({ onPlace: (id, place) => view.mark(id, place), latency: () => speaker.latency });
   }
 
-  /** listening, hearing (words are coming in), thinking, speaking or ducked (speaking softly). */
-  get state() {
-    if (this.#held) return "hearing";
-    if (this.#speaker.busy) return this.#ducked ? "ducked" : "speaking";
-    if (this.#hearing) return "hearing";
-    const more = this.#answer && !this.#answer.done; // the speaker has run dry, and the answer goes on
-    return this.#waiting || more ? "thinking" : "listening";
+  /** Who speaks now: listening, hearing, thinking, speaking or ducked. */
+  get turn() {
+    // unfinished: the speaker has run dry, and more of the response will come
+    return turnName(this.#turn, { playing: this.#speaker.busy, unfinished: this.#response !== null && !this.#response.done });
   }
 
-  /** Sends a typed message; it cuts in like a spoken one. */
-  async say(text) {
-    await this.interrupt(); // the history must end where the ear did before the next answer is asked for
+  /** @param {TurnEvent} event */
+  #change(event) {
+    this.#turn = nextTurn(this.#turn, event);
+    this.#onTurn();
+  }
+
+  /** Sends a typed message; it interrupts as speech does. @param {string} text */
+  async sendText(text) {
+    await this.interrupt(); // the history must end where the user stopped hearing before the next response is requested
     const id = `item_${crypto.getRandomValues(new Uint32Array(3)).join("")}`;
     this.#view.words("user", id, text);
     this.#send("conversation.item.create", {
@@ -61,62 +85,68 @@ export class Conversation {
     this.respond(performance.now());
   }
 
-  /** Asks for an answer to what was said until `since`, performance.now(). */
+  /** Requests a response. @param {number} since performance.now() when the user sent the message or released the button */
   respond(since) {
-    this.#asked++;
+    this.#requested++;
     this.#send("response.create");
-    this.#askedAt = since;
-    this.#wait(true);
+    this.#requestedAt = since;
+    this.#change({ type: "response_awaited" });
   }
 
-  /** The answer that is being given ends where the ear is now. */
+  /** Ends the response that is generated or played. */
   interrupt() {
     const cutting = this.cut();
-    if (this.#asked || this.#responding) this.#send("response.cancel", { event_id: `${QUIET}cancel` });
-    this.#asked = 0;
+    if (this.#requested || this.#activeResponse) this.#send("response.cancel", { event_id: `${QUIET}cancel` });
+    this.#requested = 0;
     return cutting;
   }
 
-  /** Somebody holds the button of push to talk, or has let it go; waits: for the words of what was said. */
-  holds(held, waits = false) {
-    this.#held = held;
-    this.#hearing = false;
-    this.#wait(waits);
+  /** The user pressed the push-to-talk button. */
+  buttonPressed() {
+    this.#change({ type: "button_pressed" });
   }
 
-  /** Silence first: stops the answer's sound, and tells server and reader how far it was heard. */
+  /** The user released it. @param {boolean} awaited the user's words are being transcribed, and a response may follow */
+  buttonReleased(awaited = false) {
+    this.#change({ type: "button_released", awaited });
+  }
+
+  /** Stops the sound at once, then reports to server and view how much of the response was heard. */
   async cut() {
-    const answer = this.#answer;
+    const response = this.#response;
     const flushing = this.#speaker.flush();
-    this.#ducked = false;
+    this.#turn = nextTurn(this.#turn, { type: "playback_cut" });
     this.#captions.stop();
-    if (!answer) return;
-    this.#answer = null; // what still comes of it is dropped
+    if (!response) return;
+    this.#response = null; // the rest of it is dropped
+    this.#timing.forget(response.response);
     if (this.#byTrack) return this.#send("output_audio_buffer.clear", { event_id: `${QUIET}clear` });
     const { item, ms } = await flushing;
-    const heard = item === answer.id ? ms : 0;
-    if (answer.samples > 0) {
-      this.#send("chinwag.playback", { item_id: answer.id, played_ms: heard });
+    const heard = item === response.id ? ms : 0;
+    if (response.samples > 0) {
+      this.#send("chinwag.playback", { item_id: response.id, played_ms: heard });
       this.#send("conversation.item.truncate", {
         event_id: `${QUIET}truncate`,
-        item_id: answer.id,
+        item_id: response.id,
         content_index: 0,
         audio_end_ms: heard,
       });
     }
-    this.#view.cut(answer.id, heardText(answer.marks, answer.samples, heard));
-    if (heard > 0) this.#send("conversation.item.retrieve", { event_id: `${QUIET}retrieve`, item_id: answer.id });
+    this.#view.cut(response.id, heardText(response.marks, response.samples, heard));
+    if (heard > 0) this.#retrieve(response.id);
   }
 
-  /** Sound of the answer (ArrayBuffer of PCM16). */
-  hear(item, audio) {
-    if (item !== this.#answer?.id) return;
-    this.#answer.samples += audio.byteLength / 2;
+  /** Plays sound of a response. @param {string | null} item @param {ArrayBuffer} audio PCM16 */
+  playAudio(item, audio) {
+    if (item === null || item !== this.#response?.id) return;
+    this.#response.samples += audio.byteLength / 2;
     this.#speaker.play(item, audio);
-    this.#wait(false);
+    this.#change({ type: "response_settled" });
   }
 
-  /** The speaker has played so much of an item. */
+  // --- what the speaker reports -------------------------------------------------------------------------
+
+  /** @param {string} item @param {number} ms how much of the item was played */
   played(item, ms) {
     this.#captions.played(item, ms);
     this.#send("chinwag.playback", { item_id: item, played_ms: ms });
@@ -124,155 +154,140 @@ export class Conversation {
 
   /** The speaker has played all it had. */
   drained() {
-    if (this.#answer?.done) this.#forget();
-    this.#onState(this.state);
+    if (this.#response?.done) this.#finish();
+    this.#onTurn();
   }
 
-  #duck(item, low) {
-    if (!this.#byTrack) this.#speaker.duck(item, low); // else it comes low
-    this.#ducked = low;
-    this.#onState(this.state);
-  }
-
-  // It was heard to its end.
-  #forget() {
-    this.#answer = null;
-    this.#captions.finish();
-  }
-
-  /** The first sound of an item left the speaker, at performance.now() time. */
+  /** The first sound of an item left the speaker. @param {string} item @param {number} time performance.now() */
   audible(item, time) {
-    if (item !== this.#answer?.id) return;
-    this.#answer.audibleAt = time;
-    if (this.#byTrack) this.#captions.began(item, time);
-    else this.#captions.played(item, 0, time);
-    this.#tellLatency(this.#answer);
+    if (item === this.#response?.id) {
+      if (this.#byTrack) this.#captions.began(item, time);
+      else this.#captions.played(item, 0, time);
+    }
+    this.#timing.audible(item, time);
   }
 
-  /** Takes one event of the server; those it has no use for pass by. */
-  take(event) {
+  /** The first frame of the microphone was sent. */
+  clockStarted() {
+    this.#timing.clockStarted();
+  }
+
+  // --- what the server sends ----------------------------------------------------------------------------
+
+  /** Takes an event of the server; those that do not concern the conversation are ignored. @param {ServerEvent} event */
+  onEvent(event) {
     switch (event.type) {
       case "input_audio_buffer.speech_started":
-        this.#hearing = true;
-        this.#askedAt = null;
+        this.#requestedAt = null;
         this.cut();
-        return this.#wait(false);
-      case "chinwag.duck": // somebody speaks: an interruption, which will be speech_started, or nothing, which is resume
+        return this.#change({ type: "speech_started" });
+      case "chinwag.duck": // the user may be interrupting: speech_started follows if so, and resume if not
       case "chinwag.resume":
         return this.#duck(event.item_id, event.type === "chinwag.duck");
       case "input_audio_buffer.speech_stopped":
-        this.#hearing = false;
-        return this.#wait(true);
+        return this.#change({ type: "speech_stopped" });
       case "chinwag.transcript.partial":
         return event.text && this.#view.partial(event.item_id, event.text);
       case "conversation.item.input_audio_transcription.completed":
         this.#view.words("user", event.item_id, event.transcript);
-        return event.transcript.trim() ? undefined : this.#wait(false);
+        return event.transcript.trim() ? undefined : this.#change({ type: "response_settled" });
       case "conversation.item.input_audio_transcription.failed":
-        this.#onTrouble(event.error);
-        return this.#wait(false);
+        this.#onError(event.error);
+        return this.#change({ type: "response_settled" });
       case "conversation.item.added":
         return this.#itemAdded(event.item);
       case "conversation.item.deleted":
         return this.#view.remove(event.item_id);
-      case "conversation.item.retrieved":
-        return this.#itemRetrieved(event.item);
+      case "conversation.item.retrieved": // the server's account of what was heard replaces this page's first guess
+        return event.item.role === "assistant" ? this.#view.cut(event.item.id, wordsOf(event.item)) : undefined;
       case "response.created":
-        this.#asked = Math.max(0, this.#asked - 1);
-        this.#responding = event.response?.id ?? null;
-        return this.#wait(true);
+        this.#requested = Math.max(0, this.#requested - 1);
+        this.#activeResponse = event.response?.id ?? null;
+        return this.#change({ type: "response_awaited" });
       case "response.output_item.added":
         return this.#begin(event);
       case "response.output_audio_transcript.delta":
       case "response.output_text.delta":
-        return this.#say(event);
+        return this.#addWords(event);
       case "output_audio_buffer.started":
-        if (this.#answer) this.#speaker.begin(this.#answer.id);
-        return this.#wait(false);
+        if (this.#response) this.#speaker.begin(this.#response.id);
+        return this.#change({ type: "response_settled" });
       case "output_audio_buffer.stopped":
         return this.#speaker.finish();
-      case "conversation.item.truncated": // over a track the server says so by itself
-        return this.#byTrack && this.#send("conversation.item.retrieve", { event_id: `${QUIET}retrieve`, item_id: event.item_id });
+      case "conversation.item.truncated": // with a track the server itself decides what was heard
+        return this.#byTrack && this.#retrieve(event.item_id);
       case "response.done":
         return this.#done(event.response);
       case "chinwag.trace":
-        return this.#traced(event);
+        return this.#timing.traced(event.response_id, /** @type {any} */ (event));
     }
   }
 
-  // With words where the server tells a conversation that this page has not seen, or has lost.
+  // It has words if the server describes a conversation that this page has not seen, or has lost.
+  /** @param {Item} item */
   #itemAdded(item) {
-    if (item.type !== "message" || !["user", "assistant"].includes(item.role) || this.#view.wasCut(item.id)) return;
+    if (item.type !== "message" || (item.role !== "user" && item.role !== "assistant") || this.#view.wasCut(item.id)) return;
     const text = wordsOf(item);
     if (text) this.#view.words(item.role, item.id, text);
     else if (item.role === "user") this.#view.place(item.id);
   }
 
-  // The server's account of what was heard counts; ours was a first guess.
-  #itemRetrieved(item) {
-    if (item.role !== "assistant") return;
-    this.#view.cut(item.id, wordsOf(item));
-  }
-
+  /** @param {ServerEvent} event */
   #begin({ response_id, item }) {
-    if (item.type !== "message" || this.#held) return; // what begins meanwhile has been cancelled
-    const askedAt = this.#askedAt;
-    this.#askedAt = null;
-    this.#ducked = false;
-    this.#answer = { id: item.id, response: response_id, samples: 0, marks: [], done: false, askedAt };
+    if (item.type !== "message" || this.#turn.user === "holding") return; // a response that begins meanwhile was cancelled
+    this.#turn = nextTurn(this.#turn, { type: "response_began" });
+    this.#timing.begin(response_id, item.id, this.#requestedAt);
+    this.#requestedAt = null;
+    this.#response = { id: item.id, response: response_id, samples: 0, marks: [], done: false };
   }
 
-  #say({ type, item_id, delta }) {
-    const answer = this.#answer;
-    if (item_id !== answer?.id) return;
-    if (answer.marks.length === 0 && type === "response.output_audio_transcript.delta") this.#captions.follow(answer);
-    const at = this.#byTrack ? this.#captions.next : answer.samples;
-    const last = answer.marks.at(-1);
+  /** @param {ServerEvent} event */
+  #addWords({ type, item_id, delta }) {
+    const response = this.#response;
+    if (!response || item_id !== response.id) return;
+    if (response.marks.length === 0 && type === "response.output_audio_transcript.delta") this.#captions.follow(response);
+    const at = this.#byTrack ? this.#captions.next : response.samples;
+    const last = response.marks.at(-1);
     if (last?.at === at) last.text += delta;
-    else answer.marks.push({ at, text: delta });
-    this.#view.words("assistant", item_id, answer.marks.map((mark) => mark.text).join(""));
+    else response.marks.push({ at, text: delta });
+    this.#view.words("assistant", item_id, response.marks.map((mark) => mark.text).join(""));
   }
 
+  /** @param {ServerEvent["response"]} response */
   #done({ id, status, status_details }) {
-    this.#waiting = false;
-    if (this.#responding === id) this.#responding = null;
-    if (status === "failed") this.#onTrouble(status_details?.error ?? {});
-    if (this.#answer?.response === id) {
-      this.#answer.done = true;
-      if (!this.#speaker.busy) this.#forget();
+    if (this.#activeResponse === id) this.#activeResponse = null;
+    if (status === "failed") this.#onError(status_details?.error ?? {});
+    if (this.#response?.response === id) {
+      this.#response.done = true;
+      if (!this.#speaker.busy) this.#finish();
     }
-    this.#onState(this.state);
+    this.#change({ type: "response_settled" });
   }
 
-  #traced(trace) {
-    const answer = this.#answer;
-    if (answer?.response !== trace.response_id) return;
-    answer.trace = trace;
-    this.#tellLatency(answer);
+  // The response was heard to its end.
+  #finish() {
+    this.#response = null;
+    this.#captions.finish();
   }
 
-  // From the end of the person's speech, or the press of Send, to the first sound: all on this page's clock.
-  #tellLatency(answer) {
-    if (answer.audibleAt === undefined) return;
-    const spokenAt = answer.trace?.speech_end_ms == null ? null : this.#clock.timeOf(answer.trace.speech_end_ms);
-    const from = answer.askedAt ?? spokenAt;
-    if (from === null) return;
-    const stages = answer.askedAt === null ? answer.trace.stages_ms : {};
-    const since = answer.askedAt === null ? "speech" : "send";
-    this.#onTimed({ id: answer.id, since, ms: Math.max(0, answer.audibleAt - from), stages });
+  /** @param {string} item @param {boolean} low */
+  #duck(item, low) {
+    if (!this.#byTrack) this.#speaker.duck(item, low); // the server lowers a track itself
+    this.#change({ type: "ducked", low });
   }
 
-  #wait(waiting) {
-    this.#waiting = waiting;
-    this.#onState(this.state);
+  /** @param {string} item */
+  #retrieve(item) {
+    this.#send("conversation.item.retrieve", { event_id: `${QUIET}retrieve`, item_id: item });
   }
 
-  /** Whether an error event is about our own bookkeeping. */
+  /** Whether an error event is about this page's own bookkeeping. @param {ProtocolError} error */
   static isQuiet(error) {
     return Boolean(error.event_id?.startsWith(QUIET));
   }
 }
 
+/** @param {Item} item */
 function wordsOf(item) {
   return (item.content ?? []).map((part) => part.transcript ?? part.text ?? "").join("");
 }

@@ -1,12 +1,12 @@
 // Which microphone and which loudspeaker: chosen in a panel, remembered, and what is taken while the chosen one is away.
 
+import { find, option } from "./dom.js";
+
 const KEY = "chinwag.devices";
 const SETTLED_MS = 300; // a headset that is plugged in is several devices, one after the other
 
 const KINDS = { audioinput: "microphone", audiooutput: "speaker" };
 const DEFAULT = { id: "", label: "" };
-
-const find = (id) => document.getElementById(id);
 
 export class Devices {
   #handlers;
@@ -25,7 +25,7 @@ export class Devices {
     this.#handlers = { onUse, onGone, onChange };
     this.#chooses = chooses;
     for (const [kind, name] of Object.entries(KINDS)) {
-      find(name).onchange = ({ target }) => this.#choose(kind, target.value);
+      find(name).onchange = () => this.#choose(kind, find(name).value);
       this.#show(kind);
     }
     find("sound").onclick = () => this.open();
@@ -108,10 +108,6 @@ export class Devices {
     find(KINDS[kind]).value = chosen;
     if (kind === "audiooutput") find("speaker-choice").hidden = !this.#chooses || there.length === 0;
   }
-}
-
-function option(value, label) {
-  return new Option(label, value);
 }
 
 // Storage may be forbidden: then each visit begins with the system's own.

@@ -1,6 +1,6 @@
 // Asks for the server's key, where it wants one that is not here, and says what is wrong with the one that is.
 
-import { accepted, keep, key } from "./key.js";
+import { accepted, keep, key } from "./api-key.js";
 
 export class KeyCard {
   #words = null; // what is said of the key; null: none is wanted
@@ -17,7 +17,7 @@ export class KeyCard {
   }
 
   /** The server has told whether it wants one. */
-  told(required) {
+  required(required) {
     if (required && !key()) this.#ask("");
     else if (!required) this.#ask(null);
   }

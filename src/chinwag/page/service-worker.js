@@ -1,46 +1,58 @@
-// Shows away.html where the server does not answer, and does nothing else. The page's own code is never kept, so that none of
-// it can be stale: each visit has the server's own, whole, or is told that there is no server.
+// Shows offline.html if the server does not answer, and does nothing else. The page's own code is never cached, so that none
+// of it can be stale: each visit gets the server's own, whole, or the page that says that there is no server.
 
-const CACHE = "away";
-const KEPT = ["away.html", "away.js", "tokens.css", "base.css", "page.css", "icon.svg"].map((file) => new URL(file, self.registration.scope).href);
-const AWAY = KEPT[0];
-const PROXY = [502, 503, 504]; // a proxy in front tells that there is nothing behind it
+const CACHE = "offline";
+const GATEWAY_ERRORS = [502, 503, 504]; // of a proxy without a server behind it
 
-self.addEventListener("install", (event) => {
-  self.skipWaiting(); // nothing of a page that is open depends on it
-  event.waitUntil(keep());
+const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
+const FILES = ["offline.html", "offline.js", "tokens.css", "base.css", "page.css", "icon.svg"];
+const CACHED = FILES.map((file) => new URL(file, worker.registration.scope).href);
+const OFFLINE_PAGE = CACHED[0];
+
+worker.addEventListener("install", (event) => {
+  worker.skipWaiting(); // no open page depends on this worker
+  event.waitUntil(fillCache());
 });
 
-self.addEventListener("activate", (event) => {
-  event.waitUntil(Promise.all([tidy(), self.clients.claim(), self.registration.navigationPreload?.enable()]));
+worker.addEventListener("activate", (event) => {
+  event.waitUntil(Promise.all([deleteOldCaches(), worker.clients.claim(), worker.registration.navigationPreload?.enable()]));
 });
 
-self.addEventListener("fetch", (event) => {
+worker.addEventListener("fetch", (event) => {
   const { request } = event;
-  if (request.mode === "navigate") event.respondWith(visit(event));
-  else if (KEPT.includes(request.url)) event.respondWith(fetch(request).catch(() => caches.match(request.url)));
+  if (request.mode === "navigate") event.respondWith(navigate(event));
+  else if (CACHED.includes(request.url)) event.respondWith(fetch(request).catch(() => cached(request.url)));
 });
 
-// Navigation preload asks the server while this worker wakes, so that it costs a visit no time.
-async function visit(event) {
+/**
+ * Navigation preload asks the server while this worker wakes, so that it costs a visit no time.
+ *
+ * @param {FetchEvent} event
+ */
+async function navigate(event) {
   try {
-    const answer = (await event.preloadResponse) ?? (await fetch(event.request));
-    if (!PROXY.includes(answer.status)) {
-      event.waitUntil(keep().catch(() => {})); // what is shown when it is away is of the same version
-      return answer;
+    const response = (await event.preloadResponse) ?? (await fetch(event.request));
+    if (!GATEWAY_ERRORS.includes(response.status)) {
+      event.waitUntil(fillCache().catch(() => {})); // the offline page is of the server's version
+      return response;
     }
   } catch {
-    // no network, or nobody listens
+    // there is no network, or no server
   }
-  return (await caches.match(AWAY)) ?? Response.error();
+  return cached(OFFLINE_PAGE);
 }
 
-// Without credentials, as nobody's key has anything to do in a cache; the browser asks whether what it has is still the same.
-async function keep() {
+/** @param {string} url */
+async function cached(url) {
+  return (await caches.match(url)) ?? Response.error();
+}
+
+// Without credentials, as no user's key belongs in a cache; the browser asks whether its copy is still the same.
+async function fillCache() {
   const cache = await caches.open(CACHE);
-  await cache.addAll(KEPT.map((url) => new Request(url, { credentials: "omit", cache: "no-cache" })));
+  await cache.addAll(CACHED.map((url) => new Request(url, { credentials: "omit", cache: "no-cache" })));
 }
 
-async function tidy() {
+async function deleteOldCaches() {
   for (const name of await caches.keys()) if (name !== CACHE) await caches.delete(name);
 }

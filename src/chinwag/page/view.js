@@ -1,8 +1,8 @@
 // Everything that is shown. Holds the elements and nothing else; index.html names them.
 
 import { button, find, make, say, seconds } from "./dom.js";
-import { mark } from "./mark.js";
-import { picture } from "./stages.js";
+import { mark } from "./assistant-mark.js";
+import { picture } from "./latency-stages.js";
 
 const STATES = {
   connecting: "Connecting",
@@ -27,13 +27,13 @@ const STATES = {
 export class View {
   #turns = new Map();
   #name = "Chinwag";
-  #troubles = new Map();
+  #problems = new Map();
   #countdowns = new Map();
   #engines = null; // names of what this conversation has, where they are not the server's own
   #home = new Set(["idle", "connecting", "queued"]);
   #run;
 
-  /** actions: {start, stop, mute, send(text), useKey(value), and what the troubles name}. */
+  /** actions: {start, stop, mute, send(text), useKey(value), and those that problems.js names}. */
   constructor(actions) {
     this.#run = actions;
     find("start").onclick = () => actions.start();
@@ -69,7 +69,7 @@ export class View {
 
   /** Which buttons there are. usable: the server can take a conversation. */
   controls({ usable, running, starting, microphone, muted, handsFree = true }) {
-    const focused = document.activeElement;
+    const focused = /** @type {HTMLElement | null} */ (document.activeElement);
     find("start").hidden = microphone;
     find("start").disabled = !usable;
     find("start").setAttribute("aria-disabled", String(!usable || starting)); // not `disabled`, which would lose the focus
@@ -172,34 +172,34 @@ export class View {
   }
 
   /**
-   * Shows a trouble in its slot, or clears the slot with null. wait: seconds until it is tried again.
+   * Shows a problem in its slot, or clears the slot with null. wait: seconds until it is tried again.
    * since: performance.now() when it began.
    */
-  trouble(slot, trouble, wait = null, since = null) {
-    const shown = this.#troubles.get(slot);
-    if (shown && shown.trouble.title === trouble?.title && shown.trouble.help === trouble?.help) {
+  problem(slot, problem, wait = null, since = null) {
+    const shown = this.#problems.get(slot);
+    if (shown && shown.problem.title === problem?.title && shown.problem.help === problem?.help) {
       this.#countDown(slot, shown.count, wait, since);
       return; // said once is enough for a screen reader
     }
     this.#countDown(slot, null, null);
     shown?.element.remove();
-    this.#troubles.delete(slot);
-    if (!trouble) return;
+    this.#problems.delete(slot);
+    if (!problem) return;
     const element = make("section", "trouble");
     const words = make("div");
     words.setAttribute("role", "alert");
     const count = make("p", "numbers");
     const buttons = make("div", "buttons");
-    if (trouble.action) {
-      const [label, name] = trouble.action;
+    if (problem.action) {
+      const [label, name] = problem.action;
       buttons.append(button(label, () => this.#run[name]()));
     }
-    buttons.append(button("Close", () => this.trouble(slot, null), "quiet"));
+    buttons.append(button("Close", () => this.problem(slot, null), "quiet"));
     element.append(words, count, buttons);
     element.dataset.slot = slot;
     find("troubles").append(element);
-    words.append(make("h2", "", trouble.title), make("p", "", trouble.help)); // after it is in the page, so that it is read out
-    this.#troubles.set(slot, { element, trouble, count });
+    words.append(make("h2", "", problem.title), make("p", "", problem.help)); // after it is in the page, so that it is read out
+    this.#problems.set(slot, { element, problem, count });
     this.#countDown(slot, count, wait, since);
     element.scrollIntoView({ block: "nearest" });
   }

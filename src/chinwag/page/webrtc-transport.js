@@ -1,13 +1,13 @@
 // One WebRTC call that speaks the OpenAI Realtime protocol: sound in media tracks, events in the channel oai-events.
 
-import { authorization } from "./key.js";
+import { authorization } from "./api-key.js";
 
 const PATIENCE_MS = 4_000; // until the server must have greeted; then packets do not come through
 const GATHERING_MS = 1_500; // for what STUN and TURN servers tell
 const LOST_MS = 5_000; // a network that is away for longer is gone
 const REPORT_MS = 1_000;
 
-export class RealtimeCall {
+export class WebRTCTransport {
   byTrack = true;
 
   #peer = null;

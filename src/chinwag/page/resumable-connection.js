@@ -7,7 +7,7 @@ const KEPT_BYTES = 15 * 48_000; // of microphone sound that waits for the line: 
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 4_000;
 
-export class Link {
+export class ResumableConnection {
   #dial;
   #handlers;
   #carrier = null;

@@ -3,7 +3,7 @@
 const PATIENCE_MS = 2_000; // until a microphone that the system has muted is asked for anew
 const STALLED_MS = 4_000; // no frame for so long, though nothing says why
 
-export class Keeper {
+export class MicrophoneRecovery {
   #microphone;
   #devices;
   #handlers;

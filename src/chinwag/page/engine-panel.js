@@ -1,12 +1,12 @@
 // The panel that chooses what hears, thinks and speaks. It changes this conversation's engines while it goes on.
 
-import { authorization } from "./key.js";
+import { authorization } from "./api-key.js";
+import { find, make, option, say } from "./dom.js";
 
 const TASKS = { stt: "Hearing", llm: "Thinking", tts: "Speaking" };
 const OURS = "engines_"; // event ids of this panel
 const PATIENCE_MS = 15_000; // a server that lists its models may take its time
 
-const find = (id) => document.getElementById(id);
 const languageNames = new Intl.DisplayNames(["en"], { type: "language" });
 
 export class EnginePanel {
@@ -78,13 +78,13 @@ export class EnginePanel {
   }
 
   /** Takes an event of the server, where it is one for this panel. */
-  take(event) {
+  onEvent(event) {
     if (event.type === "chinwag.engines.updating") this.#progress(event);
     else if (event.type === "chinwag.engines.updated") this.#updated(event.engines);
   }
 
   /** Whether an error is about a change that was asked for here. Where the panel is closed, the page is to tell of it. */
-  failed(error) {
+  onError(error) {
     if (!error.event_id?.startsWith(OURS)) return false;
     if (error.event_id !== this.#awaited) return true; // a newer one is under way
     this.#ended();
@@ -221,7 +221,7 @@ export class EnginePanel {
   }
 
   #say(words) {
-    if (find("engines-words").textContent !== words) find("engines-words").textContent = words;
+    say(find("engines-words"), words);
   }
 
   #trouble(words, offer = null) {
@@ -258,19 +258,6 @@ function select(id, words) {
   field.id = id;
   row.append(make("span", "", words), field);
   return { row, field };
-}
-
-function option(value, words) {
-  const element = make("option", "", words);
-  element.value = value;
-  return element;
-}
-
-function make(tag, className = "", text = "") {
-  const element = document.createElement(tag);
-  element.className = className;
-  element.textContent = text;
-  return element;
 }
 
 function megabytes(bytes) {

@@ -32,8 +32,8 @@ export function picture(turn) {
     const row = make("div", name === "heard" ? "last" : "");
     const bar = make("span", "bar");
     bar.setAttribute("aria-hidden", "true");
-    bar.style.setProperty("--from", place(Math.min(before, ms)));
-    bar.style.setProperty("--to", place(ms));
+    bar.style.setProperty("--from", String(place(Math.min(before, ms))));
+    bar.style.setProperty("--to", String(place(ms)));
     before = ms;
     const time = make("dd", "", moment(ms));
     time.append(bar);

@@ -1,13 +1,13 @@
 // One WebSocket that carries the OpenAI Realtime protocol, its audio as binary PCM16 frames (subprotocol chinwag.pcm).
 
-import { subprotocols } from "./key.js";
+import { subprotocols } from "./api-key.js";
 
 const PATIENCE_MS = 10_000; // until the server must have said something
 const BACKLOG_BYTES = 3 * 48_000; // three seconds of sound that the network did not take,
 const STUCK_MS = 3_000; // for so long: what was kept while the line was broken comes all at once
 const BROKEN = 4000; // any code but 1000, which says goodbye
 
-export class Realtime {
+export class WebSocketTransport {
   byTrack = false;
 
   #socket;

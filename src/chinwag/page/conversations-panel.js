@@ -1,7 +1,7 @@
 // The panel of conversations that the server keeps: found, opened to go on, renamed, taken away, deleted.
 
 import { button, find, make } from "./dom.js";
-import { authorization } from "./key.js";
+import { authorization } from "./api-key.js";
 
 const HERE = "api/conversations";
 const SETTINGS = "chinwag.conversations"; // {keep}: whether this browser asks for its talks to be kept
@@ -28,7 +28,7 @@ export class ConversationsPanel {
     find("conversations-close").onclick = () => find("conversations-panel").close();
     find("conversations-more").onclick = () => this.#list(this.#last);
     find("conversations-delete-all").onclick = () => this.#confirm(find("conversations-all"), "Delete all of them, for good?", () => this.#deleteAll());
-    find("conversations-keep").onchange = ({ target }) => this.#choose(target.checked);
+    find("conversations-keep").onchange = () => this.#choose(find("conversations-keep").checked);
     find("conversations-search").onsubmit = (event) => event.preventDefault();
     find("conversations-query").oninput = () => {
       clearTimeout(this.#typing);
@@ -57,7 +57,7 @@ export class ConversationsPanel {
   }
 
   /** Takes an event of the server; whether it is one for this panel. */
-  take(event) {
+  onEvent(event) {
     if (event.type !== "chinwag.conversation") return false;
     this.#now = event.conversation;
     // from its first words on it can be gone on with; one that is not kept ends with its session
@@ -68,7 +68,7 @@ export class ConversationsPanel {
   }
 
   /** The server refused a session: where the conversation was the reason, the next one is new. */
-  refused({ code }) {
+  onRefused({ code }) {
     if (code?.startsWith("conversation_")) this.#next = null;
   }
 
@@ -96,7 +96,7 @@ export class ConversationsPanel {
     const mine = ++this.#asked;
     const query = find("conversations-query").value.trim();
     if (!after) this.#say("Looking…");
-    const parameters = new URLSearchParams({ limit: 20, ...(query && { q: query }), ...(after && { after }) });
+    const parameters = new URLSearchParams({ limit: "20", ...(query && { q: query }), ...(after && { after }) });
     const told = await this.#ask(`?${parameters}`);
     if (mine !== this.#asked || !told) return;
     const rows = told.data.map((one) => this.#row(one));
@@ -234,11 +234,12 @@ export class ConversationsPanel {
     this.#say("It is saved.");
   }
 
+  /** @param {string} path @param {RequestInit} request */
   async #ask(path, request = {}) {
     return (await this.#fetch(path, { ...request, signal: AbortSignal.timeout(PATIENCE_MS) }))?.json();
   }
 
-  /** The answer; null where there is none, which is told. */
+  /** The server's answer; null if there is none, which the panel shows. @param {string} path @param {RequestInit} request */
   async #fetch(path, { headers = {}, ...request } = {}) {
     try {
       const answer = await fetch(HERE + path, { ...request, headers: { ...headers, ...authorization() }, cache: "no-store" });

@@ -1,9 +1,9 @@
 // The first question of the welcome: who answers. The panel of settings holds the choice, and has the same list.
 
 import { find, make } from "./dom.js";
-import { mark } from "./mark.js";
+import { mark } from "./assistant-mark.js";
 
-export class Who {
+export class AssistantChoice {
   #onChoose;
   #shown = "";
 

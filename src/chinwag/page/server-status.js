@@ -1,13 +1,13 @@
 // Asks the server how it is, often while it gets ready and seldom afterwards.
 
-import { authorization } from "./key.js";
+import { authorization } from "./api-key.js";
 
 const OFTEN_MS = 700;
 const SELDOM_MS = 5_000;
 const LONGEST_WAIT_MS = 10_000;
 const ANSWER_WITHIN_MS = 5_000;
 
-export class Status {
+export class ServerStatus {
   /** The last answer of /api/status, or null. */
   latest = null;
 
@@ -23,7 +23,7 @@ export class Status {
   }
 
   /** Asks now, and from then on by itself. */
-  async ask() {
+  async check() {
     clearTimeout(this.#timer);
     this.#timer = null;
     let wait;
@@ -40,7 +40,7 @@ export class Status {
       this.#onUnreachable(wait / 1000);
     }
     clearTimeout(this.#timer); // asked again meanwhile
-    this.#timer = setTimeout(() => this.ask(), wait);
+    this.#timer = setTimeout(() => this.check(), wait);
   }
 }
 

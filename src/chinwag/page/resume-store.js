@@ -2,7 +2,7 @@
 
 const KEY = "chinwag.return";
 
-export class Return {
+export class ResumeStore {
   /** token: with which to come back to the session. transport: by which. conversation: its id, where it is kept. */
   static remember(known) {
     write({ ...read(), ...known });
@@ -11,7 +11,7 @@ export class Return {
   /** What was remembered, once; null where there is nothing. */
   static take() {
     const kept = read();
-    Return.forget();
+    ResumeStore.forget();
     return kept;
   }
 

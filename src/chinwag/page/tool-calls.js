@@ -26,7 +26,7 @@ export class ToolCalls {
   }
 
   /** Takes an event of the server, where it is about a call. */
-  take({ type, item, item_id }) {
+  onEvent({ type, item, item_id }) {
     if (type === "conversation.item.added" || type === "conversation.item.done") return this.#told(item);
     if (type === "conversation.item.deleted") {
       this.#cards.get(item_id)?.element.remove();
@@ -35,7 +35,7 @@ export class ToolCalls {
   }
 
   /** Shows a call of a conversation that was kept, as /api/conversations tells it. */
-  kept({ type, server, ...item }) {
+  showSaved({ type, server, ...item }) {
     if (type === "function_call" && server) this.#told({ ...item, type: "mcp_call", server_label: server });
   }
 

@@ -1,7 +1,7 @@
 // The panel that tells where the time went, over all answers of the conversation.
 
 import { download, find, make, seconds } from "./dom.js";
-import { STAGES, moments } from "./stages.js";
+import { STAGES, moments } from "./latency-stages.js";
 
 const SHARES = [0.5, 0.95];
 
@@ -21,12 +21,12 @@ export class TimingPanel {
   }
 
   /** Another conversation has begun. */
-  begin() {
+  clear() {
     this.#turns.clear();
   }
 
   /** An answer was timed, or more is known of one that was: {id, since, ms, stages}. */
-  take(turn) {
+  add(turn) {
     this.#turns.set(turn.id, turn);
     if (find("timing-panel").open) this.#show();
   }

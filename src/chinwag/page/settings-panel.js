@@ -1,7 +1,7 @@
 // The panel of settings. What is changed here counts at once, is kept in this browser, and is asked of each new session.
 
 import { find, make, option, say } from "./dom.js";
-import { authorization } from "./key.js";
+import { authorization } from "./api-key.js";
 
 const KEPT = "chinwag.settings";
 const OURS = "settings_"; // event ids of this panel: settings_FIELD_NUMBER
@@ -12,6 +12,7 @@ const UNTOUCHED = { assistant: null, name: null, instructions: null, voice: null
 const OF_AN_ASSISTANT = ["name", "instructions", "voice", "speed", "language"]; // another assistant comes with its own
 const BY_CHINWAG = ["assistant", "language", "patience", "interruption"]; // go by chinwag.session.update
 
+/** @type {Record<string, [string | number, string][]>} by field: its values and their words */
 const SEGMENTS = {
   interruption: [["words", "Your words"], ["speech", "Any speech"], ["off", "Nothing"]],
   captions: [[0.85, "Small"], [1, "Normal"], [1.4, "Large"], [2, "Very large"]],
@@ -60,7 +61,7 @@ export class SettingsPanel {
   }
 
   /** The server is ready: it is asked once who can answer. */
-  async meet() {
+  async loadAssistants() {
     if (this.#met) return;
     this.#met = true;
     await this.#look();
@@ -75,7 +76,7 @@ export class SettingsPanel {
   }
 
   /** They want that assistant. */
-  choose(name) {
+  chooseAssistant(name) {
     this.#change("assistant", name === this.#default ? "" : name);
   }
 
@@ -97,14 +98,14 @@ export class SettingsPanel {
   }
 
   /** Takes an event of the server, where it is one for this panel. */
-  take(event) {
+  onEvent(event) {
     if (event.type === "session.updated") this.#learn(event.session);
     else if (event.type === "chinwag.session.updated") this.#learnMore(event.session);
     else if (event.type === "chinwag.engines.updated") this.#voicesOf(event.engines.tts);
   }
 
   /** Whether an error is about a change of ours. Where the panel is closed, the page is to tell of it. */
-  failed({ event_id, message }) {
+  onError({ event_id, message }) {
     if (!event_id?.startsWith(OURS)) return false;
     const field = event_id.split("_")[1];
     if (field === "own") this.#takes = false;

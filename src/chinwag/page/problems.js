@@ -64,13 +64,13 @@ export function microphoneRefused(error) {
 export const microphoneTaken = {
   title: "The microphone is gone",
   help: "It was unplugged, or another app or a call has it. It comes back by itself when it is there again; type meanwhile.",
-  action: ["Use the microphone again", "hearAgain"],
+  action: ["Use the microphone again", "reopenMicrophone"],
 };
 
 export const microphoneSilenced = {
   title: "Your system has muted the microphone",
   help: "Look for a mute key on the keyboard or headset, or end the call that uses it. It comes back by itself.",
-  action: ["Use the microphone again", "hearAgain"],
+  action: ["Use the microphone again", "reopenMicrophone"],
 };
 
 /** The chosen device is away. kind: "audioinput" or "audiooutput". */
@@ -87,7 +87,7 @@ export function speakerRefused(error) {
 export const soundPaused = {
   title: "The browser has paused all sound",
   help: "This happens after a phone call or when another app takes over.",
-  action: ["Turn sound on", "resume"],
+  action: ["Turn sound on", "resumeSound"],
 };
 
 /** A browser that cannot play at all; typing and reading still work. */
@@ -114,7 +114,7 @@ export const dropped = {
   action: ["Try now", "retry"],
 };
 
-export const keptThere = {
+export const savedOnServer = {
   title: "The connection was lost",
   help: "Connecting again. The server has kept this conversation, and goes on with it.",
   action: ["Try now", "retry"],
@@ -155,7 +155,7 @@ export function refused({ code, message, place }) {
 
 /** status.error of /api/status. */
 export function serverFailed({ message, fix }) {
-  return { title: "The server could not get ready", help: `${message} ${fix}`.trim(), action: ["Look again", "look"] };
+  return { title: "The server could not get ready", help: `${message} ${fix}`.trim(), action: ["Look again", "checkServer"] };
 }
 
 /** An `error` event, or the error of a reply that failed. */
@@ -163,6 +163,6 @@ export function inSession({ message, offer }) {
   return {
     title: "That did not work",
     help: `${message || "The server gave no reason."} The conversation goes on: say it again, or type it.`,
-    ...(offer ? { action: [offer.label, "takeOffer"] } : {}),
+    ...(offer ? { action: [offer.label, "acceptOffer"] } : {}),
   };
 }
