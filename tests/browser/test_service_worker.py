@@ -99,7 +99,8 @@ async def test_nothing_but_the_page_for_then_is_kept(tmp_path: Path) -> None:
             assert [urlsplit(url).path.lstrip("/") for url in kept] == OFFLINE_FILES
             headers: list[str] = await page.evaluate("""async () => {
                 const found = [];
-                for (const one of await (await caches.open("offline")).keys()) found.push(...[...one.headers].map(String));
+                const requests = await (await caches.open("offline")).keys();
+                for (const { headers } of requests) found.push(...[...headers].map(String));
                 return found;
             }""")
             assert key not in str(headers)
