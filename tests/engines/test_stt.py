@@ -14,7 +14,7 @@ from engines.contract import loaded, speech, watched, words
 from chinwag.audio import Audio, Samples, join, silence
 from chinwag.config import SttSettings
 from chinwag.engines.protocols import EngineOptions
-from chinwag.engines.stt.moonshine import END, Moonshine, MoonshineUtterance, Words
+from chinwag.engines.stt.moonshine import END, Moonshine, MoonshineTokens, MoonshineUtterance
 from chinwag.errors import EngineError
 
 pytestmark = pytest.mark.engines
@@ -105,7 +105,7 @@ async def test_a_long_utterance_is_settled_and_costs_its_tail() -> None:
         lengths: list[int] = []
         decode = stt.decode
 
-        def counting(pcm: Samples, guess: Sequence[int] = ()) -> Iterator[Words]:
+        def counting(pcm: Samples, guess: Sequence[int] = ()) -> Iterator[MoonshineTokens]:
             lengths.append(len(pcm))
             return decode(pcm, guess)
 
@@ -164,7 +164,7 @@ async def test_bytes_that_are_no_text_do_not_harm() -> None:
         broken = [token for token, piece in enumerate(stt._vocabulary) if piece in (b"\xc3", b"\xff")]
         whole = [token for token, piece in enumerate(stt._vocabulary) if piece == "▁the".encode()]
         assert len(broken) == 2
-        assert stt.text_of(Words([broken[0], *whole, broken[1], 32_500, 2], [0.0] * 5)) == "the"
+        assert stt.text_of(MoonshineTokens([broken[0], *whole, broken[1], 32_500, 2], [0.0] * 5)) == "the"
 
 
 async def test_the_larger_model_hears_as_well() -> None:

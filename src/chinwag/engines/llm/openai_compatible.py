@@ -45,7 +45,7 @@ class OpenAIChat:
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """Nothing: the weights are the server's."""
+        """Return nothing: the server has the weights."""
         return ()
 
     @classmethod
@@ -141,7 +141,7 @@ class OpenAIChat:
         return None
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the server."""
         await self._client.close()
 
     async def _begin(self, request: dict[str, Any]) -> Any:

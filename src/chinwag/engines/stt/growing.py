@@ -99,8 +99,8 @@ def looping(tokens: Sequence[int]) -> int:
     return 0
 
 
-class Words(Protocol):
-    """What was heard of one piece."""
+class PieceText(Protocol):
+    """The text of one piece, in an engine's own form."""
 
     @property
     def confidence(self) -> float:
@@ -108,11 +108,11 @@ class Words(Protocol):
         ...
 
     def __add__(self, other: Self) -> Self:
-        """Those of two pieces."""
+        """Join the results of two pieces."""
         ...
 
 
-W = TypeVar("W", bound=Words)
+W = TypeVar("W", bound=PieceText)
 
 
 class PiecewiseUtterance(ABC, Generic[W]):
@@ -144,7 +144,7 @@ class PiecewiseUtterance(ABC, Generic[W]):
         return None
 
     def push(self, audio: Audio) -> None:
-        """Add sound at 16 kHz."""
+        """Append sound at 16 kHz."""
         if audio.rate != LISTEN_RATE:
             message = f"The engine {self._name} hears {LISTEN_RATE} samples a second, not {audio.rate}."
             raise EngineError(message, "Resample first.", self._name)

@@ -48,14 +48,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Words:
-    """What the decoder wrote so far: tokens, and the natural logarithm of each one's probability."""
+class MoonshineTokens:
+    """The decoder's output so far: tokens, and the natural logarithm of each one's probability."""
 
     tokens: list[int]
     logs: list[float]
 
-    def __add__(self, other: Words) -> Words:
-        return Words(self.tokens + other.tokens, self.logs + other.logs)
+    def __add__(self, other: MoonshineTokens) -> MoonshineTokens:
+        return MoonshineTokens(self.tokens + other.tokens, self.logs + other.logs)
 
     @property
     def confidence(self) -> float:
@@ -120,11 +120,11 @@ class Moonshine:
         return MoonshineUtterance(self)
 
     async def close(self) -> None:
-        """End the thread and let the models go."""
+        """End the thread and release the model."""
         self.worker.close()
         self._encoder = self._decoder = None
 
-    def decode(self, pcm: Samples, guess: Sequence[int] = ()) -> Iterator[Words]:
+    def decode(self, pcm: Samples, guess: Sequence[int] = ()) -> Iterator[MoonshineTokens]:
         """Transcribe one piece greedily: yields what it has after the encoder and after each token.
 
         guess: tokens that it may well begin with, as it did when less was heard. They are checked in one step of the
@@ -139,7 +139,7 @@ class Moonshine:
         feeds["encoder_hidden_states"] = heard
         if self._masked:
             feeds["encoder_attention_mask"] = ones  # of samples: the decoder itself takes every 384th
-        words, wanted = Words([], []), self._past
+        words, wanted = MoonshineTokens([], []), self._past
         yield words
         limit = int(len(pcm) / LISTEN_RATE * TOKENS_PER_SECOND) + TOKENS_ALWAYS
         ahead = [BEGIN, *guess[: limit - 1]]
@@ -160,35 +160,35 @@ class Moonshine:
             ahead = words.tokens[-1:]
             kept = loop_begins(words.tokens)
             if kept is not None:
-                words = Words(words.tokens[:kept], words.logs[:kept])
+                words = MoonshineTokens(words.tokens[:kept], words.logs[:kept])
             yield words
             if kept is not None:
                 return
 
-    def text_of(self, words: Words) -> str:
+    def text_of(self, words: MoonshineTokens) -> str:
         """Tokens to text; bytes that are no UTF-8 are left out."""
         pieces = (self._vocabulary[token] for token in words.tokens if END < token < FIRST_SPECIAL)
         return b"".join(pieces).decode("utf-8", "ignore").replace("▁", " ").strip()
 
 
-class MoonshineUtterance(PiecewiseUtterance[Words]):
-    """One utterance on its way to words."""
+class MoonshineUtterance(PiecewiseUtterance[MoonshineTokens]):
+    """One utterance that is being transcribed."""
 
     def __init__(self, engine: Moonshine) -> None:
-        super().__init__(engine.name, (WHOLE, LEAST_PIECE, LEAST_TAIL), Words([], []))
+        super().__init__(engine.name, (WHOLE, LEAST_PIECE, LEAST_TAIL), MoonshineTokens([], []))
         self._engine = engine
         self._guess: tuple[int, list[int]] = 0, []
 
-    def _text_of(self, words: Words) -> str:
+    def _text_of(self, words: MoonshineTokens) -> str:
         return self._engine.text_of(words)
 
     @property
     def _language(self) -> str:
         return "en"
 
-    async def _words(self, pcm: Samples, start: int, priority: Priority) -> Words | None:
+    async def _words(self, pcm: Samples, start: int, priority: Priority) -> MoonshineTokens | None:
         decoding = self._engine.decode(pcm, self._guess[1] if self._guess[0] == start else ())
-        words: Words | None = Words([], [])
+        words: MoonshineTokens | None = MoonshineTokens([], [])
         while words is not None:
             if self._gives_way(priority):
                 return None
@@ -197,7 +197,7 @@ class MoonshineUtterance(PiecewiseUtterance[Words]):
         return result
 
 
-def _accept(scores: Samples, guess: Sequence[int], words: Words) -> None:
+def _accept(scores: Samples, guess: Sequence[int], words: MoonshineTokens) -> None:
     """Write the tokens that are likeliest, one for each row of scores, up to the first that was not guessed."""
     for row, guessed in zip(scores, [*guess, None], strict=True):
         token = int(row.argmax())
@@ -207,7 +207,7 @@ def _accept(scores: Samples, guess: Sequence[int], words: Words) -> None:
             return
 
 
-def _advance(decoding: Iterator[Words]) -> Words | None:
+def _advance(decoding: Iterator[MoonshineTokens]) -> MoonshineTokens | None:
     """A step on the thread: the encoder, or a few tokens. None at the end."""
     words = None
     for _ in range(TOKENS_PER_STEP):

@@ -87,7 +87,7 @@ class MoonshineStreaming:
         return engine
 
     def open(self, language: str | None = None) -> MoonshineStream:
-        """Begin an utterance. Raises EngineError for a language it does not know."""
+        """Open an utterance. Raises EngineError for an unsupported language."""
         if language and primary_subtag(language) not in self.languages:
             fix = "Correct stt.language, or choose another stt.model."
             raise EngineError(f"This Moonshine model hears {self.languages[0]}, not {language}.", fix, self.name)
@@ -134,7 +134,7 @@ class MoonshineStream:
             self._stream.close()
 
     def push(self, audio: Audio) -> None:
-        """Add sound at 16 kHz."""
+        """Append sound at 16 kHz."""
         if audio.rate != LISTEN_RATE:
             message = f"The engine {self._engine.name} hears {LISTEN_RATE} samples a second, not {audio.rate}."
             raise EngineError(message, "Resample first.", self._engine.name)
@@ -142,7 +142,7 @@ class MoonshineStream:
         self._until = audio.end
 
     async def partial(self) -> Transcript:
-        """The words so far."""
+        """Return the partial transcript."""
         return await self._hear(Priority.LATER, 0) if self._new else self._last
 
     async def finish(self) -> Transcript:

@@ -51,7 +51,7 @@ class OpenAITranscriber:
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """Nothing: the weights are the server's."""
+        """Return nothing: the server has the weights."""
         return ()
 
     @classmethod
@@ -73,7 +73,7 @@ class OpenAITranscriber:
         return OpenAIUtterance(self, language)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the server."""
         await self._client.close()
 
     async def transcribe(self, audio: Audio, language: str | None) -> tuple[str, str | None]:
@@ -121,7 +121,7 @@ class OpenAIUtterance:
         self._last = Transcript("", final=False, until=0, language=language)
 
     def push(self, audio: Audio) -> None:
-        """Add sound at 16 kHz."""
+        """Append sound at 16 kHz."""
         if audio.rate != LISTEN_RATE:
             message = f"The engine openai hears {LISTEN_RATE} samples a second, not {audio.rate}."
             raise EngineError(message, "Resample first.", OpenAITranscriber.name)

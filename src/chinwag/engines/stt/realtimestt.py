@@ -63,15 +63,15 @@ SURE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """What was heard of one piece; most transcribers tell no probabilities."""
+class RealtimeSttText:
+    """The text of one piece; most transcribers give no probabilities."""
 
     text: str = ""
     language: str | None = None
 
-    def __add__(self, other: Words) -> Words:
-        """Those of two pieces."""
-        return Words("", other.language or self.language)
+    def __add__(self, other: RealtimeSttText) -> RealtimeSttText:
+        """Join the results of two pieces."""
+        return RealtimeSttText("", other.language or self.language)
 
     @property
     def confidence(self) -> float:
@@ -123,7 +123,7 @@ class RealtimeStt:
         transcriber = EngineProcess(
             "stt",
             cls.name,
-            "chinwag.engines.stt.realtimestt:Hearing",
+            "chinwag.engines.stt.realtimestt:TranscriberProcess",
             which=which,
             model=os.path.expanduser(model),
             device=settings.device,
@@ -133,7 +133,7 @@ class RealtimeStt:
         return cls(transcriber, languages if languages != ("*",) else tuple(transcriber.info) or ("*",))
 
     def open(self, language: str | None = None) -> RealtimeSttUtterance:
-        """Begin an utterance. Raises EngineError for a language it does not know."""
+        """Open an utterance. Raises EngineError for an unsupported language."""
         code = primary_subtag(language) if language else None
         if code and "*" not in self.languages and code not in self.languages:
             known = ", ".join(self.languages[:12]) + " …" * (len(self.languages) > 12)
@@ -147,25 +147,25 @@ class RealtimeStt:
         self.transcriber.close()
 
 
-class RealtimeSttUtterance(PiecewiseUtterance[Words]):
-    """One utterance on its way to words."""
+class RealtimeSttUtterance(PiecewiseUtterance[RealtimeSttText]):
+    """One utterance that is being transcribed."""
 
     def __init__(self, engine: RealtimeStt, language: str | None) -> None:
-        super().__init__(engine.name, (WHOLE, LEAST_PIECE, LEAST_TAIL), Words())
+        super().__init__(engine.name, (WHOLE, LEAST_PIECE, LEAST_TAIL), RealtimeSttText())
         self._engine, self._told, self._found = engine, language, language
 
     @property
     def _language(self) -> str | None:
         return self._found
 
-    def _text_of(self, words: Words) -> str:
+    def _text_of(self, words: RealtimeSttText) -> str:
         return words.text
 
-    async def _words(self, pcm: Samples, start: int, priority: Priority) -> Words | None:
+    async def _words(self, pcm: Samples, start: int, priority: Priority) -> RealtimeSttText | None:
         text, language = await self._engine.transcriber.call("hear", pcm, self._told, priority=priority)
         if self._told is None and len(pcm) >= SURE_S * LISTEN_RATE:
             self._found = language
-        return Words(text, language)
+        return RealtimeSttText(text, language)
 
 
 def _parted(model: str) -> tuple[str, str]:
@@ -177,7 +177,7 @@ def _parted(model: str) -> tuple[str, str]:
 # --- in the process of its own ---------------------------------------------------------------------------------------
 
 
-class Hearing:
+class TranscriberProcess:
     """RealtimeSTT's transcriber. info: the languages of its model, as far as it tells them."""
 
     def __init__(self, which: str, model: str, device: str, threads: int, told: Mapping[str, Any]) -> None:

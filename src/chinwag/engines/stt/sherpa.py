@@ -68,15 +68,15 @@ MAY_LOAD_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """What was heard of one piece. logs: log-probabilities of its tokens, where the model tells them."""
+class SherpaText:
+    """The text of one piece. logs: log-probabilities of its tokens, where the model tells them."""
 
     text: str = ""
     logs: tuple[float, ...] = ()
 
-    def __add__(self, other: Words) -> Words:
-        """Those of two pieces."""
-        return Words("", self.logs + other.logs)
+    def __add__(self, other: SherpaText) -> SherpaText:
+        """Join the results of two pieces."""
+        return SherpaText("", self.logs + other.logs)
 
     @property
     def confidence(self) -> float:
@@ -127,7 +127,7 @@ class Sherpa:
         return engine
 
     def open(self, language: str | None = None) -> SherpaStream | SherpaUtterance:
-        """Begin an utterance. Raises EngineError for a language it does not know."""
+        """Open an utterance. Raises EngineError for an unsupported language."""
         code = primary_subtag(language) if language else None
         if code and "*" not in self.languages and code not in self.languages:
             heard = ", ".join(self.languages)
@@ -137,7 +137,7 @@ class Sherpa:
         return SherpaStream(self, spoken) if self._streaming else SherpaUtterance(self, spoken)
 
     async def close(self) -> None:
-        """End the thread and let the model go."""
+        """End the thread and release the model."""
         self.worker.close()
         self.recognizer = None
 
@@ -151,38 +151,38 @@ class Sherpa:
         else:
             self.write(noise)
 
-    def write(self, pcm: Samples) -> Words:
+    def write(self, pcm: Samples) -> SherpaText:
         """What was said, of a model that hears a piece as a whole."""
         stream = self.recognizer.create_stream()
         stream.accept_waveform(LISTEN_RATE, pcm)
         self.recognizer.decode_stream(stream)
-        return Words(_cased(stream.result.text))
+        return SherpaText(_cased(stream.result.text))
 
-    def go_on(self, stream: Any, pieces: Sequence[Samples]) -> Words:
+    def go_on(self, stream: Any, pieces: Sequence[Samples]) -> SherpaText:
         """What was said so far, of a model that hears as it comes."""
         for piece in pieces:
             stream.accept_waveform(LISTEN_RATE, piece)
         while self.recognizer.is_ready(stream):
             self.recognizer.decode_stream(stream)
         result = self.recognizer.get_result_all(stream)
-        return Words(_cased(result.text), tuple(getattr(result, "ys_probs", ())))
+        return SherpaText(_cased(result.text), tuple(getattr(result, "ys_probs", ())))
 
 
-class SherpaUtterance(PiecewiseUtterance[Words]):
+class SherpaUtterance(PiecewiseUtterance[SherpaText]):
     """One utterance, heard by a model that takes whole pieces."""
 
     def __init__(self, engine: Sherpa, language: str | None) -> None:
-        super().__init__(engine.name, (WHOLE, LEAST_PIECE, LEAST_TAIL), Words())
+        super().__init__(engine.name, (WHOLE, LEAST_PIECE, LEAST_TAIL), SherpaText())
         self._engine, self._spoken = engine, language
 
     @property
     def _language(self) -> str | None:
         return self._spoken
 
-    def _text_of(self, words: Words) -> str:
+    def _text_of(self, words: SherpaText) -> str:
         return words.text
 
-    async def _words(self, pcm: Samples, start: int, priority: Priority) -> Words | None:
+    async def _words(self, pcm: Samples, start: int, priority: Priority) -> SherpaText | None:
         return await self._engine.worker.run_at(priority, self._engine.write, pcm)
 
 
@@ -197,7 +197,7 @@ class SherpaStream:
         self._last = Transcript("", final=False, until=0, language=language)
 
     def push(self, audio: Audio) -> None:
-        """Add sound at 16 kHz."""
+        """Append sound at 16 kHz."""
         if audio.rate != LISTEN_RATE:
             message = f"The engine {self._engine.name} hears {LISTEN_RATE} samples a second, not {audio.rate}."
             raise EngineError(message, "Resample first.", self._engine.name)
@@ -205,7 +205,7 @@ class SherpaStream:
         self._until = audio.end
 
     async def partial(self) -> Transcript:
-        """The words so far."""
+        """Return the partial transcript."""
         return await self._hear(Priority.LATER) if self._new else self._last
 
     async def finish(self) -> Transcript:
@@ -221,7 +221,7 @@ class SherpaStream:
         self._last = Transcript(words.text, False, until, words.confidence, self._last.language)
         return self._last
 
-    def _take(self) -> tuple[Words, int]:
+    def _take(self) -> tuple[SherpaText, int]:
         pieces, self._new, until = self._new, [], self._until
         return self._engine.go_on(self._stream, pieces), until
 

@@ -69,16 +69,16 @@ SURE_LANGUAGE, LEAST_FOR_LANGUAGE, ENOUGH_FOR_LANGUAGE = 0.6, LISTEN_RATE, 5 * L
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """What was heard of one piece. log: the sum of its tokens' log-probabilities."""
+class WhisperTokens:
+    """The tokens of one piece. log: the sum of its tokens' log-probabilities."""
 
     tokens: tuple[int, ...] = ()
     log: float = 0.0
     language: str | None = None
 
-    def __add__(self, other: Words) -> Words:
-        """Those of two pieces."""
-        return Words(self.tokens + other.tokens, self.log + other.log, other.language)
+    def __add__(self, other: WhisperTokens) -> WhisperTokens:
+        """Join the results of two pieces."""
+        return WhisperTokens(self.tokens + other.tokens, self.log + other.log, other.language)
 
     @property
     def confidence(self) -> float:
@@ -141,7 +141,7 @@ class Whisper:
         return engine
 
     def open(self, language: str | None = None) -> WhisperUtterance:
-        """Begin an utterance. Raises EngineError for a language it does not know."""
+        """Open an utterance. Raises EngineError for an unsupported language."""
         code = None if language is None else primary_subtag(language)
         if code is not None and code not in self.languages:
             known = ", ".join(self.languages[:12])
@@ -153,7 +153,7 @@ class Whisper:
         return WhisperUtterance(self, code or ("en" if self.languages == ("en",) else None))
 
     async def close(self) -> None:
-        """End the thread and let the model go."""
+        """End the thread and release the model."""
         self.worker.close()
         self._model = None
 
@@ -171,7 +171,7 @@ class Whisper:
         among = [(language, p) for language, p in found if language in self._expected]
         return among[0][0], among[0][1] / sum(p for _, p in among)
 
-    def write(self, heard: Any, seconds: float, language: str | None) -> Words:
+    def write(self, heard: Any, seconds: float, language: str | None) -> WhisperTokens:
         """What was said. Silence and invention become no words."""
         signs = self._signs(language)
         prompt = signs.sot_sequence
@@ -187,13 +187,13 @@ class Whisper:
                 logs.append(_log(np.asarray(scores).reshape(-1)[: signs.eot], token))
         if (kept := loop_begins(tokens)) is not None:
             tokens, logs = tokens[:kept], logs[:kept]
-        words = Words(tuple(tokens), sum(logs), language)
+        words = WhisperTokens(tuple(tokens), sum(logs), language)
         mean = words.log / max(len(tokens), 1)
         silent = result.no_speech_prob
         invented = silent > NO_SPEECH_SURE or (silent > NO_SPEECH and mean < LEAST_LOG) or mean < NEVER_LOG
-        return Words(language=language) if invented else words
+        return WhisperTokens(language=language) if invented else words
 
-    def text_of(self, words: Words) -> str:
+    def text_of(self, words: WhisperTokens) -> str:
         """Tokens to text; nothing for a text that goes round and round."""
         text = str(self._signs(words.language).decode([*words.tokens])).replace("\ufffd", "").strip()
         packed = text.encode()
@@ -208,21 +208,21 @@ class Whisper:
         return Tokenizer(self._model.hf_tokenizer, multilingual, task="transcribe", language=language or "en")
 
 
-class WhisperUtterance(PiecewiseUtterance[Words]):
-    """One utterance on its way to words. Its language, where it was not told, is asked for until that is sure."""
+class WhisperUtterance(PiecewiseUtterance[WhisperTokens]):
+    """One utterance that is being transcribed. Its language is detected until that is certain."""
 
     def __init__(self, engine: Whisper, language: str | None) -> None:
-        super().__init__(engine.name, (WHOLE, LEAST_PIECE, LEAST_TAIL), Words())
+        super().__init__(engine.name, (WHOLE, LEAST_PIECE, LEAST_TAIL), WhisperTokens())
         self._engine, self._told, self._guessed, self._asks = engine, language, language, language is None
 
     @property
     def _language(self) -> str | None:
         return self._told
 
-    def _text_of(self, words: Words) -> str:
+    def _text_of(self, words: WhisperTokens) -> str:
         return self._engine.text_of(words)
 
-    async def _words(self, pcm: Samples, start: int, priority: Priority) -> Words | None:
+    async def _words(self, pcm: Samples, start: int, priority: Priority) -> WhisperTokens | None:
         engine, run_at = self._engine, self._engine.worker.run_at
         heard = await run_at(priority, engine.encode, pcm)
         if self._asks:

@@ -89,7 +89,7 @@ class CoquiVoice:
         speaker = EngineProcess(
             "tts",
             cls.name,
-            "chinwag.engines.tts.coqui:Speaker",
+            "chinwag.engines.tts.coqui:CoquiSynthesizer",
             model=getattr(settings, "model", "") or USUAL,
             device=getattr(settings, "device", "auto"),
             threads=getattr(settings, "threads", 0) or min(4, os.cpu_count() or 1),
@@ -139,7 +139,7 @@ def _clones(given: Any) -> Iterator[tuple[str, Path]]:
 # --- in the process of its own ---------------------------------------------------------------------------------------
 
 
-class Speaker:
+class CoquiSynthesizer:
     """The model. info: samples a second, names of voices, languages."""
 
     def __init__(

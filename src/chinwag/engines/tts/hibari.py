@@ -24,7 +24,7 @@ class HibariVoice(SentenceVoice):
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """None to choose from."""
+        """Return nothing: there is no choice."""
         return ()
 
     @classmethod

@@ -58,7 +58,7 @@ class KokoroVoice(SentenceVoice):
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """None to choose from."""
+        """Return nothing: there is no choice."""
         return ()
 
     @classmethod
@@ -97,7 +97,7 @@ class KokoroVoice(SentenceVoice):
         return voice
 
     async def close(self) -> None:
-        """End the thread and let the model go."""
+        """End the thread and release the model."""
         self._worker.close()
         self._model = None
 

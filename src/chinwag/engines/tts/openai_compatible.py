@@ -52,7 +52,7 @@ class OpenAIVoice:
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """Nothing: the weights are the server's."""
+        """Return nothing: the server has the weights."""
         return ()
 
     @classmethod
@@ -95,7 +95,7 @@ class OpenAIVoice:
                 yield piece
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the server."""
         await self._client.close()
 
     async def _sound(self, response: Any) -> AsyncGenerator[Audio, None]:

@@ -27,7 +27,7 @@ NOISE = ("noise_scale", "noise_w_scale")
 
 
 @dataclass(frozen=True)
-class Speaker:
+class PiperSpeaker:
     """One that can be heard. file: the model. number: which of its speakers, None of one. settings: the .json."""
 
     file: Path
@@ -51,7 +51,7 @@ class PiperVoice(SentenceVoice):
         extra="piper",
     )
 
-    def __init__(self, speakers: dict[str, Speaker], options: dict[str, float], threads: int) -> None:
+    def __init__(self, speakers: dict[str, PiperSpeaker], options: dict[str, float], threads: int) -> None:
         languages: dict[str, tuple[str, ...]] = {}
         for name, speaker in speakers.items():
             languages[speaker.language] = (*languages.get(speaker.language, ()), name)
@@ -94,7 +94,7 @@ class PiperVoice(SentenceVoice):
         return voice
 
     async def close(self) -> None:
-        """End the thread and let the models go."""
+        """End the thread and release the model."""
         self._worker.close()
         self._models = {}
 
@@ -131,7 +131,7 @@ def _is_path(model: str) -> bool:
     return model.endswith(".onnx") or model.startswith((".", "~")) or "/" in model or "\\" in model
 
 
-def _speakers(place: Path) -> Iterator[tuple[str, Speaker]]:
+def _speakers(place: Path) -> Iterator[tuple[str, PiperSpeaker]]:
     """Of a voice's file, or of all in a folder, by name. Raises EngineError where there is none, or one is damaged."""
     files = sorted(place.glob("*.onnx")) if place.is_dir() else [place]
     if not files or not files[0].exists():
@@ -158,8 +158,8 @@ def _speakers(place: Path) -> Iterator[tuple[str, Speaker]]:
                 PiperVoice.name,
             ) from error
         if not many:
-            yield file.stem, Speaker(file, settings, None)
+            yield file.stem, PiperSpeaker(file, settings, None)
             continue
         named = numbers or {str(number): number for number in range(settings["num_speakers"])}
         for name, number in named.items():
-            yield f"{file.stem}#{name}", Speaker(file, settings, number)
+            yield f"{file.stem}#{name}", PiperSpeaker(file, settings, number)

@@ -103,7 +103,7 @@ class RealtimeTtsVoice:
         speaker = EngineProcess(
             "tts",
             cls.name,
-            "chinwag.engines.tts.realtimetts:Speaker",
+            "chinwag.engines.tts.realtimetts:RealtimeTtsSynthesizer",
             which=which,
             model=model,
             key=getattr(settings, "api_key", ""),
@@ -147,7 +147,7 @@ class RealtimeTtsVoice:
 # --- in the process of its own ---------------------------------------------------------------------------------------
 
 
-class Speaker:
+class RealtimeTtsSynthesizer:
     """RealtimeTTS's engine. info: {"voices": {name: language or ""}}, the engine's own first."""
 
     def __init__(self, which: str, model: str, key: str, address: str, device: str, options: Mapping[str, Any]) -> None:
