@@ -50,7 +50,7 @@ class Caller:
     def _hear(self, audio: Audio) -> None:
         now = self._loop.time()
         self.heard.append((now, audio))
-        self.behind.append(self.peer.incoming.order.behind(now))
+        self.behind.append(self.peer.incoming.buffer.behind(now))
 
     def _take(self, message: str) -> None:
         self.events.append(json.loads(message))

@@ -37,7 +37,7 @@ def test_the_address_behind_a_trusted_proxy_counts_and_no_other(empty: dict[str,
 
 
 def test_https_with_a_certificate_of_ones_own_and_no_plain_http(empty: dict[str, str], tmp_path: Path) -> None:
-    made = lan.certificate(tmp_path, [])
+    made = lan.ensure_certificate(tmp_path, [])
     env = {
         **empty,
         "CHINWAG_SERVER__API_KEYS": "a-key-of-the-server",

@@ -168,7 +168,7 @@ async def test_a_lossy_link(server: Server, seconds: float) -> None:
         print(f"{turns} turns, {link.lost} of {link.carried} packets lost, words wrong {errors} of {count}")
         print("server's clock against ours, ms:", [round(1000 * (slip - slips[0])) for slip in slips])
         print("voice to voice, ms:", [round(1000 * delay) for delay in delays])
-        print("incoming, lost and late:", caller.peer.incoming.order.lost, caller.peer.incoming.order.late)
+        print("incoming, lost and late:", caller.peer.incoming.buffer.lost, caller.peer.incoming.buffer.late)
         assert 0.03 < link.lost / link.carried < 0.07
         assert turns >= 3
         assert errors <= 0.15 * count

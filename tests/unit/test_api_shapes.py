@@ -17,8 +17,8 @@ import pytest
 from openai.types.audio import TranscriptionVerbose
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from chinwag.api.segments import LONGEST_S, Cutter
-from chinwag.api.stops import Stops
+from chinwag.api.segments import LONGEST_S, Segmenter
+from chinwag.api.stops import StopSequences
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio, join, silence
 from chinwag.audio.codecs import MEDIA_TYPES, DecodeError, StreamEncoder, decode_file
 from chinwag.config import Config
@@ -230,7 +230,7 @@ async def test_an_answer_ends_at_a_stop_sequence_and_the_model_with_it() -> None
 def test_stop_sequences_do_not_depend_on_how_the_text_comes(size: int) -> None:
     text = "one two END three"
     for stops, said, met in ((["END"], "one two ", True), (["ENDS", "tree"], text, False), ([], text, False)):
-        watching = Stops(stops)
+        watching = StopSequences(stops)
         pieces = [watching.push(text[place : place + size]) for place in range(0, len(text), size)]
         assert ("".join(pieces) + watching.finish(), watching.met) == (said, met)
 
@@ -404,7 +404,7 @@ def test_a_film_without_sound_is_told() -> None:
 
 
 def test_speech_without_a_pause_is_cut_at_its_quietest_place() -> None:
-    frame, cutter, cuts = 512, Cutter(512), []
+    frame, cutter, cuts = 512, Segmenter(512), []
     count = round(2.5 * LONGEST_S * LISTEN_RATE / frame)
     quiet = round(20 * LISTEN_RATE / frame)
     for place in range(count):

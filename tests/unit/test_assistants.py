@@ -107,7 +107,7 @@ async def test_what_chinwag_toml_says_takes_the_place_of_the_default_ones_words(
 
 async def test_a_default_that_there_is_not_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no assistant called 'nobody'. There are: companion"):
-        await Assistants(settings(tmp_path, name="nobody")).look()
+        await Assistants(settings(tmp_path, name="nobody")).reload()
 
 
 async def test_the_api_reads_the_files_anew_and_a_fault_is_logged_once(

@@ -39,7 +39,7 @@ async def asking(
     host = Runtime(config)
     host.engines, host.stage = Fakes().engines(), "ready"
     if settings.keep != "off":
-        store = await host.keeping.open()
+        store = await host.archive.open()
         if store:
             fill(store, conversations)
     transport = httpx.ASGITransport(create_app(host), raise_app_exceptions=False)
@@ -47,7 +47,7 @@ async def asking(
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
             yield client
     finally:
-        await host.keeping.close()
+        await host.archive.close()
 
 
 def fill(store: ConversationStore, conversations: int) -> None:

@@ -15,6 +15,7 @@ from chinwag.conversation import events
 from chinwag.engines import worker
 from chinwag.observability.metrics import KINDS, STAGES
 from chinwag.runtime.runtime import Runtime
+from chinwag.server.app import create_app
 
 pytestmark = pytest.mark.unit
 
@@ -23,17 +24,19 @@ DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 NAME = re.compile(r"\b(?:chinwag|process|python)_[a-z0-9_]+")
 
 
-def exposed() -> set[str]:
+def render() -> set[str]:
     """Each name that a server tells, once every kind of thing has happened."""
-    metrics = Runtime(Config()).watching.metrics
-    session = metrics.session("websocket")
-    session.told(events.TurnTraced("r", "i", 0, dict.fromkeys(STAGES, 0.1)))
-    session.told(events.ResponseEnded("r", "i", "completed"))
-    metrics.failed("", KINDS[0])
-    metrics.refused("draining")
+    runtime = Runtime(Config())
+    create_app(runtime)
+    metrics = runtime.observers.metrics
+    session = metrics.observe_session("websocket")
+    session.on_event(events.TurnTraced("r", "i", 0, dict.fromkeys(STAGES, 0.1)))
+    session.on_event(events.ResponseEnded("r", "i", "completed"))
+    metrics.count_error("", KINDS[0])
+    metrics.count_refusal("draining")
     metrics.requests.labels("/", "200").inc()
-    metrics._stepped(worker.FinishedStep("moonshine", worker.Priority.NOW, 0.1, 0.1))
-    families = text_string_to_metric_families(metrics.exposed().decode())
+    metrics._on_step(worker.FinishedStep("moonshine", worker.Priority.NOW, 0.1, 0.1))
+    families = text_string_to_metric_families(metrics.render().decode())
     told = {sample.name for family in families for sample in family.samples}
     return told | {"chinwag_engine_load_seconds", "chinwag_worker_queue_depth"}  # of engines that are loaded
 
@@ -50,18 +53,18 @@ def expressions(file: Path) -> list[str]:
 def test_each_metric_that_a_file_names_is_one_that_exists(file: str) -> None:
     named = {name for expression in expressions(DEPLOY / file) for name in NAME.findall(expression)}
     assert len(named) > 5
-    assert named <= exposed(), named - exposed()
+    assert named <= render(), named - render()
 
 
 def test_the_dashboard_shows_every_metric_of_ours() -> None:
     shown = " ".join(expressions(DEPLOY / "grafana/chinwag.json"))
-    own = {re.sub(r"_(total|bucket|count|sum|created)$", "", name) for name in exposed() if name.startswith("chinwag_")}
+    own = {re.sub(r"_(total|bucket|count|sum|created)$", "", name) for name in render() if name.startswith("chinwag_")}
     assert not [name for name in own if name not in shown]
 
 
 def test_the_document_names_every_metric_of_ours() -> None:
     document = (DEPLOY.parent / "docs" / "operating.md").read_text("utf-8")
-    kinds = {name for name in exposed() if name.startswith("chinwag_") and not name.endswith("_created")}
+    kinds = {name for name in render() if name.startswith("chinwag_") and not name.endswith("_created")}
     own = {re.sub(r"_(bucket|count|sum)$", "", name) for name in kinds}
     assert not [name for name in own if f"`{name}" not in document]
 

@@ -25,7 +25,8 @@ from chinwag.errors import EngineError, PromptTooLong, StoreError
 from chinwag.runtime import client_secrets as secrets
 from chinwag.server.app import create_app
 from chinwag.store import ConversationStore, StoredConversation, StoredItem, writer
-from chinwag.transport.live_session import LONGEST_QUEUE, LiveSession, Outbox
+from chinwag.transport.live_session import MAX_UNSENT, LiveSession
+from chinwag.transport.outbox import Outbox
 
 pytestmark = pytest.mark.unit
 
@@ -106,10 +107,10 @@ async def test_the_clock_of_the_machine_may_be_set_at_any_time(jump_s: float, mo
         assert (await talker.hear_out()).status == "completed"
         await answers(fakes, talker)
     kept = secrets.ClientSecrets(wall=time.time)
-    value, told = kept.make({"instructions": "x"}, 60)
+    value, told = kept.create({"instructions": "x"}, 60)
     assert told == pytest.approx(real() + jump_s + 60, abs=5)
     offset = -jump_s
-    assert kept.session(value) == {"instructions": "x"}
+    assert kept.session_settings(value) == {"instructions": "x"}
     app = create_app(host_of())
     assert "session" in await dialled(app)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
@@ -120,26 +121,26 @@ class Stuck:
     """A line that takes nothing."""
 
     def __init__(self) -> None:
-        self.left = False
+        self.stopped = False
 
-    def leave(self) -> None:
-        self.left = True
+    def stop(self) -> None:
+        self.stopped = True
 
 
 async def test_a_client_that_takes_nothing_is_let_go_and_its_conversation_waits() -> None:
     class Made(LiveSession):
         def __init__(self) -> None:
-            self.carrier, self.overfull, self.gone, self.outbox = None, False, None, Outbox()
-            self._holding = None
+            self.client, self.client_too_slow, self.expiry, self.outbox = None, False, None, Outbox()
+            self._task = None
 
-    talk, line = Made(), Stuck()
-    talk.carrier = line
-    for number in range(LONGEST_QUEUE + 1):
-        assert not line.left
-        talk._post({"type": "response.output_audio.delta", "number": number})
-    assert line.left
-    assert talk.overfull, "the socket is closed with 1008"
-    assert talk.carrier is None, "and who comes back finds the conversation"
+    session, line = Made(), Stuck()
+    session.client = line
+    for number in range(MAX_UNSENT + 1):
+        assert not line.stopped
+        session._send({"type": "response.output_audio.delta", "number": number})
+    assert line.stopped
+    assert session.client_too_slow, "the socket is closed with 1008"
+    assert session.client is None, "and who comes back finds the conversation"
 
 
 def test_a_disk_that_fills_up_under_the_sound_keeps_the_words_and_tries_again(

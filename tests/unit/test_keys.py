@@ -15,7 +15,7 @@ from chinwag.config import Config, ServerSettings
 from chinwag.errors import ConfigError
 from chinwag.reach import check_exposure, is_loopback
 from chinwag.runtime.auth import SUBPROTOCOL_KEY
-from chinwag.runtime.client_secrets import MOST, ClientSecrets
+from chinwag.runtime.client_secrets import MAX_SECRETS, ClientSecrets
 from chinwag.server import lan
 from chinwag.server.app import create_app
 
@@ -126,14 +126,14 @@ async def test_what_a_secret_cannot_be_made_with_is_named(body: dict[str, Any], 
 def test_secrets_expire_and_do_not_pile_up() -> None:
     now = 1000.0
     secrets = ClientSecrets(lambda: now, lambda: 5000.5)
-    value, expires_at = secrets.make({"instructions": "x"}, 10)
+    value, expires_at = secrets.create({"instructions": "x"}, 10)
     assert expires_at == 5010
-    assert secrets.session(value) == {"instructions": "x"}
+    assert secrets.session_settings(value) == {"instructions": "x"}
     now = 1010.0
-    assert secrets.session(value) is None
-    made = [secrets.make({})[0] for _ in range(MOST + 1)]
-    assert secrets.session(made[0]) is None
-    assert secrets.session(made[-1]) == {}
+    assert secrets.session_settings(value) is None
+    made = [secrets.create({})[0] for _ in range(MAX_SECRETS + 1)]
+    assert secrets.session_settings(made[0]) is None
+    assert secrets.session_settings(made[-1]) == {}
     assert len(set(made)) == len(made)
 
 
@@ -223,13 +223,13 @@ def test_a_key_does_not_cross_the_network_in_the_clear_unasked(host: str, tmp_pa
     check_exposure(ServerSettings(host=host, api_keys=[KEY]), encrypted=True)
     check_exposure(ServerSettings(host=host, api_keys=[KEY], trusted_proxies=["10.0.0.7"]))
     check_exposure(ServerSettings(host=host, api_keys=[KEY], https="off"))
-    made = lan.certificate(tmp_path, ["192.168.1.5"])
+    made = lan.ensure_certificate(tmp_path, ["192.168.1.5"])
     check_exposure(ServerSettings(host=host, api_keys=[KEY], tls_cert=made.file, tls_key=made.key))
 
 
 def test_a_certificate_that_cannot_be_used_is_told(tmp_path: Path) -> None:
-    made = lan.certificate(tmp_path / "one", [])
-    other = lan.certificate(tmp_path / "two", [])
+    made = lan.ensure_certificate(tmp_path / "one", [])
+    other = lan.ensure_certificate(tmp_path / "two", [])
     for cert, key, says in (
         (made.file, None, "server.tls_key is not set"),
         (None, made.key, "server.tls_cert is not set"),

@@ -27,7 +27,7 @@ def read(made: lan.Certificate) -> x509.Certificate:
 
 
 def test_the_certificate_is_for_all_addresses_and_made_once(tmp_path: Path) -> None:
-    made = lan.certificate(tmp_path / "lan", HERE)
+    made = lan.ensure_certificate(tmp_path / "lan", HERE)
     names = read(made).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     told = set(map(str, names.get_values_for_type(x509.IPAddress)))
     assert told == {"127.0.0.1", *HERE}
@@ -36,41 +36,41 @@ def test_the_certificate_is_for_all_addresses_and_made_once(tmp_path: Path) -> N
     assert len(made.fingerprint.split(":")) == 32
     assert stat.S_IMODE(made.key.stat().st_mode) == 0o600
     assert stat.S_IMODE(made.key.parent.stat().st_mode) == 0o700
-    assert lan.certificate(tmp_path / "lan", HERE[:1]).fingerprint == made.fingerprint
-    assert lan.certificate(tmp_path / "lan", (*HERE, "172.16.0.2")).fingerprint != made.fingerprint
+    assert lan.ensure_certificate(tmp_path / "lan", HERE[:1]).fingerprint == made.fingerprint
+    assert lan.ensure_certificate(tmp_path / "lan", (*HERE, "172.16.0.2")).fingerprint != made.fingerprint
     assert {path.name for path in made.key.parent.iterdir()} == {"certificate.pem", "key.pem"}
 
 
 def test_one_that_is_soon_over_or_damaged_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = lan.certificate(tmp_path, HERE)
+    first = lan.ensure_certificate(tmp_path, HERE)
 
     class Later(datetime):
         @classmethod
         def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
-            return datetime.now(UTC) + timedelta(days=lan.VALID_DAYS - lan.LEAST_DAYS)
+            return datetime.now(UTC) + timedelta(days=lan.VALID_DAYS - lan.RENEW_DAYS)
 
     with monkeypatch.context() as later:
         later.setattr(lan, "datetime", Later)
-        second = lan.certificate(tmp_path, HERE)
+        second = lan.ensure_certificate(tmp_path, HERE)
     assert second.fingerprint != first.fingerprint
     second.file.write_text("no certificate")
-    assert lan.certificate(tmp_path, HERE).fingerprint != second.fingerprint
+    assert lan.ensure_certificate(tmp_path, HERE).fingerprint != second.fingerprint
 
 
 def test_the_login_code_is_a_key_that_stays(tmp_path: Path) -> None:
-    made = lan.code(tmp_path / "lan")
+    made = lan.login_code(tmp_path / "lan")
     assert ServerSettings(api_keys=[made]).api_keys == [made]
-    assert lan.code(tmp_path / "lan") == made
+    assert lan.login_code(tmp_path / "lan") == made
     assert stat.S_IMODE((tmp_path / "lan" / "code").stat().st_mode) == 0o600
-    assert lan.code(tmp_path / "other") != made
+    assert lan.login_code(tmp_path / "other") != made
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "lan").write_text("a file")
     with pytest.raises(ConfigError, match=r"certificate for --lan cannot be written.*XDG_DATA_HOME"):
-        lan.certificate(tmp_path / "lan", HERE)
-    with pytest.raises(ConfigError, match=r"login code cannot be kept.*server.api_keys"):
-        lan.code(tmp_path / "lan")
+        lan.ensure_certificate(tmp_path / "lan", HERE)
+    with pytest.raises(ConfigError, match=r"login code cannot be stored.*server.api_keys"):
+        lan.login_code(tmp_path / "lan")
 
 
 def test_addresses_are_those_that_others_reach(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +86,6 @@ def test_addresses_are_those_that_others_reach(monkeypatch: pytest.MonkeyPatch) 
     cards["usb0"] = ["169.254.3.4"]
     monkeypatch.setattr(psutil, "net_if_addrs", lambda: {name: list(map(Entry, own)) for name, own in cards.items()})
     monkeypatch.setattr(psutil, "net_if_stats", lambda: {name: Stats(name != "down") for name in cards})
-    assert lan.addresses() == ["192.168.1.20"]
+    assert lan.private_addresses() == ["192.168.1.20"]
     monkeypatch.undo()
-    assert all(not ipaddress.ip_address(one).is_loopback for one in lan.addresses())
+    assert all(not ipaddress.ip_address(one).is_loopback for one in lan.private_addresses())

@@ -40,7 +40,9 @@ def logged(level: str = "info", form: str = "json") -> io.StringIO:
     out = io.StringIO()
     server = {"log_format": form, "log_level": level, "api_keys": [KEY], "metrics_key": "for-metrics-alone"}
     tools = {"mcp": [{"name": "home", "command": "x", "env": {"TOKEN": "of-the-tool"}}]}
-    logs.set_up(Config.model_validate({"server": server, "tools": tools, "llm": {"api_key": "llm-secret"}}), out)
+    logs.configure_logging(
+        Config.model_validate({"server": server, "tools": tools, "llm": {"api_key": "llm-secret"}}), out
+    )
     return out
 
 
@@ -174,7 +176,7 @@ async def test_what_asyncio_and_warnings_tell_has_no_words() -> None:
     del task
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.showwarning = logs._warned
+        warnings.showwarning = logs._show_warning
         warnings.warn(SAID, UserWarning, stacklevel=1)
     kinds = [one["message"] for one in records(out)]
     assert "Task exception was never retrieved" in kinds
@@ -204,8 +206,8 @@ def test_what_fails_where_nobody_can_be_told_has_no_words_either() -> None:
 def test_what_a_terminal_is_told_is_a_line_of_json_at_any_level() -> None:
     out = logged("error")
     shown: list[str] = []
-    logs.teller(Config().server, shown.append)("hello")
+    logs.start_messages(Config().server, shown.append)("hello")
     assert shown == ["hello"]
-    logs.teller(Config.model_validate({"server": {"log_format": "json"}}).server, shown.append)("ready")
+    logs.start_messages(Config.model_validate({"server": {"log_format": "json"}}).server, shown.append)("ready")
     assert records(out)[0]["message"] == "ready"
     assert shown == ["hello"]

@@ -25,30 +25,30 @@ from chinwag.engines import worker
 from chinwag.engines.fake import Fakes
 from chinwag.errors import ChinwagError, ConfigError
 from chinwag.observability.metrics import Metrics
-from chinwag.observability.observer import Watched
-from chinwag.observability.tracing import SessionTraces, Span, tracer
-from chinwag.runtime.runtime import TIDIES_EVERY_S, Runtime
+from chinwag.observability.observer import SessionObservers
+from chinwag.observability.tracing import SessionTraces, Span, create_tracer
+from chinwag.runtime.runtime import COLLECT_EVERY_S, Runtime
 from chinwag.server import lifecycle as servers
 from chinwag.server.app import create_app
-from chinwag.server.lifecycle import Server
+from chinwag.server.lifecycle import GracefulServer
 
 pytestmark = pytest.mark.unit
 
 KEY, READER = "a-key-of-the-server", "for-the-metrics-alone"
 
 
-def host_of(**server: Any) -> Runtime:
+def runtime_of(**server: Any) -> Runtime:
     """Ready, without starting."""
-    host = Runtime(Config(server=ServerSettings(**server)))
-    host.engines, host.stage = Fakes().engines(), "ready"
-    return host
+    runtime = Runtime(Config(server=ServerSettings(**server)))
+    runtime.engines, runtime.stage = Fakes().engines(), "ready"
+    return runtime
 
 
 @asynccontextmanager
 async def asking(
-    host: Runtime, address: str = "127.0.0.1", base: str = "http://localhost:8000"
+    runtime: Runtime, address: str = "127.0.0.1", base: str = "http://localhost:8000"
 ) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(host), raise_app_exceptions=False, client=(address, 5000))
+    transport = httpx.ASGITransport(create_app(runtime), raise_app_exceptions=False, client=(address, 5000))
     async with httpx.AsyncClient(transport=transport, base_url=base) as client:
         yield client
 
@@ -58,10 +58,10 @@ async def asking(
 
 @pytest.mark.parametrize("stage", ["fetching", "loading", "failed"])
 async def test_until_it_is_ready_it_says_how_far_it_is(stage: Any) -> None:
-    host = host_of()
-    host.stage, host.engines = stage, None
-    host.error = ChinwagError("The disk is full.", "Free some space.") if stage == "failed" else None
-    async with asking(host) as client:
+    runtime = runtime_of()
+    runtime.stage, runtime.engines = stage, None
+    runtime.error = ChinwagError("The disk is full.", "Free some space.") if stage == "failed" else None
+    async with asking(runtime) as client:
         assert (await client.get("/healthz")).status_code == 200
         answer = await client.get("/readyz")
     assert answer.status_code == 503
@@ -71,10 +71,10 @@ async def test_until_it_is_ready_it_says_how_far_it_is(stage: Any) -> None:
 
 
 async def test_a_full_server_is_ready_but_has_no_room() -> None:
-    host = host_of(max_sessions=1)
-    async with asking(host) as client:
+    runtime = runtime_of(max_sessions=1)
+    async with asking(runtime) as client:
         assert (await client.get("/readyz", params={"room": True})).status_code == 200
-        host.load.sessions = 1
+        runtime.load.sessions = 1
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()["full"]) == (200, True)
         assert (await client.get("/readyz", params={"room": True})).status_code == 503
@@ -84,19 +84,19 @@ async def test_memory_is_given_back_while_there_are_conversations_and_for_a_whil
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given: list[int] = []
-    host = host_of(resume_s=60)
-    monkeypatch.setattr("chinwag.runtime.runtime.give_back", lambda: given.append(host.sessions))
-    tidying = asyncio.create_task(host._tidy())
-    await asyncio.sleep(3 * TIDIES_EVERY_S)
+    runtime = runtime_of(resume_s=60)
+    monkeypatch.setattr("chinwag.runtime.runtime.release_freed_memory", lambda: given.append(runtime.sessions))
+    tidying = asyncio.create_task(runtime._collect_garbage())
+    await asyncio.sleep(3 * COLLECT_EVERY_S)
     assert given == [], "nobody was here yet"
-    host.entered()
-    host.entered()
-    await asyncio.sleep(2 * TIDIES_EVERY_S)
-    host.left()
-    host.left()
+    runtime.add_session()
+    runtime.add_session()
+    await asyncio.sleep(2 * COLLECT_EVERY_S)
+    runtime.remove_session()
+    runtime.remove_session()
     await asyncio.sleep(600)
     assert given[:2] == [2, 2]
-    assert 60 / TIDIES_EVERY_S <= len(given[2:]) <= 60 / TIDIES_EVERY_S + 2, "as long as one may be come back to"
+    assert 60 / COLLECT_EVERY_S <= len(given[2:]) <= 60 / COLLECT_EVERY_S + 2, "as long as one may be come back to"
     tidying.cancel()
     await asyncio.gather(tidying, return_exceptions=True)
 
@@ -104,12 +104,12 @@ async def test_memory_is_given_back_while_there_are_conversations_and_for_a_whil
 def test_what_is_there_when_the_server_is_ready_is_not_looked_at_again() -> None:
     code = """
 import gc
-from chinwag.observability.process import settle
+from chinwag.observability.process import freeze_startup_objects
 class Ring:
     def __init__(self): self.itself = self
     def __del__(self): print("gone")
 there = [[] for _ in range(100_000)]
-settle()
+freeze_startup_objects()
 print(gc.get_freeze_count() > 100_000, len(gc.get_objects()) < 10_000)
 Ring()
 gc.collect()
@@ -123,13 +123,13 @@ print(len(there))
 def test_what_lies_free_between_pieces_in_use_goes_back_to_the_system() -> None:
     code = """
 import psutil
-from chinwag.observability.process import give_back
+from chinwag.observability.process import release_freed_memory
 pieces = [bytes([n % 255 + 1]) * 60_000 for n in range(3_000)]
 last = pieces[-1]
 held = psutil.Process().memory_info().rss
 del pieces
 between = psutil.Process().memory_info().rss
-give_back()
+release_freed_memory()
 print(held, between, psutil.Process().memory_info().rss, len(last))
 """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -139,9 +139,9 @@ print(held, between, psutil.Process().memory_info().rss, len(last))
 
 
 async def test_a_server_that_drains_is_not_ready_and_begins_nothing() -> None:
-    host = host_of()
-    async with asking(host) as client:
-        host.draining = True
+    runtime = runtime_of()
+    async with asking(runtime) as client:
+        runtime.draining = True
         assert (await client.get("/readyz")).json()["status"] == "draining"
         for path, body in (
             ("/v1/chat/completions", {"model": "x", "messages": [{"role": "user", "content": "Hello."}]}),
@@ -181,8 +181,8 @@ async def test_a_server_that_drains_is_not_ready_and_begins_nothing() -> None:
 async def test_the_metrics_are_told_to_this_machine_or_with_a_key(
     address: str, headers: dict[str, str], may: bool
 ) -> None:
-    host = host_of(host="0.0.0.0", api_keys=[KEY], metrics_key=READER)
-    async with asking(host, address) as client:
+    runtime = runtime_of(host="0.0.0.0", api_keys=[KEY], metrics_key=READER)
+    async with asking(runtime, address) as client:
         answer = await client.get("/metrics", headers=headers)
         assert answer.status_code == (200 if may else 401)
         assert ("chinwag_turns_total" in answer.text) is may
@@ -191,7 +191,7 @@ async def test_the_metrics_are_told_to_this_machine_or_with_a_key(
 
 
 async def test_without_any_key_no_empty_one_opens_the_metrics() -> None:
-    async with asking(host_of(host="0.0.0.0", auth="off"), "10.0.0.7") as client:
+    async with asking(runtime_of(host="0.0.0.0", auth="off"), "10.0.0.7") as client:
         for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": "Bearer  "}):
             assert (await client.get("/metrics", headers=headers)).status_code == 401
 
@@ -202,14 +202,14 @@ async def test_without_any_key_no_empty_one_opens_the_metrics() -> None:
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(metrics.exposed().decode())
+        for family in text_string_to_metric_families(metrics.render().decode())
         for sample in family.samples
     }
 
 
 async def test_a_session_counts_what_happens_in_it() -> None:
-    metrics = host_of().watching.metrics
-    watched = Watched([metrics.session("websocket")], "websocket")
+    metrics = runtime_of().observers.metrics
+    watched = SessionObservers([metrics.observe_session("websocket")], "websocket")
     stages = {"draft_started": -0.1, "transcript_final": 0.2, "first_audio": 0.45, "made_up": 9.0}
     for event in (
         events.SpeechStarted("a", 0),
@@ -227,7 +227,7 @@ async def test_a_session_counts_what_happens_in_it() -> None:
         events.ErrorOccurred("a code of nobody", "No.", "an engine of nobody"),
         events.TranscriptionFailed("a", "No.", "whisper"),
     ):
-        watched.told(event)
+        watched.on_event(event)
     now = samples(metrics)
     assert now["chinwag_sessions_open", "websocket"] == 1
     assert now["chinwag_turns_total",] == 1
@@ -247,34 +247,35 @@ async def test_a_session_counts_what_happens_in_it() -> None:
         ("other", "other"): 1,
         ("whisper", "transcription_failed"): 1,
     }
-    watched.over()
+    watched.on_end()
     assert samples(metrics)["chinwag_sessions_open", "websocket"] == 0
     assert samples(metrics)["chinwag_session_seconds_count",] == 1
 
 
 async def test_no_label_comes_from_a_client() -> None:
-    host = host_of()
-    async with asking(host) as client:
+    runtime = runtime_of()
+    async with asking(runtime) as client:
         for path in ("/a/path/of/mine", "/v1/a/path/of/mine", "/api/conversations/conv_mine", "/v1/models/mine"):
             await client.get(path)
         await client.request("BREW", "/v1/mine")
-        host.watching.metrics.refused("mine")
-    found = {name[1:] for name in samples(host.watching.metrics)}
+        runtime.observers.metrics.count_refusal("mine")
+    found = {name[1:] for name in samples(runtime.observers.metrics)}
     assert not [labels for labels in found if any("mine" in label for label in labels)]
 
 
 async def test_a_threads_queue_is_told() -> None:
-    host = host_of()
-    host.watching.metrics.open()
+    runtime = runtime_of()
+    create_app(runtime)
+    runtime.observers.metrics.open()
     engine = worker.Worker("moonshine")
     stranger = worker.Worker("of-nobody")
     try:
         await engine.run_at(worker.Priority.NOW, lambda: None)
         await engine.run(lambda: None)
         await stranger.run(lambda: None)
-        now = samples(host.watching.metrics)
+        now = samples(runtime.observers.metrics)
     finally:
-        host.watching.metrics.close()
+        runtime.observers.metrics.close()
         engine.close()
         stranger.close()
     assert now["chinwag_worker_wait_seconds_count", "now", "moonshine"] == 1
@@ -287,24 +288,24 @@ async def test_a_watcher_that_fails_is_let_go_and_the_others_go_on() -> None:
     seen: list[events.Event] = []
 
     class Fails:
-        def told(self, event: events.Event) -> None:
+        def on_event(self, event: events.Event) -> None:
             raise ValueError
 
-        def over(self) -> None:
+        def on_end(self) -> None:
             raise ValueError
 
     class Sees:
-        def told(self, event: events.Event) -> None:
+        def on_event(self, event: events.Event) -> None:
             seen.append(event)
 
-        def over(self) -> None:
+        def on_end(self) -> None:
             seen.clear()
 
-    watched = Watched([Fails(), Sees()], "websocket")
+    watched = SessionObservers([Fails(), Sees()], "websocket")
     for _ in range(2):
-        watched.told(events.TurnRetracted("a"))
+        watched.on_event(events.TurnRetracted("a"))
     assert len(seen) == 2
-    watched.over()
+    watched.on_end()
     assert not seen
 
 
@@ -379,7 +380,7 @@ class Stops:
     """A server that runs nothing: what its signals do."""
 
     def __init__(self, drain: Any) -> None:
-        self.server = Server(uvicorn.Config("none:none", log_config=None), drain, 20)
+        self.server = GracefulServer(uvicorn.Config("none:none", log_config=None), drain, 20)
         self.server.started = True
 
 
@@ -404,7 +405,7 @@ async def test_a_second_signal_stops_at_once(second: int) -> None:
     await asyncio.sleep(1)
     server.handle_exit(second, None)
     assert server.should_exit
-    assert server.config.timeout_graceful_shutdown == servers.AT_ONCE_S
+    assert server.config.timeout_graceful_shutdown == servers.SECOND_SIGNAL_S
     over.set()
     await asyncio.sleep(1)
 
@@ -438,11 +439,11 @@ async def test_draining_that_fails_stops_the_server_all_the_same() -> None:
 def test_traces_are_sent_where_the_environment_asks(caplog: pytest.LogCaptureFixture) -> None:
     there = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     for environment in ({}, {**there, "OTEL_SDK_DISABLED": "true"}, {**there, "OTEL_TRACES_EXPORTER": "none"}):
-        assert tracer(environment) is None
+        assert create_tracer(environment) is None
     assert not caplog.records
     for environment in ({**there, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {**there, "OTEL_TRACES_EXPORTER": "zipkin"}):
         caplog.clear()
-        assert tracer(environment) is None
+        assert create_tracer(environment) is None
     assert "only OTLP over http/protobuf" in caplog.text
 
 
@@ -450,7 +451,7 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert tracer({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}) is None
+    assert create_tracer({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}) is None
     assert "chinwag[otel]" in caplog.text
 
 
@@ -474,9 +475,9 @@ def traced(*told: events.Event, over: bool = False) -> list[tuple[str, Span, dic
 
     session = SessionTraces(kept, {"chinwag.session_id": "sess_1"}, clock)  # type: ignore[arg-type]
     for event in told:
-        session.told(event)
+        session.on_event(event)
     if over:
-        session.over()
+        session.on_end()
     return kept.spans
 
 

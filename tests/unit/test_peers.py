@@ -19,7 +19,7 @@ from chinwag.config import Config, StoreSettings
 from chinwag.engines.fake import Fakes
 from chinwag.errors import ConfigError
 from chinwag.runtime.client_secrets import ClientSecrets
-from chinwag.runtime.peers import News, marked
+from chinwag.runtime.peers import PeerEvent, with_replica_id
 from chinwag.runtime.runtime import Runtime
 from chinwag.server.app import create_app
 
@@ -34,31 +34,31 @@ def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 class Server:
     """One of several that share a folder."""
 
-    def __init__(self, place: str, folder: Path, others: list[Server]) -> None:
+    def __init__(self, replica_id: str, folder: Path, others: list[Server]) -> None:
         config = Config()
         config.store = StoreSettings(folder=folder, keep="all")  # the environment of the tests has it off
-        self.place, self._others = place, others
+        self.replica_id, self._others = replica_id, others
         self.host = Runtime(config, peers=self)
         self.host.engines, self.host.stage = Fakes().engines(), "ready"
         self.secrets = ClientSecrets()
         self.app = create_app(self.host, self.secrets)
         others.append(self)
 
-    async def tell(self, what: News, **facts: Any) -> None:
+    async def notify(self, what: PeerEvent, **facts: Any) -> None:
         for other in self._others:
             if other is not self:
                 await other.hear(what, facts)
 
-    async def hear(self, what: News, facts: dict[str, Any]) -> None:
+    async def hear(self, what: PeerEvent, facts: dict[str, Any]) -> None:
         match what:
             case "taken_over":
-                await self.host.keeping.let_go(**facts)
+                await self.host.archive.let_go(**facts)
             case "renamed":
-                self.host.keeping.renamed(**facts)
+                self.host.archive.renamed(**facts)
             case "forgotten":
-                self.host.keeping.forgotten(**facts)
+                self.host.archive.forgotten(**facts)
             case "secret":
-                self.secrets.take(**facts)
+                self.secrets.add(**facts)
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://localhost:8000")
@@ -111,7 +111,7 @@ async def two(folder: Path) -> AsyncIterator[tuple[Server, Server]]:
         yield servers
     finally:
         for server in servers:
-            await server.host.keeping.close()
+            await server.host.archive.close()
 
 
 async def spoken(socket: Socket) -> tuple[str, str]:
@@ -205,7 +205,7 @@ async def test_a_new_name_and_a_deletion_reach_who_holds_it(tmp_path: Path) -> N
 
 
 def test_alone_nothing_is_marked() -> None:
-    assert marked("rtc_1", Runtime(Config()).peers) == "rtc_1"
+    assert with_replica_id("rtc_1", Runtime(Config()).peers) == "rtc_1"
 
 
 def configured(folder: Path, text: str) -> Options:

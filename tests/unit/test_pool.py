@@ -114,16 +114,16 @@ async def test_an_engine_that_nobody_uses_is_closed_after_a_while(works: Works) 
     pool = works.pool()
     one, other = await pool.lease("tts", named("a")), await pool.lease("tts", named("a"))
     one.release()
-    await asyncio.sleep(pools.UNUSED_S + 1)
+    await asyncio.sleep(pools.CLOSE_AFTER_S + 1)
     assert works.closed == [], "somebody still uses it"
     other.release()
-    await asyncio.sleep(pools.UNUSED_S / 2)
+    await asyncio.sleep(pools.CLOSE_AFTER_S / 2)
     again = await pool.lease("tts", named("a"))
-    await asyncio.sleep(pools.UNUSED_S + 1)
+    await asyncio.sleep(pools.CLOSE_AFTER_S + 1)
     assert works.loads == ["a"], "who comes back in time need not wait"
     assert works.closed == []
     again.release()
-    await asyncio.sleep(pools.UNUSED_S + 1)
+    await asyncio.sleep(pools.CLOSE_AFTER_S + 1)
     assert works.closed == ["a"]
     await pool.close()
     assert works.closed == ["a"]

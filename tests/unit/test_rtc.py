@@ -14,8 +14,8 @@ from aiortc.mediastreams import MediaStreamError
 
 from chinwag.audio import WIRE_RATE, Audio, Samples
 from chinwag.audio.opus import FRAME, RATE, OpusDecoder, OpusEncoder, duration
-from chinwag.transport.rtc.jitter import LONGEST_S, SILENT_AFTER_S, Lost, Reorder
-from chinwag.transport.rtc.tracks import Incoming, OutgoingTrack
+from chinwag.transport.rtc.jitter import MAX_WAIT_S, SILENT_AFTER_S, JitterBuffer, LostAudio
+from chinwag.transport.rtc.tracks import IncomingAudio, OutgoingTrack
 
 pytestmark = pytest.mark.unit
 
@@ -36,7 +36,7 @@ def packets(count: int) -> Iterator[tuple[int, int, bytes]]:
 
 
 def test_packets_in_order_go_on_at_once_through_both_wraps() -> None:
-    order, seen = Reorder(), 0
+    order, seen = JitterBuffer(), 0
     for number, (seq, at, payload) in enumerate(packets(100)):
         order.push(seq, at, payload, number * 0.02)
         assert order.pull(number * 0.02) == [payload]
@@ -45,7 +45,7 @@ def test_packets_in_order_go_on_at_once_through_both_wraps() -> None:
 
 
 def test_a_packet_overtaken_is_waited_for_and_put_back() -> None:
-    order = Reorder()
+    order = JitterBuffer()
     (a, b, c) = packets(3)
     order.push(*a, 0.0)
     assert order.pull(0.0) == [a[2]]
@@ -56,19 +56,19 @@ def test_a_packet_overtaken_is_waited_for_and_put_back() -> None:
 
 
 def test_a_lost_packet_is_given_up_when_the_link_is_never_that_late() -> None:
-    order = Reorder()
+    order = JitterBuffer()
     (a, _, c) = packets(3)
     order.push(*a, 0.0)
     order.pull(0.0)
     order.push(*c, 0.04)
     assert order.due == pytest.approx(0.05)  # due at 20 ms, and 30 ms are the least that is waited
     assert order.pull(0.049) == []
-    assert order.pull(0.051) == [Lost(STEP), c[2]]
+    assert order.pull(0.051) == [LostAudio(STEP), c[2]]
     assert order.lost == 1
 
 
 def test_what_comes_after_it_was_given_up_is_dropped() -> None:
-    order = Reorder()
+    order = JitterBuffer()
     (a, b, c) = packets(3)
     for packet, now in ((a, 0.0), (c, 0.04)):
         order.push(*packet, now)
@@ -80,27 +80,27 @@ def test_what_comes_after_it_was_given_up_is_dropped() -> None:
 
 
 def test_time_goes_on_in_silence_when_nothing_comes() -> None:
-    order, passed = Reorder(), 0
+    order, passed = JitterBuffer(), 0
     for now in np.arange(0, 2, 0.01):
         if now < 0.001:
             order.push(*next(packets(1)), 0.0)
-        passed += sum(piece.samples if isinstance(piece, Lost) else STEP for piece in order.pull(float(now)))
+        passed += sum(piece.samples if isinstance(piece, LostAudio) else STEP for piece in order.pull(float(now)))
     assert passed / RATE == pytest.approx(2 - SILENT_AFTER_S, abs=0.03)
 
 
 def test_dtx_is_silence_as_it_passes_and_no_loss() -> None:
-    order = Reorder()
+    order = JitterBuffer()
     order.push(1, 0, VOICE, 0.0)
     order.push(2, STEP, VOICE[:1], 0.02)
     order.pull(0.02)
-    assert order.pull(0.2) == [Lost(6 * STEP, silent=True)]  # 50 ms are held back for one that might still come
+    assert order.pull(0.2) == [LostAudio(6 * STEP, silent=True)]  # 50 ms are held back for one that might still come
     order.push(3, 20 * STEP, VOICE, 0.4)
     assert order.pull(0.4)[-1] == VOICE
     assert order.lost == 0
 
 
 def test_a_stall_is_made_up_for_without_losing_a_word() -> None:
-    order, all_of_them = Reorder(), list(packets(40))
+    order, all_of_them = JitterBuffer(), list(packets(40))
     for number, packet in enumerate(all_of_them[:10]):
         order.push(*packet, number * 0.02)
         order.pull(number * 0.02)
@@ -113,7 +113,7 @@ def test_a_stall_is_made_up_for_without_losing_a_word() -> None:
 @pytest.mark.parametrize("advances", [True, False])
 def test_a_sender_that_stood_still_is_heard_from_its_first_word_on(advances: bool) -> None:
     """A busy browser's RTP time goes on meanwhile, or stands still."""
-    order, all_of_them = Reorder(), list(packets(200))
+    order, all_of_them = JitterBuffer(), list(packets(200))
     now, heard, passed = 0.0, 0, 0
     for number, (seq, at, payload) in enumerate(all_of_them):
         pause = 50 if number >= 100 else 0  # a second
@@ -122,7 +122,7 @@ def test_a_sender_that_stood_still_is_heard_from_its_first_word_on(advances: boo
             passed += _length(order.pull(order.due + 1e-6))
         order.push(seq, (at + pause * STEP * advances) % 2**32, payload, now)
         pieces = order.pull(now)
-        heard += sum(not isinstance(piece, Lost) for piece in pieces)
+        heard += sum(not isinstance(piece, LostAudio) for piece in pieces)
         passed += _length(pieces)
     assert (heard, order.lost, order.late) == (200, 0, 0)
     assert passed / RATE == pytest.approx(now, abs=SILENT_AFTER_S + 0.03)
@@ -131,7 +131,7 @@ def test_a_sender_that_stood_still_is_heard_from_its_first_word_on(advances: boo
 @pytest.mark.parametrize("drift", [-300e-6, 0.0, 300e-6])
 def test_five_minutes_of_loss_and_jitter_and_no_delay_grows(drift: float) -> None:
     """5 % loss, each packet up to 60 ms late, a sender's clock that is off by 300 ppm."""
-    chance, order = random.Random(4), Reorder()
+    chance, order = random.Random(4), JitterBuffer()
     arrivals: list[tuple[float, int]] = []
     for number in range(50 * 300):
         if chance.random() >= 0.05:
@@ -146,17 +146,17 @@ def test_five_minutes_of_loss_and_jitter_and_no_delay_grows(drift: float) -> Non
                 break
         order.push(number % 65_536, number * STEP, VOICE, now)
         pieces = order.pull(now)
-        heard += sum(not isinstance(piece, Lost) for piece in pieces)
+        heard += sum(not isinstance(piece, LostAudio) for piece in pieces)
         passed += _length(pieces)
         behind.append(order.behind(now))
     assert passed / RATE == pytest.approx(300, abs=0.2)  # not a frame of time slips
     assert order.late <= 0.01 * 15_000
-    assert max(behind) <= LONGEST_S + 0.03
+    assert max(behind) <= MAX_WAIT_S + 0.03
     assert np.mean(behind[-2500:]) <= np.mean(behind[:2500]) + 0.005
 
 
-def _length(pieces: list[bytes | Lost]) -> int:
-    return sum(piece.samples if isinstance(piece, Lost) else duration(piece) for piece in pieces)
+def _length(pieces: list[bytes | LostAudio]) -> int:
+    return sum(piece.samples if isinstance(piece, LostAudio) else duration(piece) for piece in pieces)
 
 
 def test_opus_there_and_back_keeps_pitch_and_time() -> None:
@@ -237,7 +237,7 @@ async def test_a_receiver_passes_its_packets_to_us() -> None:
     """Fails where another aiortc has moved what is replaced."""
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     heard: list[Audio] = []
-    incoming = Incoming(heard.append)
+    incoming = IncomingAudio(heard.append)
     receiver = peer.addTransceiver("audio").receiver
     incoming.listen(receiver)
     assert receiver._RTCRtpReceiver__jitter_buffer is incoming  # type: ignore[attr-defined]

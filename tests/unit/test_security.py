@@ -30,7 +30,7 @@ from chinwag.realtime.connection import Connection
 from chinwag.realtime.session_config import Defaults
 from chinwag.runtime import limits
 from chinwag.runtime.auth import HEADERS, PAGE, PAGE_PATHS, PROBES, SUBPROTOCOL_KEY
-from chinwag.runtime.limits import FREE_TRIES, Bucket, Tries, address_of
+from chinwag.runtime.limits import FREE_ATTEMPTS, FailedKeyAttempts, TokenBucket, address_of
 from chinwag.server.app import create_app
 
 pytestmark = pytest.mark.unit
@@ -102,7 +102,7 @@ async def test_without_a_key_the_status_tells_how_far_the_server_is_and_nothing_
         assert set((await client.get("/api/status", headers=RIGHT)).json()) > {"process", "sessions"}
     host = host_of(api_keys=[KEY])
     host.stage, host.error = "failed", ConfigError("http://10.0.0.8:1234 refuses.", "Look at /srv/models.")
-    assert "10.0.0.8" not in json.dumps(host.progress_alone())
+    assert "10.0.0.8" not in json.dumps(host.public_status())
     assert "10.0.0.8" in json.dumps(host.status())
 
 
@@ -125,7 +125,7 @@ async def test_elsewhere_without_a_key_a_strangers_name_is_not_answered(name: st
 async def test_wrong_keys_are_slowed_down_and_forgiven() -> None:
     loop = asyncio.get_running_loop()
     async with asking(address=ELSEWHERE, api_keys=[KEY]) as client:
-        for place in range(FREE_TRIES):
+        for place in range(FREE_ATTEMPTS):
             guess = {"Authorization": f"Bearer guess-number-{place}-of-many"}
             assert (await client.get("/v1/models", headers=guess)).status_code == 401
         slowed = await client.get("/v1/models", headers=RIGHT)
@@ -137,28 +137,28 @@ async def test_wrong_keys_are_slowed_down_and_forgiven() -> None:
         assert (await client.get("/v1/models", headers=RIGHT)).status_code == 200
         assert loop.time() - began < 5
     async with asking(api_keys=[KEY]) as client:  # on this machine: what a proxy passes on would lock out everybody
-        for place in range(FREE_TRIES * 2):
+        for place in range(FREE_ATTEMPTS * 2):
             guess = {"Authorization": f"Bearer guess-number-{place}-of-many"}
             assert (await client.get("/v1/models", headers=guess)).status_code == 401
 
 
 def test_the_wait_doubles_up_to_a_minute_and_a_page_that_repeats_its_old_key_is_no_guesser() -> None:
     now = 0.0
-    tries = Tries(lambda: now)
+    tries = FailedKeyAttempts(lambda: now)
     waits = []
-    for place in range(FREE_TRIES + 8):
-        tries.failed("a", str(place).encode())
+    for place in range(FREE_ATTEMPTS + 8):
+        tries.record("a", str(place).encode())
         waits.append(tries.wait_s("a"))
-    assert waits == [0] * (FREE_TRIES - 1) + [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert waits == [0] * (FREE_ATTEMPTS - 1) + [1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert tries.wait_s("b") == 0
     now = 61.0
     assert tries.wait_s("a") == 0
     for _ in range(100):
-        tries.failed("c", b"the same")
+        tries.record("c", b"the same")
     assert tries.wait_s("c") == 0
-    for place in range(limits.MOST_ADDRESSES + 5):
-        tries.failed(str(place), b"x")
-    assert len(tries._tried) == limits.MOST_ADDRESSES
+    for place in range(limits.MAX_ADDRESSES + 5):
+        tries.record(str(place), b"x")
+    assert len(tries._tried) == limits.MAX_ADDRESSES
 
 
 async def test_an_address_that_asks_too_often_waits_and_others_do_not() -> None:
@@ -259,7 +259,7 @@ async def test_a_flood_of_messages_is_read_slowly_and_told_once() -> None:
 
 
 def test_a_bucket_gives_its_rate_in_the_long_run() -> None:
-    bucket = Bucket(10, 5, 0.0)
+    bucket = TokenBucket(10, 5, 0.0)
     assert [bucket.take(0.0) for _ in range(6)] == pytest.approx([0, 0, 0, 0, 0, 0.1])
     assert bucket.take(100.0) == 0
 

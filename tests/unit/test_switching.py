@@ -22,8 +22,8 @@ from chinwag.engines import registry
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeVoice, loud
 from chinwag.engines.protocols import EngineOptions, Engines
 from chinwag.errors import EngineError
-from chinwag.runtime.engine_pool import UNUSED_S
-from chinwag.runtime.engine_switching import EngineSwitch, switch
+from chinwag.runtime.engine_pool import CLOSE_AFTER_S
+from chinwag.runtime.engine_switching import EngineSwitch, engine_switch
 from chinwag.runtime.runtime import Runtime
 from chinwag.server.app import create_app
 
@@ -194,9 +194,9 @@ class Room:
 
     @asynccontextmanager
     async def client(self, **flags: Any) -> AsyncIterator[Client]:
-        switch = EngineSwitch(self.host)
-        client = Client(self.fakes, engine_selector=switch, **{"extended": True, **flags})
-        switch.connection = client.connection
+        engine_switch = EngineSwitch(self.host)
+        client = Client(self.fakes, engine_selector=engine_switch, **{"extended": True, **flags})
+        engine_switch.connection = client.connection
         running = asyncio.create_task(client.connection.run())
         await asyncio.sleep(0)
         try:
@@ -205,7 +205,7 @@ class Room:
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-            await switch.close()
+            await engine_switch.close()
             await self.host.close()
 
 
@@ -275,7 +275,7 @@ async def test_an_engine_that_was_left_is_let_go_and_closed_after_a_while(room: 
     async with room.client() as client:
         await changed(client, tts={"engine": "parrot"})
         await changed(client, tts={"engine": "hibari"})
-        await asyncio.sleep(UNUSED_S + 5)
+        await asyncio.sleep(CLOSE_AFTER_S + 5)
         assert room.closed == ["parrot"]
     assert room.closed == ["parrot", "hibari"]
 
@@ -415,10 +415,10 @@ def test_who_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
     key = HTTPConnection({"type": "http", "headers": []})
     host = Runtime(Config())
     host.engines = Fakes().engines()
-    assert switch(host, key) is not None
-    assert switch(host, secret) is None, "who has no key loads nothing"
+    assert engine_switch(host, key) is not None
+    assert engine_switch(host, secret) is None, "who has no key loads nothing"
     host.config.server.switching = False
-    assert switch(host, key) is None
+    assert engine_switch(host, key) is None
 
 
 async def test_two_clients_share_what_is_loaded(room: Room) -> None:

@@ -11,11 +11,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from chinwag.api.stops import Stops
-from chinwag.api.streams import server_sent, unless_gone
+from chinwag.api.stops import StopSequences
+from chinwag.api.streams import run_unless_disconnected, stream_events
 from chinwag.engines.protocols import ChatModel, Delta, Message, Usage
 from chinwag.ids import new_id
-from chinwag.runtime.http_errors import invalid, ready
+from chinwag.runtime.http_errors import invalid_value, require_engines
 from chinwag.runtime.runtime import Runtime
 
 ROLES: dict[str, Literal["system", "user", "assistant", "tool"]] = {
@@ -52,28 +52,28 @@ class ChatRequest(BaseModel):
     modalities: list[str] | None = None
 
 
-def router(host: Runtime) -> APIRouter:
+def router(runtime: Runtime) -> APIRouter:
     """The route."""
     routes = APIRouter()
 
     @routes.post("/v1/chat/completions", response_model=None)
     async def completions(asked: ChatRequest, request: Request) -> Response | dict[str, Any]:
         """An answer, whole or streamed."""
-        model = ready(host).llm
+        model = require_engines(runtime).llm
         messages = _messages(asked)
         _check(asked)
         answer = _answer(model, messages, asked)
         if asked.stream:
             usage = bool(asked.stream_options and asked.stream_options.include_usage)
-            return await server_sent(request, _chunks(model.model, answer, usage=usage), done=True)
-        return await unless_gone(request, _whole(model.model, answer))
+            return await stream_events(request, _chunks(model.model, answer, usage=usage), done=True)
+        return await run_unless_disconnected(request, _whole(model.model, answer))
 
     return routes
 
 
 async def _answer(model: ChatModel, messages: list[Message], asked: ChatRequest) -> AsyncGenerator[Delta, None]:
     """The model's deltas, up to a stop sequence."""
-    stops = Stops([asked.stop] if isinstance(asked.stop, str) else asked.stop or [])
+    stops = StopSequences([asked.stop] if isinstance(asked.stop, str) else asked.stop or [])
     tools: dict[str, Any] = {}
     if asked.tools:
         tools = {"tools": asked.tools, "tool_choice": asked.tool_choice or "auto"}
@@ -160,17 +160,19 @@ def _cost(usage: Usage) -> dict[str, Any]:
 def _check(asked: ChatRequest) -> None:
     """Raises ApiError for what would otherwise be answered as if it had not been asked."""
     if asked.n not in (None, 1):
-        raise invalid("This server gives one answer: n must be 1.", "n")
+        raise invalid_value("This server gives one answer: n must be 1.", "n")
     if asked.logprobs:
-        raise invalid("This server gives no log probabilities.", "logprobs", "unsupported_value")
+        raise invalid_value("This server gives no log probabilities.", "logprobs", "unsupported_value")
     if (asked.response_format or {}).get("type", "text") != "text":
-        raise invalid("This server answers in text: ask for JSON in words.", "response_format", "unsupported_value")
+        raise invalid_value(
+            "This server answers in text: ask for JSON in words.", "response_format", "unsupported_value"
+        )
     if asked.modalities not in (None, ["text"]):
-        raise invalid("Answers are text here; /v1/audio/speech speaks them.", "modalities", "unsupported_value")
+        raise invalid_value("Answers are text here; /v1/audio/speech speaks them.", "modalities", "unsupported_value")
     for index, tool in enumerate(asked.tools or []):
         function = tool.get("function")
         if tool.get("type") != "function" or not isinstance(function, dict) or not function.get("name"):
-            raise invalid("A tool has type 'function' and a function with a name.", f"tools.{index}")
+            raise invalid_value("A tool has type 'function' and a function with a name.", f"tools.{index}")
 
 
 def _messages(asked: ChatRequest) -> list[Message]:
@@ -180,19 +182,19 @@ def _messages(asked: ChatRequest) -> list[Message]:
 def _message(message: dict[str, Any], where: str) -> Message:
     role = str(message.get("role"))
     if role not in ROLES:
-        raise invalid(f"Unknown role {role!r}. There are: {', '.join(ROLES)}.", f"{where}.role")
+        raise invalid_value(f"Unknown role {role!r}. There are: {', '.join(ROLES)}.", f"{where}.role")
     calls = message.get("tool_calls")
     content = message.get("content")
     if content is None and not (role == "assistant" and calls):
-        raise invalid("The message has no content.", f"{where}.content", "missing_required_parameter")
+        raise invalid_value("The message has no content.", f"{where}.content", "missing_required_parameter")
     taken: Message = {"role": ROLES[role], "content": _text(content, f"{where}.content")}
     if calls is not None and role == "assistant":
         if not isinstance(calls, list) or not all(isinstance(call, dict) and "function" in call for call in calls):
-            raise invalid("tool_calls is a list of calls, each with its function.", f"{where}.tool_calls")
+            raise invalid_value("tool_calls is a list of calls, each with its function.", f"{where}.tool_calls")
         taken["tool_calls"] = calls
     if role == "tool":
         if not isinstance(message.get("tool_call_id"), str):
-            raise invalid("A tool's message names its tool_call_id.", f"{where}.tool_call_id")
+            raise invalid_value("A tool's message names its tool_call_id.", f"{where}.tool_call_id")
         taken["tool_call_id"] = message["tool_call_id"]
     return taken
 
@@ -201,12 +203,12 @@ def _text(content: Any, where: str) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list):
-        raise invalid("Content is a string or a list of parts.", where, "invalid_type")
+        raise invalid_value("Content is a string or a list of parts.", where, "invalid_type")
     texts = []
     for index, part in enumerate(content):
         kind = part.get("type") if isinstance(part, dict) else None
         if kind not in ("text", "refusal") or not isinstance(part.get(kind), str):
             message = f"Parts of type {kind!r} are not supported: the model reads text. Describe it in words."
-            raise invalid(message, f"{where}.{index}", "unsupported_value")
+            raise invalid_value(message, f"{where}.{index}", "unsupported_value")
         texts.append(part[kind])
     return "\n".join(texts)

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from chinwag.ids import new_id
 from chinwag.realtime import client_events as inbound
 from chinwag.realtime.session_config import SessionConfig
-from chinwag.runtime.client_secrets import LONGEST_S, SHORTEST_S, USUAL_S, ClientSecrets
-from chinwag.runtime.http_errors import ready
+from chinwag.runtime.client_secrets import DEFAULT_S, MAX_S, MIN_S, ClientSecrets
+from chinwag.runtime.http_errors import require_engines
 from chinwag.runtime.runtime import Runtime
 
 
@@ -19,7 +19,7 @@ class ExpiresAfter(BaseModel):
     """How long the secret opens sessions; those that it opened go on."""
 
     anchor: Literal["created_at"] = "created_at"
-    seconds: int = Field(USUAL_S, ge=SHORTEST_S, le=LONGEST_S)
+    seconds: int = Field(DEFAULT_S, ge=MIN_S, le=MAX_S)
 
 
 class ClientSecretRequest(BaseModel):
@@ -29,20 +29,20 @@ class ClientSecretRequest(BaseModel):
     session: dict[str, Any] | None = None
 
 
-def router(host: Runtime, secrets: ClientSecrets) -> APIRouter:
+def router(runtime: Runtime, secrets: ClientSecrets) -> APIRouter:
     """The route."""
     routes = APIRouter()
 
     @routes.post("/v1/realtime/client_secrets")
     async def client_secrets(asked: ClientSecretRequest | None = None) -> dict[str, Any]:
         """Make one; the session is checked now and begins with it whenever the secret is used."""
-        ready(host)
+        require_engines(runtime)
         asked = asked or ClientSecretRequest()
         event = {"type": "session.update", "session": asked.session or {}}
         update = inbound.check("session.update", event).session.model_dump(exclude_unset=True)
-        session, _ = SessionConfig(new_id("sess"), host.defaults()).with_update(update)
-        value, expires_at = secrets.make(update, (asked.expires_after or ExpiresAfter()).seconds)
-        await host.peers.tell("secret", **secrets.share(value))
+        session, _ = SessionConfig(new_id("sess"), runtime.defaults()).with_update(update)
+        value, expires_at = secrets.create(update, (asked.expires_after or ExpiresAfter()).seconds)
+        await runtime.peers.notify("secret", **secrets.export(value))
         # the id is the session's own, which it gets as it opens
         return {"value": value, "expires_at": expires_at, "session": session.wire}
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from chinwag.runtime.archive import ID
-from chinwag.runtime.http_errors import ApiError, invalid
+from chinwag.runtime.http_errors import ApiError, invalid_value
 from chinwag.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -29,19 +29,19 @@ class Change(BaseModel):
     title: str = Field(min_length=1, max_length=LONGEST_TITLE)
 
 
-def router(host: Runtime) -> APIRouter:
+def router(runtime: Runtime) -> APIRouter:
     """The routes."""
-    routes, keeping = APIRouter(prefix="/api/conversations"), host.keeping
+    routes, archive = APIRouter(prefix="/api/conversations"), runtime.archive
 
     async def one(conversation_id: str) -> StoredConversation:
-        known = await keeping.ask(lambda store: store.get(conversation_id)) if ID.fullmatch(conversation_id) else None
+        known = await archive.ask(lambda store: store.get(conversation_id)) if ID.fullmatch(conversation_id) else None
         if known is None:
             raise _missing(conversation_id)
         return known
 
     async def whole(conversation_id: str) -> tuple[StoredConversation, list[StoredItem]]:
         known = await one(conversation_id)
-        return known, await keeping.ask(lambda store: store.items(conversation_id))
+        return known, await archive.ask(lambda store: store.items(conversation_id))
 
     @routes.get("")
     async def newest(
@@ -49,8 +49,8 @@ def router(host: Runtime) -> APIRouter:
     ) -> dict[str, Any]:
         """Those that were talked in last, first. q: only those that hold these words. after: behind that one."""
         found: list[StoredConversation] = []
-        if keeping.on:
-            found = await keeping.ask(lambda store: store.newest(limit + 1, after, q))
+        if archive.on:
+            found = await archive.ask(lambda store: store.newest(limit + 1, after, q))
         data = [_export().summary(each) for each in found[:limit]]
         return {
             "object": "list",
@@ -58,14 +58,14 @@ def router(host: Runtime) -> APIRouter:
             "first_id": data[0]["id"] if data else None,
             "last_id": data[-1]["id"] if data else None,
             "has_more": len(found) > limit,
-            "keep": keeping.settings.keep,
-            "audio": keeping.settings.audio,
+            "keep": archive.settings.keep,
+            "audio": archive.settings.audio,
         }
 
     @routes.delete("")
     async def delete_all() -> dict[str, Any]:
         """All of them, for good."""
-        return {"object": "list.deleted", "deleted": await keeping.forget_all()}
+        return {"object": "list.deleted", "deleted": await archive.forget_all()}
 
     @routes.get("/{conversation_id}")
     async def get(conversation_id: str) -> dict[str, Any]:
@@ -79,14 +79,14 @@ def router(host: Runtime) -> APIRouter:
         await one(conversation_id)
         title = " ".join(change.title.split())
         if not title:
-            raise invalid("A title has at least one letter.", "title")
-        await keeping.rename(conversation_id, title)
+            raise invalid_value("A title has at least one letter.", "title")
+        await archive.rename(conversation_id, title)
         return dict(_export().summary(await one(conversation_id)))
 
     @routes.delete("/{conversation_id}")
     async def delete(conversation_id: str) -> dict[str, Any]:
         """One of them, for good."""
-        if not (ID.fullmatch(conversation_id) and await keeping.forget(conversation_id)):
+        if not (ID.fullmatch(conversation_id) and await archive.forget(conversation_id)):
             raise _missing(conversation_id)
         return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
 
@@ -99,7 +99,7 @@ def router(host: Runtime) -> APIRouter:
             return Response(_export().as_markdown(known, items), 200, headers, "text/markdown; charset=utf-8")
         if format == "json":
             return JSONResponse(_export().as_json(known, items), 200, headers)
-        sound = await keeping.ask(lambda store: store.wav(conversation_id))
+        sound = await archive.ask(lambda store: store.wav(conversation_id))
         if sound is None:
             message = "No sound of this conversation was kept: store.audio has the server keep it."
             raise ApiError(404, message, "audio_not_kept", "format")

@@ -6,23 +6,23 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from chinwag.runtime.http_errors import ApiError, ready
+from chinwag.runtime.http_errors import ApiError, require_engines
 from chinwag.runtime.runtime import Runtime
 
 
-def router(host: Runtime) -> APIRouter:
+def router(runtime: Runtime) -> APIRouter:
     """The routes."""
     routes = APIRouter()
 
     @routes.get("/v1/models")
     async def models() -> dict[str, Any]:
         """All of them, the one that answers first, as clients that choose by themselves take the first."""
-        return {"object": "list", "data": _models(host)}
+        return {"object": "list", "data": _models(runtime)}
 
     @routes.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
         """One of them."""
-        for known in _models(host):
+        for known in _models(runtime):
             if known["id"] == name:
                 return known
         raise ApiError(404, f"There is no model {name!r} here. /v1/models lists them.", "model_not_found", "model")
@@ -30,8 +30,8 @@ def router(host: Runtime) -> APIRouter:
     return routes
 
 
-def _models(host: Runtime) -> list[dict[str, Any]]:
-    engines = ready(host)
+def _models(runtime: Runtime) -> list[dict[str, Any]]:
+    engines = require_engines(runtime)
     names = dict.fromkeys((engines.llm.model, engines.stt.name, engines.tts.name))
-    created = int(host.created)
+    created = int(runtime.created)
     return [{"id": name, "object": "model", "created": created, "owned_by": "chinwag"} for name in names]

@@ -32,14 +32,14 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class SpeechSegment:
     """A stretch with speech in it."""
 
     audio: Audio
     speech: float
 
 
-class Cutter:
+class Segmenter:
     """Give it the sound frame by frame with each one's P(speech); a stretch comes back where one has ended."""
 
     def __init__(self, frame: int) -> None:
@@ -50,7 +50,7 @@ class Cutter:
         self._speaking = False
         self._quiet = 0
 
-    def push(self, frame: Audio, speech: float) -> Cut | None:
+    def push(self, frame: Audio, speech: float) -> SpeechSegment | None:
         """Take the next frame."""
         self._held.append((frame, speech))
         if not self._speaking:
@@ -68,20 +68,20 @@ class Cutter:
             return self._cut(middle + int(np.argmin(chances[middle:])) + 1)
         return None
 
-    def finish(self) -> Cut | None:
+    def finish(self) -> SpeechSegment | None:
         """The sound has ended."""
         return self._cut(len(self._held)) if self._speaking else None
 
-    def _cut(self, count: int) -> Cut:
+    def _cut(self, count: int) -> SpeechSegment:
         taken, self._held = self._held[:count], self._held[count:]
-        return Cut(join([frame for frame, _ in taken]), float(np.mean([chance for _, chance in taken])))
+        return SpeechSegment(join([frame for frame, _ in taken]), float(np.mean([chance for _, chance in taken])))
 
 
-async def transcribed(
+async def transcribe_segments(
     engines: Engines, pieces: AsyncIterator[Audio], language: str | None
 ) -> AsyncGenerator[Segment, None]:
     """The segments that have words, as they are heard. pieces: at 16 kHz, one behind the other."""
-    ear, cutter, size = engines.vad.open(), Cutter(engines.vad.frame), engines.vad.frame
+    ear, cutter, size = engines.vad.open(), Segmenter(engines.vad.frame), engines.vad.frame
     rest = Audio(np.zeros(0, np.float32), LISTEN_RATE)
     async for piece in pieces:
         sound = join([rest, piece])
@@ -99,7 +99,7 @@ async def transcribed(
         yield segment
 
 
-async def _words(engines: Engines, cut: Cut, language: str | None) -> Segment | None:
+async def _words(engines: Engines, cut: SpeechSegment, language: str | None) -> Segment | None:
     utterance = engines.stt.open(language)
     utterance.push(cut.audio)
     await utterance.partial()  # most of the work, at the priority of what can wait: a conversation goes first

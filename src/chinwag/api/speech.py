@@ -12,13 +12,13 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from chinwag.api.streams import server_sent, streamed
+from chinwag.api.streams import stream_events, stream_response
 from chinwag.audio import Audio
 from chinwag.audio.codecs import MEDIA_TYPES, StreamEncoder
 from chinwag.engines.protocols import Voice
 from chinwag.language import requested_language
 from chinwag.realtime.session_config import OPENAI_VOICES
-from chinwag.runtime.http_errors import invalid, ready
+from chinwag.runtime.http_errors import invalid_value, require_engines
 from chinwag.runtime.runtime import Runtime
 from chinwag.speech.synthesis import Style, synthesise
 from chinwag.text.clauses import ClauseSplitter
@@ -42,28 +42,28 @@ class SpeechRequest(BaseModel):
     stream_format: Literal["audio", "sse"] = "audio"
 
 
-def router(host: Runtime) -> APIRouter:
+def router(runtime: Runtime) -> APIRouter:
     """The route."""
     routes = APIRouter()
 
     @routes.post("/v1/audio/speech", response_model=None)
     async def speech(asked: SpeechRequest, request: Request) -> Response:
         """The sound, mono at 24 kHz."""
-        voice = ready(host).tts
-        settings = host.config.tts
+        voice = require_engines(runtime).tts
+        settings = runtime.config.tts
         named = _voice(asked.voice, voice) or settings.voice or None
         style = Style(
-            named, asked.speed or settings.speed, None if named else requested_language(host.config.stt.language)
+            named, asked.speed or settings.speed, None if named else requested_language(runtime.config.stt.language)
         )
         sound = _encoded(_spoken(voice, asked.input, style), asked.response_format)
         if asked.stream_format == "sse":
-            return await server_sent(request, _events(sound, len(asked.input)))
-        return await streamed(request, sound, MEDIA_TYPES[asked.response_format], None)
+            return await stream_events(request, _events(sound, len(asked.input)))
+        return await stream_response(request, sound, MEDIA_TYPES[asked.response_format], None)
 
     @routes.get("/v1/audio/voices")
     async def voices() -> dict[str, Any]:
         """The voices there are, as servers beside OpenAI's list them."""
-        voice = ready(host).tts
+        voice = require_engines(runtime).tts
         spoken = {name: language for language, names in voice.languages.items() for name in names}
         return {"voices": [{"id": name, "name": name, "language": spoken.get(name)} for name in voice.voices]}
 
@@ -76,7 +76,7 @@ def _voice(asked: str | dict[str, Any] | None, voice: Voice) -> str | None:
         return str(name)
     if not name or name in READING_VOICES:
         return None
-    raise invalid(f"There is no voice {name!r}. There are: {', '.join(voice.voices)}.", "voice")
+    raise invalid_value(f"There is no voice {name!r}. There are: {', '.join(voice.voices)}.", "voice")
 
 
 async def _spoken(voice: Voice, text: str, style: Style) -> AsyncGenerator[Audio, None]:

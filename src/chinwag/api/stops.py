@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-class Stops:
+class StopSequences:
     """Give the text as it comes to `push`, then call `finish`; both return what is sure by now.
 
     Only what may be the beginning of a sequence is held back. met: one was found, and nothing comes any more.

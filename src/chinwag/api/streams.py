@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from chinwag.runtime.http_errors import ApiError, explained, fault
+from chinwag.runtime.http_errors import ApiError, error_body, to_api_error
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ CLIENT_GONE = 499
 """nginx's status for a client that went; nobody reads it."""
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def run_unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """What the work returns; it is cancelled, and ApiError raised, where the client goes first.
 
     The request's body must have been read.
@@ -36,7 +36,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(working, watching, return_exceptions=True)
 
 
-async def streamed(
+async def stream_response(
     request: Request, pieces: AsyncGenerator[bytes, None], media_type: str, told: Callable[[ApiError], bytes] | None
 ) -> StreamingResponse:
     """The pieces as a response, begun once the first is there, so that what fails before it has its own status.
@@ -44,7 +44,7 @@ async def streamed(
     told: what a failure behind that adds to the stream; None breaks the connection off, where the form has no errors.
     """
     try:
-        first = await unless_gone(request, _next(pieces))
+        first = await run_unless_disconnected(request, _next(pieces))
     except BaseException:
         await pieces.aclose()
         raise
@@ -56,7 +56,7 @@ async def streamed(
             async for piece in pieces:
                 yield piece
         except Exception as error:
-            explanation = explained(error)
+            explanation = to_api_error(error)
             if told is None:
                 raise
             yield told(explanation)
@@ -66,7 +66,9 @@ async def streamed(
     return StreamingResponse(all_of_them(), media_type=media_type, headers={"Cache-Control": "no-cache"})
 
 
-async def server_sent(request: Request, events: AsyncGenerator[Any, None], *, done: bool = False) -> StreamingResponse:
+async def stream_events(
+    request: Request, events: AsyncGenerator[Any, None], *, done: bool = False
+) -> StreamingResponse:
     """Objects as server-sent events. done: the stream ends with `[DONE]`, as a chat's does."""
 
     async def lines() -> AsyncGenerator[bytes, None]:
@@ -79,9 +81,9 @@ async def server_sent(request: Request, events: AsyncGenerator[Any, None], *, do
             await events.aclose()
 
     def told(error: ApiError) -> bytes:
-        return _line(fault(error.message, code=error.code, param=error.param, kind="server_error"))
+        return _line(error_body(error.message, code=error.code, param=error.param, kind="server_error"))
 
-    return await streamed(request, lines(), "text/event-stream", told)
+    return await stream_response(request, lines(), "text/event-stream", told)
 
 
 def _line(event: Any) -> bytes:

@@ -14,24 +14,24 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Message
 
-from chinwag.api.segments import Segment, transcribed
-from chinwag.api.streams import server_sent, unless_gone
+from chinwag.api.segments import Segment, transcribe_segments
+from chinwag.api.streams import run_unless_disconnected, stream_events
 from chinwag.audio import LISTEN_RATE, Audio
 from chinwag.audio.codecs import DecodeError, decode_file
 from chinwag.engines.protocols import Engines
 from chinwag.errors import ChinwagError
-from chinwag.runtime.http_errors import ApiError, invalid, ready
+from chinwag.runtime.http_errors import ApiError, invalid_value, require_engines
 from chinwag.runtime.runtime import Runtime
 
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 
 FORM_BYTES = 64 * 1024
 """What the form around the file may take."""
-DROPPED = 8
+DISCARD_FACTOR = 8
 """Times the limit that is read of a file too large before the connection is cut."""
 
 
-class Heard:
+class FileTranscription:
     """A file on its way to words. seconds: of its sound so far; segments: those so far."""
 
     def __init__(self, engines: Engines, file: UploadFile, language: str | None) -> None:
@@ -52,12 +52,12 @@ class Heard:
     async def listen(self) -> AsyncGenerator[Segment, None]:
         """Each segment as it is heard. Raises ApiError where the file is no sound."""
         try:
-            async with aclosing(transcribed(self._engines, self._pieces(), self._language)) as segments:
+            async with aclosing(transcribe_segments(self._engines, self._pieces(), self._language)) as segments:
                 async for segment in segments:
                     self.segments.append(segment)
                     yield segment
         except DecodeError as error:
-            raise invalid(str(error), "file", "invalid_file") from error
+            raise invalid_value(str(error), "file", "invalid_file") from error
 
     async def _pieces(self) -> AsyncIterator[Audio]:
         pieces = decode_file(self._file.file)
@@ -66,29 +66,29 @@ class Heard:
             yield piece
 
 
-def router(host: Runtime) -> APIRouter:
+def router(runtime: Runtime) -> APIRouter:
     """The route."""
     routes = APIRouter()
 
     @routes.post("/v1/audio/transcriptions", response_model=None)
     async def transcriptions(request: Request) -> Response:
         """The words, in the form that was asked for, or streamed."""
-        engines = ready(host)
-        form = await _limited(request, host.config.server.max_upload_bytes).form(max_files=1)
+        engines = require_engines(runtime)
+        form = await _limited(request, runtime.config.server.max_upload_bytes).form(max_files=1)
         handed_on = False
         try:
             file = form.get("file")
             if not isinstance(file, UploadFile):
-                raise invalid("Send the sound as the form's file.", "file", "missing_required_parameter")
+                raise invalid_value("Send the sound as the form's file.", "file", "missing_required_parameter")
             wanted = _field(form, "response_format") or "json"
             streams = _field(form, "stream").lower() in ("true", "1")
             _check(form, wanted, streams=streams)
-            language = _language(engines, form, host.config.stt.language)
-            heard = Heard(engines, file, language)
+            language = _language(engines, form, runtime.config.stt.language)
+            heard = FileTranscription(engines, file, language)
             if streams:
                 handed_on = True
-                return await server_sent(request, _events(heard, form))
-            await unless_gone(request, _all(heard))
+                return await stream_events(request, _events(heard, form))
+            await run_unless_disconnected(request, _all(heard))
             return _written(heard, wanted, language)
         finally:
             if not handed_on:
@@ -97,13 +97,13 @@ def router(host: Runtime) -> APIRouter:
     return routes
 
 
-async def _all(heard: Heard) -> None:
+async def _all(heard: FileTranscription) -> None:
     async with aclosing(heard.listen()) as segments:
         async for _ in segments:
             continue
 
 
-async def _events(heard: Heard, form: FormData) -> AsyncGenerator[dict[str, Any], None]:
+async def _events(heard: FileTranscription, form: FormData) -> AsyncGenerator[dict[str, Any], None]:
     try:
         async with aclosing(heard.listen()) as segments:
             async for segment in segments:
@@ -125,7 +125,7 @@ def _limited(request: Request, limit: int) -> Request:
         taken += len(message.get("body", b""))
         if taken <= limit + FORM_BYTES:
             return message
-        while message.get("more_body") and taken < limit * DROPPED:
+        while message.get("more_body") and taken < limit * DISCARD_FACTOR:
             message = await request.receive()
             taken += len(message.get("body", b""))
         raise ApiError(
@@ -145,22 +145,24 @@ def _language(engines: Engines, form: FormData, usual: str) -> str:
     try:
         engines.stt.open(language)
     except ChinwagError as error:
-        raise invalid(str(error), "language", "unsupported_value") from error
+        raise invalid_value(str(error), "language", "unsupported_value") from error
     return language
 
 
 def _check(form: FormData, wanted: str, *, streams: bool) -> None:
     if wanted not in FORMATS:
-        raise invalid(f"There is no response_format {wanted!r}. There are: {', '.join(FORMATS)}.", "response_format")
+        raise invalid_value(
+            f"There is no response_format {wanted!r}. There are: {', '.join(FORMATS)}.", "response_format"
+        )
     if streams and wanted not in ("json", "text"):
-        raise invalid("A stream has response_format json or text.", "response_format")
+        raise invalid_value("A stream has response_format json or text.", "response_format")
     granularities = form.getlist("timestamp_granularities[]") + form.getlist("timestamp_granularities")
     if any(one != "segment" for one in granularities):
         message = "Times are those of segments: words have none here."
-        raise invalid(message, "timestamp_granularities", "unsupported_value")
+        raise invalid_value(message, "timestamp_granularities", "unsupported_value")
 
 
-def _written(heard: Heard, wanted: str, language: str) -> Response:
+def _written(heard: FileTranscription, wanted: str, language: str) -> Response:
     match wanted:
         case "text":
             return PlainTextResponse(heard.text + "\n")

@@ -84,7 +84,7 @@ def serve(
         settings.server.api_keys = [made]
     near = _lan_access(settings) if lan else None
     check_exposure(settings.server, encrypted=near is not None)
-    logs.set_up(settings)
+    logs.configure_logging(settings)
     if settings.preset:
         _printer(settings)(f"Preset {settings.preset} on {MachineResources.detect()}: {_engines_text(settings)}.")
     sys.setswitchinterval(SWITCH_S)
@@ -103,16 +103,16 @@ class LanAccess:
 def _lan_access(settings: configuration.Config) -> LanAccess:
     from chinwag.server import lan
 
-    found, server = lan.addresses(), settings.server
+    found, server = lan.private_addresses(), settings.server
     key = server.api_keys[0] if server.requires_key else ""
-    return LanAccess(found, lan.certificate(_lan_folder(), found), key)
+    return LanAccess(found, lan.ensure_certificate(_lan_folder(), found), key)
 
 
 def _login_code(server: configuration.ServerSettings) -> str:
     """The code that stands in for a key, made at its first use; empty where there is a key, or none is wanted."""
     from chinwag.server import lan
 
-    return "" if server.api_keys or server.auth == "off" else lan.code(_lan_folder())
+    return "" if server.api_keys or server.auth == "off" else lan.login_code(_lan_folder())
 
 
 def _lan_folder() -> Path:
@@ -125,7 +125,7 @@ def _engines_text(settings: configuration.Config) -> str:
 
 
 def _printer(settings: configuration.Config) -> Callable[[str], None]:
-    return logs.teller(settings.server, _to_terminal)
+    return logs.start_messages(settings.server, _to_terminal)
 
 
 def _to_terminal(line: str) -> None:
@@ -148,7 +148,7 @@ async def _serve(settings: configuration.Config, near: LanAccess | None = None, 
     # imported late: the protocol's types take a second, which no other command should wait for
     from chinwag.runtime.runtime import Runtime
     from chinwag.server.app import create_app
-    from chinwag.server.lifecycle import Server
+    from chinwag.server.lifecycle import GracefulServer
 
     asyncio.get_running_loop().set_exception_handler(logs.on_loop_error)
     tell = _printer(settings)
@@ -158,7 +158,7 @@ async def _serve(settings: configuration.Config, near: LanAccess | None = None, 
         certificate, key = near.certificate.file, near.certificate.key
     host = Runtime(settings, puller=_pull_with_logs if settings.server.log_format == "json" else pull_with_bars)
     app = create_app(host)
-    server = Server(
+    server = GracefulServer(
         uvicorn.Config(
             app,
             log_config=None,
@@ -239,14 +239,14 @@ def _page_url(host: str, port: int, scheme: str = "http") -> str:
 
 async def _print_when_ready(host: Runtime, address: str, tell: Callable[[str], None], code: str = "") -> None:
     """code: one that was made here, told in a link that logs in; the page takes it out of the address."""
-    from chinwag.observability.process import settle
+    from chinwag.observability.process import freeze_startup_objects
 
     await host.settled.wait()
     if isinstance(host.error, ChinwagError):
         tell(f"Not ready: {host.error.message}")
         tell(f"  → {host.error.fix}")
         return
-    settle()
+    freeze_startup_objects()
     engines = ", ".join(f"{task} {state.name}" for task, state in host.states.items())
     tell(f"Ready after {host.startup_s} s with {engines}.")
     link = f"{address}/#key={code}" if code and host.config.server.log_format == "text" else address

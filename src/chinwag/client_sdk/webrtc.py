@@ -24,7 +24,7 @@ from chinwag.client_sdk.client import (
     realtime_url,
 )
 from chinwag.client_sdk.playback import AUDIBLE, Playback
-from chinwag.transport.rtc.tracks import LATEST_S, Incoming, OutgoingTrack, opus_only
+from chinwag.transport.rtc.tracks import MAX_LATE_S, IncomingAudio, OutgoingTrack, opus_only
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -49,7 +49,7 @@ class Peer:
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         audio = self.connection.addTransceiver(OutgoingTrack(next_frame), "sendrecv")
         opus_only(audio)
-        self.incoming = Incoming(on_audio)
+        self.incoming = IncomingAudio(on_audio)
         self.incoming.listen(audio.receiver)
         self.channel = self.connection.createDataChannel("oai-events")
         self.channel.on("message", on_message)
@@ -105,7 +105,7 @@ class WebRtcClient(RealtimeClient):
         if not self._greeted:
             return np.zeros(CHUNK, np.float32)
         late = self.now() - self.time_of(self._sent + CHUNK)
-        if not self._sent or late > LATEST_S:  # the track has left out what was missed
+        if not self._sent or late > MAX_LATE_S:  # the track has left out what was missed
             self._began += late
         chunk = self._next_chunk()
         self._sent += len(chunk)

@@ -21,11 +21,11 @@ from chinwag.cluster.serving import replica_facts
 from chinwag.config import Config
 from chinwag.engines import registry
 from chinwag.engines.protocols import Engine, Task
-from chinwag.observability.process import settle
+from chinwag.observability.process import freeze_startup_objects
 from chinwag.reach import is_loopback
 from chinwag.runtime.client_secrets import ClientSecrets
-from chinwag.runtime.http_errors import fault
-from chinwag.runtime.peers import News
+from chinwag.runtime.http_errors import error_body
+from chinwag.runtime.peers import PeerEvent
 from chinwag.runtime.runtime import Runtime
 from chinwag.server.app import create_app
 
@@ -49,7 +49,7 @@ class Talking:
         sys.setswitchinterval(SWITCH_S)
         context = serve.get_replica_context()
         self._settings, self._app = settings, context.app_name
-        self.place = context.replica_id.unique_id
+        self.replica_id = context.replica_id.unique_id
         self._secrets = ClientSecrets()
 
         def find(task: Task, name: str) -> type[Engine]:
@@ -58,11 +58,11 @@ class Talking:
                 return registry.find(task, name)
             return remote_engine_class(task, name, DeploymentClient(engines[task], name, silent_s, section.timeout_s))
 
-        self._host = Runtime(settings, find=find, peers=self)
+        self._runtime = Runtime(settings, find=find, peers=self)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build the ASGI app; the method name is Serve's."""
-        app = create_app(self._host, self._secrets)
+        app = create_app(self._runtime, self._secrets)
         if not self._settings.server.requires_key and self._settings.server.auth != "off":
             app.add_middleware(LoopbackOnly)
         return app
@@ -74,42 +74,47 @@ class Talking:
         load although another replica has them ready.
         """
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._host.settled.wait(), LOADED_WITHIN_S)
+            await asyncio.wait_for(self._runtime.settled.wait(), LOADED_WITHIN_S)
             if not gc.get_freeze_count():
-                settle()
+                freeze_startup_objects()
 
     async def report(self) -> dict[str, Any]:
         """Return this replica's state for `chinwag cluster status`."""
-        host = self._host
-        return {**replica_facts(), "stage": host.stage, "sessions": host.sessions, "error": str(host.error or "")}
+        runtime = self._runtime
+        return {
+            **replica_facts(),
+            "stage": runtime.stage,
+            "sessions": runtime.sessions,
+            "error": str(runtime.error or ""),
+        }
 
     # --- peers -----------------------------------------------------------------------------------------------
 
-    async def tell(self, what: News, **facts: Any) -> None:
+    async def notify(self, what: PeerEvent, **facts: Any) -> None:
         """Send news to all other replicas; see `chinwag.runtime.peers`."""
         try:
             await asyncio.to_thread(self._broadcast, what, facts)
         except Exception as error:
             log.warning("some replicas did not receive the news %r: %s", what, error)
 
-    def _broadcast(self, what: News, facts: dict[str, Any]) -> None:
+    def _broadcast(self, what: PeerEvent, facts: dict[str, Any]) -> None:
         own = serve.get_deployment_handle(INGRESS, self._app)
-        own.broadcast("receive_news", self.place, what, facts).results(timeout_s=BROADCAST_TIMEOUT_S)
+        own.broadcast("receive_news", self.replica_id, what, facts).results(timeout_s=BROADCAST_TIMEOUT_S)
 
-    async def receive_news(self, place: str, what: News, facts: dict[str, Any]) -> None:
+    async def receive_news(self, replica_id: str, what: PeerEvent, facts: dict[str, Any]) -> None:
         """Apply news from another replica."""
-        if place == self.place:
+        if replica_id == self.replica_id:
             return
-        keeping = self._host.keeping
+        archive = self._runtime.archive
         match what:
             case "taken_over":
-                await keeping.let_go(**facts)
+                await archive.let_go(**facts)
             case "renamed":
-                keeping.renamed(**facts)
+                archive.renamed(**facts)
             case "forgotten":
-                keeping.forgotten(**facts)
+                archive.forgotten(**facts)
             case "secret":
-                self._secrets.take(**facts)
+                self._secrets.add(**facts)
 
 
 class LoopbackOnly:
@@ -128,4 +133,4 @@ class LoopbackOnly:
             await send({"type": "websocket.close", "code": 1008})
         else:
             message = "This server has no key, so it answers only its own machine. Set server.api_keys."
-            await JSONResponse(fault(message, code="forbidden_host"), 403)(scope, receive, send)
+            await JSONResponse(error_body(message, code="forbidden_host"), 403)(scope, receive, send)

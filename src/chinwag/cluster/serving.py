@@ -25,7 +25,7 @@ from chinwag.engines.protocols import (
     Utterance,
     Voice,
 )
-from chinwag.observability.process import usage
+from chinwag.observability.process import resource_usage
 from chinwag.runtime.engine_pool import EnginePool
 from chinwag.weights.store import Store
 
@@ -217,5 +217,5 @@ def replica_facts() -> dict[str, Any]:
         "replica": context.replica_id.unique_id,
         "node": ray.get_runtime_context().get_node_id(),
         "pid": os.getpid(),
-        **usage(),
+        **resource_usage(),
     }

@@ -62,7 +62,7 @@ class Metrics:
             "chinwag_sessions_refused", "Clients that could not begin a conversation.", ["reason"], registry=own
         )
         self.turns = Counter("chinwag_turns", "Turns that were taken in.", registry=own)
-        self.taken_back = Counter(
+        self.retractions = Counter(
             "chinwag_turns_taken_back",
             "Turns that were no ends: the person went on before anything of the answer was heard.",
             registry=own,
@@ -74,7 +74,7 @@ class Metrics:
         self.backchannels = Counter(
             "chinwag_backchannels", "Speech or noise over an answer that did not stop it.", registry=own
         )
-        self.replies = Counter("chinwag_replies", "Answers that have ended.", ["status"], registry=own)
+        self.responses = Counter("chinwag_replies", "Answers that have ended.", ["status"], registry=own)
         self.stages = Histogram(
             "chinwag_turn_stage_seconds",
             "From the arrival of a person's last sound to each stage of the answer; before it counts as 0.",
@@ -116,30 +116,30 @@ class Metrics:
 
     def open(self) -> None:
         """Begin to watch the engines' threads."""
-        worker.observers.add(self._stepped)
+        worker.observers.add(self._on_step)
 
     def close(self) -> None:
         """No longer."""
-        worker.observers.discard(self._stepped)
+        worker.observers.discard(self._on_step)
 
-    def session(self, transport: str) -> SessionMetrics:
+    def observe_session(self, transport: str) -> SessionMetrics:
         """A session begins."""
         return SessionMetrics(self, transport)
 
-    def refused(self, reason: str) -> None:
+    def count_refusal(self, reason: str) -> None:
         """No conversation could begin."""
         self.refusals.labels(reason if reason in REASONS else OTHER).inc()
 
-    def failed(self, engine: str, kind: str) -> None:
+    def count_error(self, engine: str, kind: str) -> None:
         """Something did. engine: empty where it was none."""
         named = engine if engine in self._engines else OTHER if engine else "none"
         self.errors.labels(named, kind if kind in KINDS else OTHER).inc()
 
-    def exposed(self) -> bytes:
+    def render(self) -> bytes:
         """All of it, as CONTENT_TYPE. It asks the system about the process's children, and so belongs on a thread."""
         return generate_latest(self.registry)
 
-    def _stepped(self, step: worker.FinishedStep) -> None:
+    def _on_step(self, step: worker.FinishedStep) -> None:
         """Called on an engine's thread."""
         labels = self._worker(step.worker), step.priority.name.lower()
         self.waits.labels(*labels).observe(step.waited_s)
@@ -158,14 +158,14 @@ class SessionMetrics:
         metrics.open_sessions.labels(transport).inc()
         self._began = time.monotonic()
 
-    def told(self, event: events.Event) -> None:
+    def on_event(self, event: events.Event) -> None:
         """That has happened in it."""
         metrics = self._metrics
         match event:
             case events.InputCommitted():
                 metrics.turns.inc()
             case events.TurnRetracted():
-                metrics.taken_back.inc()
+                metrics.retractions.inc()
             case events.SpeechStarted(interrupted="answer"):
                 metrics.interruptions.inc()
             case events.SpeechStarted(interrupted="early_answer"):
@@ -179,21 +179,21 @@ class SessionMetrics:
                 if "first_audio" in event.stages:
                     metrics.voice_to_voice.observe(max(0.0, event.stages["first_audio"]))
             case events.ResponseEnded():
-                metrics.replies.labels(event.status).inc()
+                metrics.responses.labels(event.status).inc()
                 if event.status == "failed":
-                    metrics.failed(event.engine, "response_failed")
+                    metrics.count_error(event.engine, "response_failed")
             case events.TranscriptionFailed():
-                metrics.failed(event.engine, "transcription_failed")
+                metrics.count_error(event.engine, "transcription_failed")
             case events.ErrorOccurred():
-                metrics.failed(event.engine, event.code)
+                metrics.count_error(event.engine, event.code)
 
-    def over(self) -> None:
+    def on_end(self) -> None:
         """Nothing more will."""
         self._metrics.lengths.observe(time.monotonic() - self._began)
         self._metrics.open_sessions.labels(self._transport).dec()
 
 
-class Counted:
+class RequestMetricsMiddleware:
     """ASGI middleware that counts what was answered, by the route as the code has it, never by the path as it came."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 from chinwag.config import Config
 from chinwag.conversation.events import Event, InputCommitted
 from chinwag.observability.metrics import Metrics
-from chinwag.observability.tracing import Tracer, tracer
+from chinwag.observability.tracing import Tracer, create_tracer
 
 Transport = Literal["websocket", "webrtc"]
 
@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 class Observer(Protocol):
     """Watches one session."""
 
-    def told(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """That has happened in it."""
 
-    def over(self) -> None:
+    def on_end(self) -> None:
         """Nothing more will."""
 
 
@@ -40,7 +40,7 @@ class Observers:
     def open(self) -> None:
         """Begin: where the environment asks for traces, with those."""
         self.metrics.open()
-        self._tracer = tracer()
+        self._tracer = create_tracer()
 
     def close(self) -> None:
         """End; traces that wait are sent."""
@@ -49,15 +49,15 @@ class Observers:
             self._tracer.close()
             self._tracer = None
 
-    def session(self, session_id: str, transport: Transport) -> Watched:
+    def observe_session(self, session_id: str, transport: Transport) -> SessionObservers:
         """A session begins."""
-        observers: list[Observer] = [self.metrics.session(transport)]
+        observers: list[Observer] = [self.metrics.observe_session(transport)]
         if self._tracer:
-            observers.append(self._tracer.session(session_id, transport))
-        return Watched(observers, transport)
+            observers.append(self._tracer.observe_session(session_id, transport))
+        return SessionObservers(observers, transport)
 
 
-class Watched:
+class SessionObservers:
     """One session. A watcher that fails is let go, and the session never notices."""
 
     def __init__(self, observers: list[Observer], transport: Transport) -> None:
@@ -65,21 +65,21 @@ class Watched:
         self._began, self._turns = time.monotonic(), 0
         log.info("a session began", extra={"fields": {"transport": transport}})
 
-    def told(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """That has happened in it."""
         self._turns += isinstance(event, InputCommitted)
         for observer in tuple(self._observers):
             try:
-                observer.told(event)
+                observer.on_event(event)
             except Exception:
                 self._observers.remove(observer)
                 log.exception("a session is not watched any more")
 
-    def over(self) -> None:
+    def on_end(self) -> None:
         """Nothing more will happen."""
         for observer in self._observers:
             try:
-                observer.over()
+                observer.on_end()
             except Exception:
                 log.exception("the end of a session was not noticed")
         lasted = {"seconds": round(time.monotonic() - self._began, 1), "turns": self._turns}

@@ -9,7 +9,7 @@ from contextlib import suppress
 import psutil
 
 
-def usage() -> dict[str, float]:
+def resource_usage() -> dict[str, float]:
     """Memory and processor time of the server and of the engines that run as its children."""
     memory, seconds = 0, 0.0
     own = psutil.Process()
@@ -24,7 +24,7 @@ def usage() -> dict[str, float]:
     return {"rss_mb": round(memory / 1e6, 1), "cpu_seconds": round(seconds, 2)}
 
 
-def settle() -> None:
+def freeze_startup_objects() -> None:
     """Have the garbage collector pass over all that is there by now: the engines, and their libraries. Takes 0.1 s.
 
     A conversation that has ended is a ring of objects around megabytes of sound, which only a full collection finds.
@@ -35,7 +35,7 @@ def settle() -> None:
     gc.collect()  # Python puts the next off by how many there were at the last
 
 
-def give_back() -> None:
+def release_freed_memory() -> None:
     """Return to the system what glibc keeps of freed memory between pieces in use; elsewhere nothing. Takes 1.4 ms."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-SPOKEN = "http/protobuf"
+SUPPORTED_PROTOCOL = "http/protobuf"
 
-MOST_BEGUN = 64
+MAX_OPEN = 64
 """Utterances and replies of one session whose begin is kept; more are begun only by a client that means harm."""
 
 STAGES = (
@@ -38,15 +38,17 @@ STAGES = (
 log = logging.getLogger(__name__)
 
 
-def tracer(environment: Mapping[str, str] = os.environ) -> Tracer | None:
+def create_tracer(environment: Mapping[str, str] = os.environ) -> Tracer | None:
     """What sends traces where the environment asks for them; None where it does not, or what sends them is missing."""
     chosen = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
     asked = chosen == "otlp" or any(environment.get(name) for name in ENDPOINTS)
     if not asked or chosen == "none" or environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
-    protocol = next((environment[name] for name in PROTOCOLS if environment.get(name)), SPOKEN)
-    if chosen not in ("", "otlp") or protocol != SPOKEN:
-        log.warning("No traces are sent: only OTLP over %s is spoken here, not %s.", SPOKEN, chosen or protocol)
+    protocol = next((environment[name] for name in PROTOCOLS if environment.get(name)), SUPPORTED_PROTOCOL)
+    if chosen not in ("", "otlp") or protocol != SUPPORTED_PROTOCOL:
+        log.warning(
+            "No traces are sent: only OTLP over %s is spoken here, not %s.", SUPPORTED_PROTOCOL, chosen or protocol
+        )
         return None
     if importlib.util.find_spec("opentelemetry.sdk") is None:
         log.warning("No traces are sent, though the environment asks for them: pip install 'chinwag[otel]'.")
@@ -79,7 +81,7 @@ class Tracer:
         """Send what waits. It may take seconds, so it belongs on a thread."""
         self._provider.shutdown()
 
-    def session(self, session_id: str, transport: str) -> SessionTraces:
+    def observe_session(self, session_id: str, transport: str) -> SessionTraces:
         """A session begins."""
         return SessionTraces(self, {"chinwag.session_id": session_id, "chinwag.transport": transport})
 
@@ -107,32 +109,32 @@ class Span:
 class SessionTraces:
     """Watches one session. clock: seconds since 1970."""
 
-    def __init__(self, tracer: Tracer, attributes: dict[str, Any], clock: Any = time.time) -> None:
-        self._tracer, self._attributes, self._clock = tracer, attributes, clock
-        self._spoken: dict[str, int] = {}
-        self._replies: dict[str, float] = {}
+    def __init__(self, create_tracer: Tracer, attributes: dict[str, Any], clock: Any = time.time) -> None:
+        self._tracer, self._attributes, self._clock = create_tracer, attributes, clock
+        self._speech_started_ms: dict[str, int] = {}
+        self._responses_began: dict[str, float] = {}
         self._turns: dict[str, tuple[events.TurnTraced, float]] = {}
 
-    def told(self, event: events.Event) -> None:
+    def on_event(self, event: events.Event) -> None:
         """That has happened in it."""
         match event:
             case events.SpeechStarted():
-                _keep(self._spoken, event.item_id, event.at_ms)
+                _remember(self._speech_started_ms, event.item_id, event.at_ms)
             case events.ResponseStarted():
-                _keep(self._replies, event.response_id, self._clock())
+                _remember(self._responses_began, event.response_id, self._clock())
             case events.TurnTraced():  # with the first sound
-                _keep(self._turns, event.response_id, (event, self._clock() - event.stages.get("first_audio", 0.0)))
+                _remember(self._turns, event.response_id, (event, self._clock() - event.stages.get("first_audio", 0.0)))
             case events.ResponseEnded():
-                self._ended(event.response_id, event.status, event.reason or "", event.engine)
+                self._record_response(event.response_id, event.status, event.reason or "", event.engine)
 
-    def over(self) -> None:
+    def on_end(self) -> None:
         """Nothing more will: what was under way ends with it."""
-        for response_id in [*self._replies]:
-            self._ended(response_id, "cancelled", "session_ended", "")
+        for response_id in [*self._responses_began]:
+            self._record_response(response_id, "cancelled", "session_ended", "")
 
-    def _ended(self, response_id: str, status: str, reason: str, engine: str) -> None:
+    def _record_response(self, response_id: str, status: str, reason: str, engine: str) -> None:
         now = self._clock()
-        began, turn = self._replies.pop(response_id, now), self._turns.pop(response_id, None)
+        began, turn = self._responses_began.pop(response_id, now), self._turns.pop(response_id, None)
         attributes = {**self._attributes, "chinwag.response_id": response_id, "chinwag.status": status}
         known = {"chinwag.reason": reason, "chinwag.engine": engine}
         attributes.update({name: value for name, value in known.items() if value})
@@ -141,7 +143,7 @@ class SessionTraces:
             self._tracer.record("reply", Span(began, now, attributes, failed=failed), {})
             return
         traced, speech_end = turn
-        spoken_s = (traced.speech_end_ms - self._spoken.pop(traced.item_id, traced.speech_end_ms)) / 1000
+        spoken_s = (traced.speech_end_ms - self._speech_started_ms.pop(traced.item_id, traced.speech_end_ms)) / 1000
         children = {"listen": Span(speech_end - spoken_s, speech_end), **_stages(traced.stages, speech_end)}
         if (first := traced.stages.get("first_audio")) is not None:
             children["say"] = Span(speech_end + first, now)
@@ -162,8 +164,8 @@ def _stages(stages: Mapping[str, float], speech_end: float) -> dict[str, Span]:
     }
 
 
-def _keep(kept: dict[str, Any], name: str, value: Any) -> None:
-    while len(kept) >= MOST_BEGUN:
+def _remember(kept: dict[str, Any], name: str, value: Any) -> None:
+    while len(kept) >= MAX_OPEN:
         kept.pop(next(iter(kept)))
     kept[name] = value
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from chinwag.config import StoreSettings
 from chinwag.errors import Refused, StoreError
 from chinwag.ids import new_id
-from chinwag.runtime.peers import Alone, Peers
+from chinwag.runtime.peers import NoPeers, Peers
 
 if TYPE_CHECKING:
     from chinwag.runtime.recorder import Recorder
@@ -45,7 +45,7 @@ class Archive:
 
     def __init__(self, settings: StoreSettings, peers: Peers | None = None) -> None:
         self.settings = settings
-        self._peers = peers or Alone()
+        self._peers = peers or NoPeers()
         self.error: StoreError | None = None
         self.live: dict[str, Recorder] = {}
         self._store: ConversationStore | None = None
@@ -102,7 +102,7 @@ class Archive:
         """Call it otherwise; who holds it is told."""
         await self.ask(lambda store: store.rename(conversation_id, title))
         self.renamed(conversation_id, title)
-        await self._peers.tell("renamed", conversation_id=conversation_id, title=title)
+        await self._peers.notify("renamed", conversation_id=conversation_id, title=title)
 
     def renamed(self, conversation_id: str, title: str) -> None:
         """It is called otherwise now."""
@@ -112,13 +112,13 @@ class Archive:
     async def forget(self, conversation_id: str) -> bool:
         """Delete one; False where there is none. If it is being held, the talk goes on and is not kept."""
         held = self.forgotten(conversation_id)
-        await self._peers.tell("forgotten", conversation_id=conversation_id)
+        await self._peers.notify("forgotten", conversation_id=conversation_id)
         return await self.ask(lambda store: store.delete(conversation_id)) or held
 
     async def forget_all(self) -> int:
         """Delete all; how many there were."""
         self.forgotten(None)
-        await self._peers.tell("forgotten", conversation_id=None)
+        await self._peers.notify("forgotten", conversation_id=None)
         return await self.ask(lambda store: store.delete_all())
 
     def forgotten(self, conversation_id: str | None) -> bool:
@@ -149,7 +149,7 @@ class Archive:
         if not ID.fullmatch(conversation_id) or not self.on:
             raise unknown
         await self._take_over(conversation_id)
-        await self._peers.tell("taken_over", conversation_id=conversation_id)
+        await self._peers.notify("taken_over", conversation_id=conversation_id)
         try:
             one = await self.ask(lambda store: store.get(conversation_id))
             known = await self.ask(lambda store: store.items(conversation_id, MOST_ITEMS)) if one else []

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Beside:
+class _AssistantTools:
     """An assistant's own tools, and those that every conversation has."""
 
     common: ToolSource | None
@@ -38,21 +38,21 @@ class Assistants:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._read: tuple[AssistantCatalog, dict[str, tuple[Tool, ...]]] | None = None
-        self._told: set[str] = set()
+        self._reported_faults: set[str] = set()
 
-    async def look(self) -> AssistantCatalog:
+    async def reload(self) -> AssistantCatalog:
         """Read the files. Raises ConfigError where the server's own assistant is not among them."""
-        read = await asyncio.to_thread(self._look)
+        read = await asyncio.to_thread(self._read_files)
         found, _ = read
         found.get(self._config.assistant.name)
         self._read = read
         for fault in map(str, found.faults):
-            if fault not in self._told:
+            if fault not in self._reported_faults:
                 log.warning("an assistant cannot be used: %s", fault)
-        self._told = set(map(str, found.faults))
+        self._reported_faults = set(map(str, found.faults))
         return found
 
-    def _look(self) -> tuple[AssistantCatalog, dict[str, tuple[Tool, ...]]]:
+    def _read_files(self) -> tuple[AssistantCatalog, dict[str, tuple[Tool, ...]]]:
         found = assistants.read_assistants(self._config.assistant.folder)
         timeout_s = self._config.tools.timeout_s
         return found, {one.name: tuple(functions.load_tools(one.tools, timeout_s)) for one in found.assistants.values()}
@@ -85,16 +85,16 @@ class Assistants:
             listening=hearing,
             style=replace(style, voice=speaks or style.voice, speed=style.speed if one.speed is None else one.speed),
         )
-        if tools := self._known()[1].get(one.name):
-            settings = replace(settings, tools=replace(plain.tools, own=_Beside(plain.tools.own, tools)))
+        if tools := self._loaded()[1].get(one.name):
+            settings = replace(settings, tools=replace(plain.tools, own=_AssistantTools(plain.tools.own, tools)))
         return AssistantProfile(settings, frozenset(key for key, value in given.items() if value not in ("", None)))
 
-    def _known(self) -> tuple[AssistantCatalog, dict[str, tuple[Tool, ...]]]:
-        self._read = self._read or self._look()  # a few small files
+    def _loaded(self) -> tuple[AssistantCatalog, dict[str, tuple[Tool, ...]]]:
+        self._read = self._read or self._read_files()  # a few small files
         return self._read
 
     def _named(self, name: str) -> Assistant:
-        one, said = self._known()[0].get(name), self._config.assistant
+        one, said = self._loaded()[0].get(name), self._config.assistant
         if name != said.name:
             return one
         words = {"instructions": said.instructions, "greeting": said.greeting}

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from chinwag.config import ServerSettings
 from chinwag.reach import is_local_name, is_loopback
 from chinwag.runtime.client_secrets import PREFIX, ClientSecrets
-from chinwag.runtime.http_errors import fault
-from chinwag.runtime.limits import Tries, address_of, refuse, too_many
+from chinwag.runtime.http_errors import error_body
+from chinwag.runtime.limits import FailedKeyAttempts, address_of, send_refusal, too_many_requests
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; connect-src 'self'; img-src 'self' data:; worker-src 'self';"
@@ -50,27 +50,27 @@ SESSION_PATHS = ("/v1/realtime", "/v1/realtime/calls", ICE_SERVERS)
 """Where a session begins: this, and hanging up, is all that a client secret is good for."""
 
 
-def opening(connection: HTTPConnection) -> dict[str, Any]:
+def secret_session_settings(connection: HTTPConnection) -> dict[str, Any]:
     """The session's settings that the client secret of this request was made with, as a checked `session.update`
     has them; empty where it came with none. Every route that begins a session lays them over the defaults."""
-    held: dict[str, Any] = connection.scope.get(_OPENING, {})
+    held: dict[str, Any] = connection.scope.get(_SECRET_SETTINGS, {})
     return held
 
 
-def by_secret(connection: HTTPConnection) -> bool:
+def uses_client_secret(connection: HTTPConnection) -> bool:
     """Whether this request came with a client secret, and so from somebody who has no key."""
-    return _OPENING in connection.scope
+    return _SECRET_SETTINGS in connection.scope
 
 
-def has_key(connection: HTTPConnection) -> bool:
+def is_authenticated(connection: HTTPConnection) -> bool:
     """Whether this request came with a right key, or none is wanted."""
-    return bool(connection.scope.get(_KNOWN))
+    return bool(connection.scope.get(_AUTHENTICATED))
 
 
-_OPENING, _KNOWN = "chinwag.opening", "chinwag.known"
+_SECRET_SETTINGS, _AUTHENTICATED = "chinwag.opening", "chinwag.known"
 
 
-class Guard:
+class OriginMiddleware:
     """ASGI middleware in front of everything.
 
     403 for a page of another origin, "null" among them, from all but the page's files and the probes; 403 everywhere
@@ -88,32 +88,32 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass it on, or turn it away."""
         if scope["type"] in ("http", "websocket") and (told := self._fault(HTTPConnection(scope))):
-            await refuse(scope, receive, send, JSONResponse(told, 403))
+            await send_refusal(scope, receive, send, JSONResponse(told, 403))
             return
         await self._app(scope, receive, send)
 
     def _fault(self, connection: HTTPConnection) -> dict[str, Any] | None:
         host = connection.headers.get("host")
-        if not self._any_name and host is not None and not self._knows(host):
+        if not self._any_name and host is not None and not self._is_known_host(host):
             own = "Use http://localhost" if self._local else "Use its address"
             message = f"This server does not answer to that name. {own}, or put the name in server.allowed_hosts."
-            return fault(message, code="forbidden_host")
+            return error_body(message, code="forbidden_host")
         path = connection.scope["path"]
-        if path not in PAGE_PATHS and path not in PROBES and not self._may_ask(connection, host):
-            return fault(
+        if path not in PAGE_PATHS and path not in PROBES and not self._is_allowed_origin(connection, host):
+            return error_body(
                 "Pages of other sites may not use this server. Name the site in server.allowed_origins to let it.",
                 code="forbidden_origin",
             )
         return None
 
-    def _knows(self, host: str) -> bool:
+    def _is_known_host(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname
         except ValueError:
             return False
         return is_loopback(name) or name in self._names or (not self._local and is_local_name(name))
 
-    def _may_ask(self, connection: HTTPConnection, host: str | None) -> bool:
+    def _is_allowed_origin(self, connection: HTTPConnection, host: str | None) -> bool:
         """A browser tells the page's Origin, or at least whether it is another site's; programs tell neither."""
         origin = connection.headers.get("origin")
         if origin is None:
@@ -127,7 +127,7 @@ class Guard:
         return bool(asking) and asking == (host or "").lower()
 
 
-class Keys:
+class AuthMiddleware:
     """ASGI middleware: 401 without a right key, before a WebSocket opens; 429 for who tries too often.
 
     A client secret is good for SESSION_PATHS; what it was made with is found by `opening`.
@@ -137,27 +137,29 @@ class Keys:
         self._app, self._secrets = app, secrets
         self._wanted = settings.requires_key
         self._keys = [_digest(key) for key in settings.api_keys]
-        self._tries = Tries(lambda: asyncio.get_running_loop().time())
+        self._failed_attempts = FailedKeyAttempts(lambda: asyncio.get_running_loop().time())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass it on, or turn it away."""
         if scope["type"] in ("http", "websocket") and scope["path"] not in OPEN:
             connection = HTTPConnection(scope)
             key, address = _key_of(connection), address_of(connection)
-            wait_s = self._tries.wait_s(address) if key else 0.0
+            wait_s = self._failed_attempts.wait_s(address) if key else 0.0
             if wait_s and scope["path"] != STATUS:
                 message = f"Too many wrong keys came from this address. Try again in {wait_s:.0f} s."
-                await refuse(scope, receive, send, too_many(message, wait_s, "too_many_wrong_keys"))
+                await send_refusal(scope, receive, send, too_many_requests(message, wait_s, "too_many_wrong_keys"))
                 return
             if message := self._fault(scope, "" if wait_s else key):
                 if key and not wait_s:
-                    self._tries.failed(address, _digest(key))
+                    self._failed_attempts.record(address, _digest(key))
                 if scope["path"] != STATUS:
-                    answer = JSONResponse(fault(message, code="invalid_api_key"), 401, {"WWW-Authenticate": "Bearer"})
-                    await refuse(scope, receive, send, answer)
+                    answer = JSONResponse(
+                        error_body(message, code="invalid_api_key"), 401, {"WWW-Authenticate": "Bearer"}
+                    )
+                    await send_refusal(scope, receive, send, answer)
                     return
             else:
-                scope[_KNOWN] = True
+                scope[_AUTHENTICATED] = True
         await self._app(scope, receive, send)
 
     def _fault(self, scope: Scope, key: str) -> str:
@@ -165,12 +167,12 @@ class Keys:
             path = scope["path"].rstrip("/")
             if path not in SESSION_PATHS and not path.endswith("/hangup"):
                 return "A client secret is good for opening sessions only. Use an API key." if self._wanted else ""
-            session = self._secrets.session(key)
+            session = self._secrets.session_settings(key)
             if session is None:
                 return "This client secret is unknown or has expired. Ask /v1/realtime/client_secrets for another."
-            scope[_OPENING] = session
+            scope[_SECRET_SETTINGS] = session
             return ""
-        if not self._wanted or _among(_digest(key), self._keys):
+        if not self._wanted or _contains(_digest(key), self._keys):
             return ""
         if not key:
             return "This server wants a key: send it as `Authorization: Bearer KEY`."
@@ -190,7 +192,7 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def _among(key: bytes, keys: Iterable[bytes]) -> bool:
+def _contains(key: bytes, keys: Iterable[bytes]) -> bool:
     """Compared with each of them in constant time, so that the time taken tells nothing."""
     found = False
     for known in keys:

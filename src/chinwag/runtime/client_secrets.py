@@ -11,16 +11,16 @@ from typing import Any
 
 PREFIX = "ek_"
 
-SHORTEST_S, USUAL_S, LONGEST_S = 10, 600, 7200
+MIN_S, DEFAULT_S, MAX_S = 10, 600, 7200
 """OpenAI's limits for `expires_after.seconds`, and what holds without it."""
 
-MOST = 1000
+MAX_SECRETS = 1000
 """Secrets that are kept; the oldest goes for the next."""
 
 
 @dataclass(frozen=True)
-class _Held:
-    until: float
+class _StoredSecret:
+    expires_at: float
     session: dict[str, Any]
 
 
@@ -31,33 +31,33 @@ class ClientSecrets:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self._clock, self._wall = clock, wall
-        self._held: dict[bytes, _Held] = {}
+        self._secrets: dict[bytes, _StoredSecret] = {}
 
-    def make(self, session: dict[str, Any], seconds: int = USUAL_S) -> tuple[str, int]:
+    def create(self, session: dict[str, Any], seconds: int = DEFAULT_S) -> tuple[str, int]:
         """A fresh secret that opens sessions of these settings, and when it expires, in seconds since the epoch."""
         now = self._clock()
-        self._held = {name: held for name, held in self._held.items() if held.until > now}
-        while len(self._held) >= MOST:
-            del self._held[next(iter(self._held))]
+        self._secrets = {name: held for name, held in self._secrets.items() if held.expires_at > now}
+        while len(self._secrets) >= MAX_SECRETS:
+            del self._secrets[next(iter(self._secrets))]
         value = PREFIX + secrets.token_hex(24)
-        self._held[_name(value)] = _Held(now + seconds, session)
+        self._secrets[_hash(value)] = _StoredSecret(now + seconds, session)
         return value, int(self._wall()) + seconds
 
-    def share(self, value: str) -> dict[str, Any]:
+    def export(self, value: str) -> dict[str, Any]:
         """What another server needs to take it too, which is not the secret itself; for `take`."""
-        held = self._held[_name(value)]
-        return {"name": _name(value), "seconds": held.until - self._clock(), "session": held.session}
+        held = self._secrets[_hash(value)]
+        return {"name": _hash(value), "seconds": held.expires_at - self._clock(), "session": held.session}
 
-    def take(self, name: bytes, seconds: float, session: dict[str, Any]) -> None:
+    def add(self, name: bytes, seconds: float, session: dict[str, Any]) -> None:
         """One that another server has made, good for so long from now."""
-        self._held[name] = _Held(self._clock() + seconds, session)
+        self._secrets[name] = _StoredSecret(self._clock() + seconds, session)
 
-    def session(self, value: str) -> dict[str, Any] | None:
+    def session_settings(self, value: str) -> dict[str, Any] | None:
         """The settings a secret was made with; None where it is unknown or has expired."""
-        held = self._held.get(_name(value))
-        return held.session if held and held.until > self._clock() else None
+        held = self._secrets.get(_hash(value))
+        return held.session if held and held.expires_at > self._clock() else None
 
 
-def _name(value: str) -> bytes:
+def _hash(value: str) -> bytes:
     """Secrets are found by their hash, so that the time a look-up takes tells nothing of them."""
     return hashlib.sha256(value.encode("utf-8", "surrogateescape")).digest()

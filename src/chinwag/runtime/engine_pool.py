@@ -20,28 +20,28 @@ from chinwag.weights.store import Store
 
 Puller = Callable[[Store, list[str], Progress], Awaitable[None]]
 Stage = Literal["fetching", "loading"]
-Telling = Callable[[Stage, Progress], None]
-Finder = Callable[[Task, str], type[Engine]]
+OnProgress = Callable[[Stage, Progress], None]
+EngineFinder = Callable[[Task, str], type[Engine]]
 """Finds an engine's class by its task and name, as `registry.find` does."""
 
-UNUSED_S = 600.0
+CLOSE_AFTER_S = 600.0
 """An engine that nobody has used for so long is closed: who changes back within that time need not wait."""
 
 LINGER_S = 30.0
 """Until then it is not closed for another's sake: the words of a long recording may still be on their way."""
 
-TELL_EVERY_S = 0.5
+PROGRESS_EVERY_S = 0.5
 
-PER_BYTE, BESIDES = 1.7, 80 * 2**20
+MEMORY_PER_WEIGHT_BYTE, MEMORY_BASE = 1.7, 80 * 2**20
 """Memory that an engine takes: by each byte of its weights, and beside them. Measured with `benchmarks engines`:
 Moonshine tiny 139 MB of 44, Whisper base 198 of 98, Qwen2.5 0.5B 889 of 491, Kokoro 380 of 119."""
 
-SESSIONS_OWN = {"voice", "speed", "language", "partial_every_ms"}
+PER_SESSION = {"voice", "speed", "language", "partial_every_ms"}
 """Settings that each conversation has for itself: they make no other engine."""
 
 
 @dataclass(eq=False)
-class Held:
+class PooledEngine:
     """An engine that is loaded, or on its way. since: when the last one let it go."""
 
     task: Task
@@ -49,9 +49,9 @@ class Held:
     loading: asyncio.Task[Engine] = field(init=False)
     progress: Progress = field(default_factory=Progress)
     stage: Stage = "loading"
-    memory: int = 0
+    memory_bytes: int = 0
     users: int = 0
-    since: float = 0.0
+    unused_since: float = 0.0
     closing: asyncio.TimerHandle | None = None
 
     @property
@@ -70,25 +70,25 @@ class Lease:
     """Keeps an engine of the pool loaded. It starts with one holder, and ends when each holder has released it."""
 
     pool: EnginePool
-    held: Held
+    pooled: PooledEngine
 
     @property
     def engine(self) -> Engine:
         """The engine."""
-        return self.held.engine
+        return self.pooled.engine
 
     @property
     def settings(self) -> Any:
         """What it was asked for with."""
-        return self.held.settings
+        return self.pooled.settings
 
     def hold(self) -> None:
         """Add a holder: a response or an utterance that was begun with the engine."""
-        self.pool.hold(self.held)
+        self.pool.hold(self.pooled)
 
     def release(self) -> None:
         """Remove a holder. The last one gives the engine back to the pool."""
-        self.pool.release(self.held)
+        self.pool.release(self.pooled)
 
 
 class EnginePool:
@@ -102,156 +102,160 @@ class EnginePool:
         store: Store,
         puller: Puller = Store.pull,
         *,
-        find: Finder | None = None,
+        find: EngineFinder | None = None,
         free: Callable[[], int] = lambda: int(psutil.virtual_memory().available),
     ) -> None:
-        self._store, self._puller, self._free = store, puller, free
-        self._find = find or registered
-        self._held: dict[str, Held] = {}
-        self._coming = 0
+        self._store, self._puller, self._available_memory = store, puller, free
+        self._find = find or find_registered
+        self._engines: dict[str, PooledEngine] = {}
+        self._loading_bytes = 0
         self._tasks = TaskSet()
 
-    async def lease(self, task: Task, settings: Any, tell: Telling | None = None) -> Lease:
+    async def lease(self, task: Task, settings: Any, on_progress: OnProgress | None = None) -> Lease:
         """The engine, from among those that are loaded or loaded now; who asks at the same time waits for the same.
 
         tell: is told of its stage at each change and while bytes come. Raises EngineError or WeightsError; then all is
         as it was before.
         """
         key = _key(task, settings)
-        held = self._held.get(key)
-        if held is None:
-            held = self._held[key] = Held(task, settings)
-            held.loading = asyncio.create_task(self._load(held), name=f"loading {task} {settings.engine}")
-            held.loading.add_done_callback(_heard)
-        self.hold(held)
+        pooled = self._engines.get(key)
+        if pooled is None:
+            pooled = self._engines[key] = PooledEngine(task, settings)
+            pooled.loading = asyncio.create_task(self._load(pooled), name=f"loading {task} {settings.engine}")
+            pooled.loading.add_done_callback(_retrieve_exception)
+        self.hold(pooled)
         try:
-            await self._loaded(held, tell)
+            await self._wait_until_loaded(pooled, on_progress)
         except BaseException:
-            self.release(held)
+            self.release(pooled)
             raise
-        return Lease(self, held)
+        return Lease(self, pooled)
 
-    def hold(self, held: Held) -> None:
+    def hold(self, pooled: PooledEngine) -> None:
         """Count one user more, and do not close the engine."""
-        held.users += 1
-        if held.closing:
-            held.closing.cancel()
-            held.closing = None
+        pooled.users += 1
+        if pooled.closing:
+            pooled.closing.cancel()
+            pooled.closing = None
 
-    def release(self, held: Held) -> None:
+    def release(self, pooled: PooledEngine) -> None:
         """Count one user less. An engine without users is closed after UNUSED_S."""
-        held.users -= 1
-        if held.users:
+        pooled.users -= 1
+        if pooled.users:
             return
-        if not held.loading.done() and held.stage == "fetching":
-            held.loading.cancel()  # a pull can be broken off, and goes on from there the next time
-            self._forget(held)
+        if not pooled.loading.done() and pooled.stage == "fetching":
+            pooled.loading.cancel()  # a pull can be broken off, and goes on from there the next time
+            self._forget(pooled)
         else:
             loop = asyncio.get_running_loop()
-            held.since = loop.time()
-            held.closing = loop.call_later(UNUSED_S, self._expire, held)
+            pooled.unused_since = loop.time()
+            pooled.closing = loop.call_later(CLOSE_AFTER_S, self._expire, pooled)
 
-    def loaded(self, task: Task) -> list[Held]:
+    def loaded(self, task: Task) -> list[PooledEngine]:
         """Those of a task that can be used at once."""
-        return [held for held in self._held.values() if held.task == task and held.loaded]
+        return [pooled for pooled in self._engines.values() if pooled.task == task and pooled.loaded]
 
     async def close(self) -> None:
         """Close all of them; one that loads is waited for, as a thread cannot be stopped."""
-        for held in list(self._held.values()):
-            if held.stage == "fetching":
-                held.loading.cancel()
-            await self._close(held)
+        for pooled in list(self._engines.values()):
+            if pooled.stage == "fetching":
+                pooled.loading.cancel()
+            await self._close(pooled)
         await self._tasks.finish()
 
     # --- loading ---------------------------------------------------------------------------------------------
 
-    async def _loaded(self, held: Held, tell: Telling | None) -> None:
+    async def _wait_until_loaded(self, pooled: PooledEngine, on_progress: OnProgress | None) -> None:
         told: tuple[Any, ...] = ()
-        while not held.loading.done():
-            news = held.stage, held.progress.done
-            if tell and news != told:
-                tell(held.stage, held.progress)
+        while not pooled.loading.done():
+            news = pooled.stage, pooled.progress.done
+            if on_progress and news != told:
+                on_progress(pooled.stage, pooled.progress)
                 told = news
-            await asyncio.wait({held.loading}, timeout=TELL_EVERY_S)
-        held.loading.result()
+            await asyncio.wait({pooled.loading}, timeout=PROGRESS_EVERY_S)
+        pooled.loading.result()
 
-    async def _load(self, held: Held) -> Engine:
+    async def _load(self, pooled: PooledEngine) -> Engine:
         try:
-            return await self._fetched_and_loaded(held)
+            return await self._fetch_and_load(pooled)
         except BaseException:
-            self._forget(held)
+            self._forget(pooled)
             raise
 
-    async def _fetched_and_loaded(self, held: Held) -> Engine:
-        task, settings = held.task, held.settings
+    async def _fetch_and_load(self, pooled: PooledEngine) -> Engine:
+        task, settings = pooled.task, pooled.settings
         kind = await asyncio.to_thread(self._find, task, settings.engine)  # an import would hold up all others
         needs = kind.needs(settings)
         if missing := await asyncio.to_thread(self._store.missing, needs):
-            held.stage = "fetching"
-            await self._puller(self._store, missing, held.progress)
-        held.stage = "loading"
+            pooled.stage = "fetching"
+            await self._puller(self._store, missing, pooled.progress)
+        pooled.stage = "loading"
         size = self._store.size(needs)
-        held.memory = int(size * PER_BYTE) + BESIDES if size else 0
-        await self._make_room(held)
-        self._coming += held.memory
+        pooled.memory_bytes = int(size * MEMORY_PER_WEIGHT_BYTE) + MEMORY_BASE if size else 0
+        await self._make_room(pooled)
+        self._loading_bytes += pooled.memory_bytes
         try:
             options = await asyncio.to_thread(EngineOptions.gathered, kind, settings, self._store.folder)
             return await asyncio.to_thread(kind.load, options)
         except Exception as error:
             raise as_engine_error(error, task, settings.engine) from error
         finally:
-            self._coming -= held.memory
+            self._loading_bytes -= pooled.memory_bytes
 
-    async def _make_room(self, held: Held) -> None:
+    async def _make_room(self, pooled: PooledEngine) -> None:
         """Close what nobody uses, the longest unused first, where the memory is short. Raises EngineError."""
         now = asyncio.get_running_loop().time()
-        unused = [one for one in self._held.values() if one.loaded and not one.users and now - one.since >= LINGER_S]
-        for one in sorted(unused, key=lambda one: one.since):
-            if held.memory <= self._free() - self._coming:
+        candidates = [
+            each
+            for each in self._engines.values()
+            if each.loaded and not each.users and now - each.unused_since >= LINGER_S
+        ]
+        for unused in sorted(candidates, key=lambda each: each.unused_since):
+            if pooled.memory_bytes <= self._available_memory() - self._loading_bytes:
                 return
-            if not one.users:  # nobody has taken it meanwhile
-                await self._close(one)
-        if held.memory and held.memory > (free := self._free() - self._coming):
-            raise _too_large(held, free)
+            if not unused.users:  # it was not leased meanwhile
+                await self._close(unused)
+        if pooled.memory_bytes and pooled.memory_bytes > (free := self._available_memory() - self._loading_bytes):
+            raise _out_of_memory(pooled, free)
 
-    async def _close(self, held: Held) -> None:
-        self._forget(held)
-        await asyncio.wait({held.loading})
-        if held.loaded:
-            await held.engine.close()
+    async def _close(self, pooled: PooledEngine) -> None:
+        self._forget(pooled)
+        await asyncio.wait({pooled.loading})
+        if pooled.loaded:
+            await pooled.engine.close()
 
-    def _expire(self, held: Held) -> None:
-        self._forget(held)
-        self._tasks.start(self._close(held))
+    def _expire(self, pooled: PooledEngine) -> None:
+        self._forget(pooled)
+        self._tasks.start(self._close(pooled))
 
-    def _forget(self, held: Held) -> None:
-        if held.closing:
-            held.closing.cancel()
-            held.closing = None
-        key = _key(held.task, held.settings)
-        if self._held.get(key) is held:
-            del self._held[key]
+    def _forget(self, pooled: PooledEngine) -> None:
+        if pooled.closing:
+            pooled.closing.cancel()
+            pooled.closing = None
+        key = _key(pooled.task, pooled.settings)
+        if self._engines.get(key) is pooled:
+            del self._engines[key]
 
 
-def _heard(loading: asyncio.Task[Engine]) -> None:
+def _retrieve_exception(loading: asyncio.Task[Engine]) -> None:
     """What went wrong is known, even where nobody is left who waits for it."""
     if not loading.cancelled():
         loading.exception()
 
 
 def _key(task: Task, settings: Any) -> str:
-    return json.dumps([task, settings.model_dump(mode="json", exclude=SESSIONS_OWN)], sort_keys=True)
+    return json.dumps([task, settings.model_dump(mode="json", exclude=PER_SESSION)], sort_keys=True)
 
 
-def _too_large(held: Held, free: int) -> EngineError:
+def _out_of_memory(pooled: PooledEngine, free: int) -> EngineError:
     return EngineError(
-        f"The {held.task} engine {held.settings.engine} takes about {held.memory / 1e6:.0f} MB of memory,"
+        f"The {pooled.task} engine {pooled.settings.engine} takes about {pooled.memory_bytes / 1e6:.0f} MB of memory,"
         f" and {max(0, free) / 1e6:.0f} MB are free.",
         "Close other programs, or choose a smaller engine or model.",
-        held.settings.engine,
+        pooled.settings.engine,
     )
 
 
-def registered(task: Task, name: str) -> type[Engine]:
+def find_registered(task: Task, name: str) -> type[Engine]:
     """Where engines usually come from: entry points. Raises EngineError."""
     return registry.find(task, name)

@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """An answer other than 200. status: HTTP's; code, param: as OpenAI's `error` object has them.
+    """An HTTP error response. code, param: fields of OpenAI's `error` object; more: its further fields.
 
-    retry_after_s: of a 503, when to ask again. more: what else the error object says.
+    retry_after_s: the Retry-After header of a 503.
     """
 
     def __init__(
@@ -42,49 +42,47 @@ class ApiError(Exception):
         self.retry_after_s, self.more = retry_after_s, more or {}
 
 
-def fault(
+def error_body(
     message: str, *, code: str | None = None, param: str | None = None, kind: str = "invalid_request_error"
 ) -> dict[str, Any]:
-    """OpenAI's error object, as the body of an answer."""
+    """Return a response body with OpenAI's error object."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def ready(host: Runtime) -> Engines:
-    """The engines. Raises ApiError 503 while there are none."""
-    if host.draining:
-        raise ApiError(503, "The server is about to stop or restart. Try again in a few seconds.", "draining")
-    if host.engines is not None:
-        return host.engines
-    if host.stage == "failed":
-        raise ApiError(503, f"The server cannot work: {host.error}", "not_ready")
-    raise ApiError(503, f"The server is still {host.doing}. Try again in a moment.", "not_ready")
+def require_engines(runtime: Runtime) -> Engines:
+    """Return the engines. Raises ApiError 503 if the server is not ready or drains."""
+    if unavailable := runtime.unavailable:
+        code, message = unavailable
+        raise ApiError(503, message, code)
+    assert runtime.engines is not None
+    return runtime.engines
 
 
-def invalid(message: str, param: str, code: str = "invalid_value") -> ApiError:
-    """400: a value that cannot be used."""
+def invalid_value(message: str, param: str, code: str = "invalid_value") -> ApiError:
+    """Return a 400 error for a value that cannot be used."""
     return ApiError(400, message, code, param)
 
 
-def install(app: FastAPI) -> None:
-    """Have every error under /v1 told in OpenAI's shape."""
-    app.add_exception_handler(ApiError, _told)
-    app.add_exception_handler(ChinwagError, _failed)
-    app.add_exception_handler(RequestValidationError, _malformed)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unforeseen)
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer all errors of the application's routes in OpenAI's shape."""
+    app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(ChinwagError, _on_chinwag_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_exception)
 
 
-def answer(error: ApiError) -> Response:
-    """The error as a response."""
+def error_response(error: ApiError) -> Response:
+    """Convert an error to a response."""
     headers = {"Retry-After": str(error.retry_after_s)} if error.status == 503 else None
     kind = "invalid_request_error" if error.status < 500 else "server_error"
-    told = fault(error.message, code=error.code, param=error.param, kind=kind)
-    told["error"].update(error.more)
-    return JSONResponse(told, error.status, headers=headers)
+    body = error_body(error.message, code=error.code, param=error.param, kind=kind)
+    body["error"].update(error.more)
+    return JSONResponse(body, error.status, headers=headers)
 
 
-def explained(error: Exception) -> ApiError:
-    """Whatever went wrong, as it is told."""
+def to_api_error(error: Exception) -> ApiError:
+    """Convert any exception to an error for the client; log it if it is not one of ours."""
     match error:
         case ApiError():
             return error
@@ -96,38 +94,38 @@ def explained(error: Exception) -> ApiError:
             return ApiError(503, str(error), "store_unavailable")
         case ChinwagError():
             return ApiError(500, str(error), "engine_error")
-    log.error("a request broke off", exc_info=error)
-    return ApiError(500, "The server failed. Its log tells more.", "internal_error")
+    log.error("A request failed.", exc_info=error)
+    return ApiError(500, "The server failed. Its log says more.", "internal_error")
 
 
-async def _told(_: Request, error: Exception) -> Response:
+async def _on_api_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return answer(error)
+    return error_response(error)
 
 
-async def _failed(request: Request, error: Exception) -> Response:
-    told = explained(error)
-    if told.status >= 500:
-        request.app.state.metrics.failed(getattr(error, "engine", ""), "request_failed")
-    return answer(told)
+async def _on_chinwag_error(request: Request, error: Exception) -> Response:
+    api_error = to_api_error(error)
+    if api_error.status >= 500:
+        request.app.state.metrics.count_error(getattr(error, "engine", ""), "request_failed")
+    return error_response(api_error)
 
 
-async def _unforeseen(_: Request, error: Exception) -> Response:
-    return answer(ApiError(500, "The server failed. Its log tells more.", "internal_error"))
+async def _on_exception(_: Request, error: Exception) -> Response:
+    return error_response(ApiError(500, "The server failed. Its log says more.", "internal_error"))
 
 
-async def _malformed(_: Request, error: Exception) -> Response:
+async def _on_validation_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return answer(ApiError(400, "The body is not valid JSON.", "invalid_json"))
+        return error_response(ApiError(400, "The body is not valid JSON.", "invalid_json"))
     param = ".".join(str(part) for part in first["loc"][1:]) or None
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
-    return answer(ApiError(400, f"Invalid value for '{param or 'body'}': {first['msg']}.", code, param))
+    return error_response(ApiError(400, f"Invalid value for '{param or 'body'}': {first['msg']}.", code, param))
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _on_http_exception(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    told = answer(ApiError(error.status_code, str(error.detail)))
-    told.headers.update(error.headers or {})
-    return told
+    response = error_response(ApiError(error.status_code, str(error.detail)))
+    response.headers.update(error.headers or {})
+    return response

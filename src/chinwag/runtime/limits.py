@@ -19,23 +19,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chinwag.config import ServerSettings
 from chinwag.reach import is_loopback
-from chinwag.runtime.http_errors import fault
+from chinwag.runtime.http_errors import error_body
 
 BODY_WITHIN_S = 30.0
 """A body is to be here by then, so that nobody holds a request open for hours."""
 
-FREE_TRIES = 10
+FREE_ATTEMPTS = 10
 """At a key, before an address has to wait; each further one doubles the wait, up to LONGEST_WAIT_S."""
-LONGEST_WAIT_S = 60.0
+MAX_WAIT_S = 60.0
 FORGIVEN_AFTER_S = 600.0
 
 BURST_S = 10.0
 """A client may send so many seconds' worth of messages at once: what waited while its network was away."""
 
-MOST_ADDRESSES = 10_000
+MAX_ADDRESSES = 10_000
 """That are remembered; the one that asked longest ago is forgotten."""
 
-DROPPED = 8
+DISCARD_FACTOR = 8
 """Times the limit that is read of a body too large: a client hears no answer before it has sent all."""
 
 UPLOADS = "/v1/audio/transcriptions"
@@ -44,7 +44,7 @@ UPLOADS = "/v1/audio/transcriptions"
 Clock = Callable[[], float]
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket: rate, of what may be had in a second; burst, of what may be had at once."""
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
@@ -79,54 +79,54 @@ def address_of(connection: HTTPConnection) -> str:
 
 
 @dataclass
-class _Tried:
+class _AddressFailures:
     failures: int = 0
     at: float = 0.0
     last: bytes = b""
 
 
-class Tries:
+class FailedKeyAttempts:
     """Wrong keys, by address. clock: seconds that never go back."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._tried: OrderedDict[str, _Tried] = OrderedDict()
+        self._tried: OrderedDict[str, _AddressFailures] = OrderedDict()
 
     def wait_s(self, address: str) -> float:
         """Until that address may try again."""
         tried = self._tried.get(address)
-        if tried is None or tried.failures < FREE_TRIES:
+        if tried is None or tried.failures < FREE_ATTEMPTS:
             return 0.0
-        wait = min(2.0 ** (tried.failures - FREE_TRIES), LONGEST_WAIT_S)
+        wait = min(2.0 ** (tried.failures - FREE_ATTEMPTS), MAX_WAIT_S)
         return max(0.0, tried.at + wait - self._clock())
 
-    def failed(self, address: str, key: bytes) -> None:
+    def record(self, address: str, key: bytes) -> None:
         """It has brought a wrong one. key: its hash; the same one again, as of a page that kept it, is no new guess."""
         known = self._tried.get(address)
         if not address or (known and known.last == key):
             return
-        now, tried = self._clock(), self._tried.pop(address, _Tried())
+        now, tried = self._clock(), self._tried.pop(address, _AddressFailures())
         if now - tried.at > FORGIVEN_AFTER_S:
             tried.failures = 0
         tried.failures, tried.at, tried.last = tried.failures + 1, now, key
         self._tried[address] = tried
-        if len(self._tried) > MOST_ADDRESSES:
+        if len(self._tried) > MAX_ADDRESSES:
             self._tried.popitem(last=False)
 
 
-class Rates:
+class RateLimitMiddleware:
     """ASGI middleware: 429 for an address that asks too often."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app, self._rate = app, settings.requests_per_minute / 60
-        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass it on, or refuse it."""
         asked = scope["type"] in ("http", "websocket")
         if asked and (early_s := self._early_s(address_of(HTTPConnection(scope)))):
             message = f"Too many requests: at most {self._rate * 60:.0f} a minute come from one address."
-            await refuse(scope, receive, send, too_many(message, early_s, "rate_limit_exceeded"))
+            await send_refusal(scope, receive, send, too_many_requests(message, early_s, "rate_limit_exceeded"))
             return
         await self._app(scope, receive, send)
 
@@ -134,16 +134,16 @@ class Rates:
         if not address or not self._rate:
             return 0.0
         now = asyncio.get_running_loop().time()
-        bucket = self._buckets.pop(address, None) or Bucket(self._rate, self._rate * 60, now)
+        bucket = self._buckets.pop(address, None) or TokenBucket(self._rate, self._rate * 60, now)
         self._buckets[address] = bucket
-        if len(self._buckets) > MOST_ADDRESSES:
+        if len(self._buckets) > MAX_ADDRESSES:
             self._buckets.popitem(last=False)
         if early_s := bucket.take(now):
             bucket.give_back()
         return early_s
 
 
-class Bodies:
+class BodyLimitMiddleware:
     """ASGI middleware, behind the keys: 413 for a body that is too large, 408 for one that does not end."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
@@ -159,21 +159,21 @@ class Bodies:
                 body = await self._body(HTTPConnection(scope), receive)
         except TimeoutError:
             message = f"The body was not here within {BODY_WITHIN_S:.0f} s."
-            await _closing(fault(message, code="body_too_slow"), 408)(scope, receive, send)
+            await _closing_error(error_body(message, code="body_too_slow"), 408)(scope, receive, send)
             return
         if body is None:
             message = f"The body has more than {self._largest} bytes (server.max_body_bytes)."
-            await _closing(fault(message, code="body_too_large"), 413)(scope, receive, send)
+            await _closing_error(error_body(message, code="body_too_large"), 413)(scope, receive, send)
             return
-        await self._app(scope, _Whole(body, receive), send)
+        await self._app(scope, _BufferedBody(body, receive), send)
 
     async def _body(self, connection: HTTPConnection, receive: Receive) -> bytes | None:
         """All of it; None where it is too large."""
         told = connection.headers.get("content-length", "")
-        if told.isdecimal() and len(told) < 20 and int(told) > self._largest * DROPPED:
+        if told.isdecimal() and len(told) < 20 and int(told) > self._largest * DISCARD_FACTOR:
             return None
         body, taken = bytearray(), 0
-        while taken <= self._largest * DROPPED:
+        while taken <= self._largest * DISCARD_FACTOR:
             message = await receive()
             piece = message.get("body", b"")
             taken += len(piece)
@@ -184,7 +184,7 @@ class Bodies:
         return None
 
 
-class _Whole:
+class _BufferedBody:
     """A request's `receive` whose body is here already."""
 
     def __init__(self, body: bytes, rest: Receive) -> None:
@@ -198,17 +198,17 @@ class _Whole:
         return await self._rest()
 
 
-def too_many(message: str, wait_s: float, code: str) -> JSONResponse:
+def too_many_requests(message: str, wait_s: float, code: str) -> JSONResponse:
     """429, with when to ask again."""
-    told = fault(message, code=code, kind="rate_limit_error")
+    told = error_body(message, code=code, kind="rate_limit_error")
     return JSONResponse(told, 429, {"Retry-After": str(max(1, math.ceil(wait_s)))})
 
 
-def _closing(told: object, status: int) -> JSONResponse:
+def _closing_error(told: object, status: int) -> JSONResponse:
     return JSONResponse(told, status, {"Connection": "close"})  # what is left of the body is not read
 
 
-async def refuse(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
+async def send_refusal(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
     """Turn a request away, or a WebSocket before it opens."""
     if scope["type"] == "http":
         await answer(scope, receive, send)

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
-News = Literal["taken_over", "renamed", "forgotten", "secret"]
+PeerEvent = Literal["taken_over", "renamed", "forgotten", "secret"]
 
 
 class Peers(Protocol):
     """place: this server's own mark, which what it hands out ends with, so that a request finds its way back to it."""
 
-    place: str
+    replica_id: str
 
-    async def tell(self, what: News, **facts: Any) -> None:
+    async def notify(self, what: PeerEvent, **facts: Any) -> None:
         """Have all others know, and have done what it asks of them. One that cannot be reached is passed over."""
         ...
 
 
-class Alone:
+class NoPeers:
     """There are none."""
 
-    place = ""
+    replica_id = ""
 
-    async def tell(self, what: News, **facts: Any) -> None:
+    async def notify(self, what: PeerEvent, **facts: Any) -> None:
         """Nobody hears it."""
 
 
-def marked(name: str, peers: Peers) -> str:
+def with_replica_id(name: str, peers: Peers) -> str:
     """A name that a request for it finds its way back by: "resume_0f…" of the server at "k3" is "resume_0f….k3"."""
-    return f"{name}.{peers.place}" if peers.place else name
+    return f"{name}.{peers.replica_id}" if peers.replica_id else name

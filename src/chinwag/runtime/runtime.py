@@ -1,4 +1,4 @@
-"""Fetches weights, loads the engines, and tells how far it is. All sessions share what it holds."""
+"""The runtime of one server: it fetches weights, loads the engines, and holds what all sessions share."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ from chinwag.listening.endpointing.policy import PATIENCE, Endpointer
 from chinwag.listening.turn import ListenerSettings
 from chinwag.load import Load
 from chinwag.observability.observer import Observers
-from chinwag.observability.process import give_back, usage
+from chinwag.observability.process import release_freed_memory, resource_usage
 from chinwag.realtime.extensions import AssistantProfile
 from chinwag.realtime.session_config import Defaults
 from chinwag.runtime.admission import Admission
 from chinwag.runtime.archive import Archive
 from chinwag.runtime.assistants import Assistants
-from chinwag.runtime.engine_pool import EnginePool, Finder, Puller, registered
-from chinwag.runtime.peers import Alone, Peers
-from chinwag.runtime.state_metrics import RuntimeCollector
+from chinwag.runtime.engine_pool import EngineFinder, EnginePool, Puller, find_registered
+from chinwag.runtime.peers import NoPeers, Peers
 from chinwag.speech.synthesis import OTHER_ENGINE_HINT, Style, supports_language, unsupported_language_message
 from chinwag.tasks import TaskSet
 from chinwag.tools.offer import ToolOffer
@@ -43,22 +42,22 @@ from chinwag.weights.store import Store
 
 Stage = Literal["fetching", "loading", "ready", "failed"]
 
-IN_PLACE: dict[Task, tuple[str, str]] = {
+FALLBACKS: dict[Task, tuple[str, str]] = {
     "stt": ("moonshine", "Hear with Moonshine instead"),
     "llm": ("embedded", "Use the embedded model instead"),
     "tts": ("hibari", "Speak with hibari instead"),
 }
-"""What needs no server and no account, to be offered where another engine fails; never taken unasked."""
+"""Local engines that are offered, never chosen, in place of an engine that fails."""
 
-TIDIES_EVERY_S = 20.0
-"""So often what conversations have left behind is let go: nobody tells when the last trace of one is gone."""
+COLLECT_EVERY_S = 20.0
+"""Period of the garbage collection of ended sessions; no event marks the end of their last reference."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class EngineState:
-    """One engine on its way, as /api/status tells it."""
+    """Loading state of one engine, as in /api/status."""
 
     name: str
     state: Literal["waiting", "loading", "ready", "failed"] = "waiting"
@@ -67,10 +66,10 @@ class EngineState:
 
 
 class Runtime:
-    """The engines of one server and who uses them.
+    """The loaded engines and shared services of one server process.
 
-    puller: fetches what is missing, so that a terminal can draw its progress. find: where the engines come from.
-    peers: the other servers of the same application. settled: it is ready, or has failed.
+    puller: fetches missing weights. find: finds an engine's class. peers: the other servers of the same application.
+    settled: set once the runtime is ready or has failed.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Runtime:
         store: Store | None = None,
         puller: Puller = Store.pull,
         *,
-        find: Finder | None = None,
+        find: EngineFinder | None = None,
         peers: Peers | None = None,
     ) -> None:
         self.config = config
@@ -91,37 +90,36 @@ class Runtime:
         self.engines: Engines | None = None
         self.toolbox: Toolbox | None = None
         self.draining = False
-        """It is about to stop: what is under way comes to its end, and nothing new begins."""
+        """The server is about to stop: running sessions end, and no new ones begin."""
         self.load = Load()
         self.admission = Admission(config.server.max_sessions, self.load, time.monotonic)
         self.states = {task: EngineState(getattr(config, task).engine) for task in TASKS}
         self.startup_s: float | None = None
         self.settled = asyncio.Event()
         self.pool = EnginePool(self.store, puller, find=find)
-        self.peers = peers or Alone()
-        self.keeping = Archive(config.store, self.peers)
+        self.peers = peers or NoPeers()
+        self.archive = Archive(config.store, self.peers)
         self.assistants = Assistants(config)
-        self.watching = Observers(config)
-        self.watching.metrics.registry.register(RuntimeCollector(self))
-        self._puller, self._find = puller, find or registered
+        self.observers = Observers(config)
+        self._puller, self._find = puller, find or find_registered
         self._tasks = TaskSet()
         self._left_at = -math.inf
 
     async def start(self) -> None:
-        """Get ready. A failure is kept for the page and the log; the server stays up to tell of it."""
-        self.watching.open()
+        """Fetch weights and load the engines. After a failure the server stays up to show `error`."""
+        self.observers.open()
         self._tasks.start(self.load.measure())
-        self._tasks.start(self._tidy())
+        self._tasks.start(self._collect_garbage())
         try:
             classes = await self._choose()
             needed = [name for task in TASKS for name in classes[task].needs(getattr(self.config, task))]
             if missing := await asyncio.to_thread(self.store.missing, needed):
                 await self._puller(self.store, missing, self.progress)
             self.stage = "loading"
-            self.toolbox = await asyncio.to_thread(Toolbox, self.config.tools)  # it imports what it offers
+            self.toolbox = await asyncio.to_thread(Toolbox, self.config.tools)  # it imports the tools' modules
             self.toolbox.open()
-            await self.assistants.look()
-            loaded = await asyncio.gather(*(self._load(task) for task in TASKS), self.keeping.open())
+            await self.assistants.reload()
+            loaded = await asyncio.gather(*(self._load(task) for task in TASKS), self.archive.open())
             self.engines = Engines(
                 vad=cast(Vad, loaded[0]),
                 turn=cast(TurnJudge, loaded[1]),
@@ -137,56 +135,59 @@ class Runtime:
         except ChinwagError as error:
             self._fail(error)
         except Exception as error:
-            log.exception("the server could not get ready")
-            self._fail(EngineError(f"The server could not get ready: {error}.", "Run chinwag doctor to find out why."))
+            log.exception("The server could not start.")
+            self._fail(EngineError(f"The server could not start: {error}.", "Run chinwag doctor to find out why."))
         finally:
             self.settled.set()
 
     async def close(self) -> None:
-        """Let the engines go."""
+        """Close the engines and all services."""
         self.engines = None
         await self._tasks.close()
         if self.toolbox:
             await self.toolbox.close()
         await self.pool.close()
-        await self.keeping.close()
-        await asyncio.to_thread(self.watching.close)  # what waits to be sent may take a while
+        await self.archive.close()
+        await asyncio.to_thread(self.observers.close)  # sending the remaining traces may take a while
 
     @property
     def sessions(self) -> int:
-        """Conversations that are held."""
+        """Number of connected sessions."""
         return self.load.sessions
 
-    def entered(self) -> None:
-        """One more is held."""
+    def add_session(self) -> None:
+        """Count a connected session."""
         self.load.sessions += 1
 
-    def left(self) -> None:
-        """One of them is over, or waits for its client."""
+    def remove_session(self) -> None:
+        """Stop counting a session: it ended, or lost its connection."""
         self.load.sessions -= 1
         self._left_at = asyncio.get_running_loop().time()
 
-    async def _tidy(self) -> None:
-        """While conversations are held, and until the last one that waited for its client is over."""
+    async def _collect_garbage(self) -> None:
+        """Collect garbage while sessions are connected, and until the last detached one has expired."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(TIDIES_EVERY_S)
-            if self.sessions or loop.time() - self._left_at < self.config.server.resume_s + 2 * TIDIES_EVERY_S:
-                gc.collect()  # here and not on a thread, as most of what it finds is the event loop's
-                give_back()
+            await asyncio.sleep(COLLECT_EVERY_S)
+            if self.sessions or loop.time() - self._left_at < self.config.server.resume_s + 2 * COLLECT_EVERY_S:
+                gc.collect()  # not on a thread, as most of what it finds belongs to the event loop
+                release_freed_memory()
 
     def settings_for(self, task: Task, engine: str, model: str = "") -> Any:
-        """The section of the settings for that engine. What is set of addresses, keys and options is another's."""
+        """Return the task's settings for this engine; addresses, keys and options are only for the configured one."""
         section = getattr(self.config, task)
         if engine == self.states[task].name:
             return section.model_copy(update={"engine": engine, **({"model": model} if model else {})})
-        usual = type(section)(engine=engine, model=model)
+        defaults = type(section)(engine=engine, model=model)
         own = {"engine", "model", "voice", "base_url", "api_key", "options", "device"} & set(type(section).model_fields)
-        return section.model_copy(update={key: getattr(usual, key) for key in own})
+        return section.model_copy(update={key: getattr(defaults, key) for key in own})
 
     def fallback(self, task: Task, *others: str) -> dict[str, Any] | None:
-        """What works here in place of those others, as `chinwag.engines.update` takes it, with words for a button."""
-        name, label = IN_PLACE.get(task, ("", ""))
+        """Return a local engine to use in place of `others`, for `chinwag.engines.update`, with a label for a button.
+
+        None if there is none, or its packages or weights are missing.
+        """
+        name, label = FALLBACKS.get(task, ("", ""))
         if name in ("", *others) or name not in registry.names(task):
             return None
         kind = registry.lookup(task, name)
@@ -198,7 +199,7 @@ class Runtime:
         return {"label": label, "engines": {task: {"engine": name}}}
 
     def defaults(self, engines: Engines | None = None) -> Defaults:
-        """What a new session begins with; engines: with others than the server's own. Only while those are ready."""
+        """Return the defaults of a new session. engines: the session's, if not the server's, which must be loaded."""
         config, own = self.config, self.engines
         assert own is not None
         engines = engines or own
@@ -241,16 +242,28 @@ class Runtime:
 
     @property
     def instructions(self) -> str:
-        """That a conversation is held with where nobody gives others."""
+        """Instructions of the server's own assistant."""
         return self.assistants.own.instructions
 
     @property
-    def doing(self) -> str:
-        """What it is still at."""
+    def unavailable(self) -> tuple[str, str] | None:
+        """Why no work can begin, as an error code and a message; None if the runtime is ready."""
+        if self.draining:
+            return "draining", "The server is about to stop or restart. Try again in a few seconds."
+        if self.stage == "failed":
+            return "not_ready", f"The server could not start: {self.error}"
+        if self.engines is None:
+            message = f"The server is still {self.startup_step}. Try again in a moment; /api/status shows its progress."
+            return "not_ready", message
+        return None
+
+    @property
+    def startup_step(self) -> str:
+        """What the runtime is doing until it is ready, for messages."""
         return "fetching its models" if self.stage == "fetching" else "loading its engines"
 
     def status(self) -> dict[str, Any]:
-        """Everything the page shows while it waits, in the shape of docs/architecture.md."""
+        """Return the state for /api/status."""
         error = self.error
         return {
             "stage": self.stage,
@@ -264,21 +277,21 @@ class Runtime:
             "load": self.load.as_dict(),
             "key_required": self.config.server.requires_key,
             "version": __version__,
-            "process": {**usage(), "tasks": len(asyncio.all_tasks()), "startup_s": self.startup_s},
+            "process": {**resource_usage(), "tasks": len(asyncio.all_tasks()), "startup_s": self.startup_s},
         }
 
-    def progress_alone(self) -> dict[str, Any]:
-        """What of it a page shows before it has a key: nothing of who talks, of addresses or of the machine."""
-        told = self.status()
-        fix = "Its log tells why; so does this page, once it has a key."
-        kept = ("stage", "weights", "key_required", "version")
+    def public_status(self) -> dict[str, Any]:
+        """Return the part of the status for clients without a key: no sessions, addresses or figures of the machine."""
+        status = self.status()
+        fix = "Its log says why; so does this page, once it has a key."
+        public = ("stage", "weights", "key_required", "version")
         return {
-            **{name: told[name] for name in kept},
+            **{name: status[name] for name in public},
             "engines": {
                 task: {"name": state.name, "state": state.state, "detail": "", "load_ms": None}
                 for task, state in self.states.items()
             },
-            "error": {"message": "The server cannot talk.", "fix": fix} if self.error else None,
+            "error": {"message": "The server could not start.", "fix": fix} if self.error else None,
         }
 
     async def _choose(self) -> dict[Task, type[Engine]]:
@@ -286,7 +299,7 @@ class Runtime:
             self.states["llm"].name = await resolve_auto(self.config.llm)
         chosen: dict[Task, type[Engine]] = {}
         for task in TASKS:
-            # importing an engine's module is work that would hold up the page
+            # on a thread: importing an engine's module takes long
             chosen[task] = await asyncio.to_thread(self._find, task, self.states[task].name)
         return chosen
 

@@ -1,1 +1,1 @@
-"""The FastAPI application and the process around it: routes, health, LAN mode, start and graceful shutdown."""
+"""The FastAPI application and its process: routes, health, LAN mode and graceful shutdown."""

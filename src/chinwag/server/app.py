@@ -1,4 +1,4 @@
-"""The FastAPI application: the page, its status, /v1/realtime and the rest of OpenAI's API."""
+"""The FastAPI application: the page, /api/status, /v1/realtime and the other routes of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -16,44 +16,45 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chinwag import __version__
 from chinwag.api import assistants, chat, client_secrets, conversations, engines, models, speech, transcriptions
-from chinwag.observability.metrics import Counted
-from chinwag.runtime import http_errors as errors
-from chinwag.runtime.auth import HEADERS, PAGE, STATUS, Guard, Keys, has_key
+from chinwag.observability.metrics import RequestMetricsMiddleware
+from chinwag.runtime import http_errors
+from chinwag.runtime.auth import HEADERS, PAGE, STATUS, AuthMiddleware, OriginMiddleware, is_authenticated
 from chinwag.runtime.client_secrets import ClientSecrets
-from chinwag.runtime.limits import Bodies, Rates
+from chinwag.runtime.limits import BodyLimitMiddleware, RateLimitMiddleware
 from chinwag.runtime.runtime import Runtime
-from chinwag.server import health as operating
-from chinwag.transport.live_session import SessionRegistry
+from chinwag.runtime.state_metrics import RuntimeCollector
+from chinwag.server import health
+from chinwag.transport.registry import SessionRegistry
 from chinwag.transport.webrtc_routes import WebRtcCalls
-from chinwag.transport.websocket import converse
+from chinwag.transport.websocket import serve_websocket
 
 
-def create_app(host: Runtime, secrets: ClientSecrets | None = None) -> FastAPI:
-    """An application for a host, which begins to get ready as the application starts.
+def create_app(runtime: Runtime, secrets: ClientSecrets | None = None) -> FastAPI:
+    """Create the application of a runtime, which starts with the application.
 
-    secrets: client secrets, where others make them too.
+    secrets: the client secrets, if they are shared with other servers.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        getting_ready = asyncio.create_task(host.start())
+        starting = asyncio.create_task(runtime.start())
         try:
             yield
         finally:
-            getting_ready.cancel()
-            await asyncio.gather(getting_ready, return_exceptions=True)
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
             await calls.close()
-            await talks.close()
-            await host.close()
+            await registry.close()
+            await runtime.close()
 
-    talks = SessionRegistry(host)
-    calls = WebRtcCalls(host, talks)
-    # its pages of documentation would load scripts from elsewhere
+    registry = SessionRegistry(runtime)
+    calls = WebRtcCalls(runtime, registry)
+    # FastAPI's documentation pages would load scripts from another site
     app = FastAPI(title="Chinwag", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    settings, secrets = host.config.server, secrets or ClientSecrets()
-    # the one that was added last is asked first
-    app.add_middleware(Bodies, settings=settings)
-    app.add_middleware(Keys, settings=settings, secrets=secrets)
+    settings, secrets = runtime.config.server, secrets or ClientSecrets()
+    # the middleware added last runs first
+    app.add_middleware(BodyLimitMiddleware, settings=settings)
+    app.add_middleware(AuthMiddleware, settings=settings, secrets=secrets)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -62,50 +63,51 @@ def create_app(host: Runtime, secrets: ClientSecrets | None = None) -> FastAPI:
             allow_headers=["*"],
             allow_private_network=True,
         )
-    app.add_middleware(Rates, settings=settings)
-    app.add_middleware(Guard, settings=settings)
-    app.add_middleware(Counted, metrics=host.watching.metrics)
-    app.add_middleware(_Headers)
-    errors.install(app)
-    app.state.metrics = host.watching.metrics
-    app.include_router(operating.router(host))
+    app.add_middleware(RateLimitMiddleware, settings=settings)
+    app.add_middleware(OriginMiddleware, settings=settings)
+    app.add_middleware(RequestMetricsMiddleware, metrics=runtime.observers.metrics)
+    app.add_middleware(_ResponseHeadersMiddleware)
+    http_errors.install_error_handlers(app)
+    app.state.metrics = runtime.observers.metrics
+    runtime.observers.metrics.registry.register(RuntimeCollector(runtime))
+    app.include_router(health.router(runtime))
 
     async def drain() -> None:
-        """Begin nothing new, and let each conversation come to the end of a sentence; `server.drain_s` at most."""
-        host.draining = True
-        await talks.drain(settings.drain_s)
+        """Begin no new sessions, and end each after its current sentence, within `server.drain_s`."""
+        runtime.draining = True
+        await registry.drain(settings.drain_s)
 
     app.state.drain = drain
 
     @app.get(STATUS)
     async def status(request: Request) -> dict[str, Any]:
-        """How far the server is, what it runs on, and what is wrong; without a key only how far it is."""
-        return host.status() if has_key(request) else host.progress_alone()
+        """The state of the server; without a key only its progress."""
+        return runtime.status() if is_authenticated(request) else runtime.public_status()
 
     @app.websocket("/v1/realtime")
     async def realtime(websocket: WebSocket) -> None:
-        """A conversation in the OpenAI Realtime protocol."""
-        await converse(websocket, host, talks)
+        """A session in the OpenAI Realtime protocol."""
+        await serve_websocket(websocket, runtime, registry)
 
     calls.add_routes(app)
-    app.include_router(client_secrets.router(host, secrets))
+    app.include_router(client_secrets.router(runtime, secrets))
     for module in (assistants, conversations, engines, models, chat, speech, transcriptions):
-        app.include_router(module.router(host))
+        app.include_router(module.router(runtime))
 
     @app.api_route(
         "/v1/{rest:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
     )
-    async def nothing(request: Request) -> None:
-        """What no route above has: the page's files would answer otherwise."""
+    async def unknown_route(request: Request) -> None:
+        """Answer 404 for unknown API routes, which would otherwise be looked up among the page's files."""
         message = f"There is no {request.method} {request.url.path} here."
-        raise errors.ApiError(404, message, "not_found")
+        raise http_errors.ApiError(404, message, "not_found")
 
     app.mount("/", GZipMiddleware(StaticFiles(directory=PAGE, html=True), minimum_size=500), name="page")
     return app
 
 
-class _Headers:
-    """The page is asked for anew each time, as a stale module beside a new one breaks it; and it loads only itself."""
+class _ResponseHeadersMiddleware:
+    """ASGI middleware: security headers, and no caching, as a stale module of the page would not fit a new one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""What whoever runs the server asks it: does it live, may conversations begin, and how has it fared."""
+"""Liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -16,61 +16,60 @@ from chinwag.observability.metrics import CONTENT_TYPE
 from chinwag.reach import is_loopback
 from chinwag.runtime.http_errors import RETRY_AFTER_S, ApiError
 from chinwag.runtime.runtime import Runtime
-from chinwag.transport.entry import unready
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
-"""A proxy sets one of these: who asks is then not on this machine, though the proxy may be."""
+"""Headers of a proxy: with one of these the client is not on this machine, though the proxy may be."""
 
 
-def router(host: Runtime) -> APIRouter:
-    """/healthz, /readyz and /metrics."""
+def router(runtime: Runtime) -> APIRouter:
+    """Return the routes /healthz, /readyz and /metrics."""
     routes = APIRouter()
 
     @routes.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """The process lives, ready or not."""
+        """Answer that the process is alive, ready or not."""
         return {"status": "ok"}
 
     @routes.get("/readyz")
     async def readyz(room: bool = False) -> Response:
-        """200 while conversations can begin; 503 with why they cannot. room: a full server is not ready either, for a
-        balancer that has others.
+        """200 if sessions can begin, otherwise 503 with the reason. room: a full server counts as not ready, for load
+        balancers.
         """
-        told, ready = readiness(host)
-        if ready and not (room and told["full"]):
-            return JSONResponse(told)
-        return JSONResponse(told, 503, {"Retry-After": str(RETRY_AFTER_S)})
+        state, ready = readiness(runtime)
+        if ready and not (room and state["full"]):
+            return JSONResponse(state)
+        return JSONResponse(state, 503, {"Retry-After": str(RETRY_AFTER_S)})
 
     @routes.get("/metrics")
     async def metrics(request: Request) -> Response:
-        """Figures for Prometheus: to this machine itself, and to who has a key."""
-        if not may_read(request, host.config.server):
+        """Metrics for Prometheus, for this machine itself and for clients with a key."""
+        if not may_read_metrics(request, runtime.config.server):
             message = (
-                "Metrics are told to this machine itself, and elsewhere to who sends `Authorization: Bearer KEY`"
+                "Other machines need a key to read the metrics: send `Authorization: Bearer KEY`"
                 " with server.metrics_key, or one of server.api_keys."
             )
             raise ApiError(401, message, "invalid_api_key")
-        return Response(await asyncio.to_thread(host.watching.metrics.exposed), media_type=CONTENT_TYPE)
+        return Response(await asyncio.to_thread(runtime.observers.metrics.render), media_type=CONTENT_TYPE)
 
     return routes
 
 
-def readiness(host: Runtime) -> tuple[dict[str, Any], bool]:
-    """What /readyz tells, and whether conversations can begin, now or when there is a place."""
-    no = unready(host)
-    full = no is None and not host.admission.has_room
-    reason = no.message if no else "All places are taken." if full else ""
-    status = "draining" if host.draining else host.stage
-    return {"status": status, "reason": reason, "full": full, "sessions": host.sessions}, no is None
+def readiness(runtime: Runtime) -> tuple[dict[str, Any], bool]:
+    """Return the body of /readyz, and whether sessions can begin, now or once there is a place."""
+    unavailable = runtime.unavailable
+    full = unavailable is None and not runtime.admission.has_room
+    reason = unavailable[1] if unavailable else "All places are taken." if full else ""
+    status = "draining" if runtime.draining else runtime.stage
+    return {"status": status, "reason": reason, "full": full, "sessions": runtime.sessions}, unavailable is None
 
 
-def may_read(request: HTTPConnection, settings: ServerSettings) -> bool:
-    """Whether they may have the metrics."""
+def may_read_metrics(request: HTTPConnection, settings: ServerSettings) -> bool:
+    """Whether the client may read the metrics: it has a key, or is on this machine."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if key := key.strip():
-        known = [one for one in (*settings.api_keys, settings.metrics_key) if one]
+        keys = [valid.encode() for valid in (*settings.api_keys, settings.metrics_key) if valid]
         given = key.encode("utf-8", "surrogateescape")
-        return scheme.lower() == "bearer" and True in {hmac.compare_digest(given, one.encode()) for one in known}
+        return scheme.lower() == "bearer" and True in {hmac.compare_digest(given, valid) for valid in keys}
     if any(name in request.headers for name in FORWARDED):
         return False
     try:

@@ -1,6 +1,6 @@
-"""A server for the phones of a local network: its addresses, a certificate that it makes, a code to log in with.
+"""LAN mode, for phones of the local network: private addresses, a self-signed certificate and a login code.
 
-Browsers give a microphone to pages from HTTPS alone, and no authority signs certificates for private addresses.
+Browsers allow the microphone only over HTTPS, and no authority signs certificates for private addresses.
 """
 
 from __future__ import annotations
@@ -22,110 +22,109 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from chinwag.errors import ConfigError
 
-VALID_DAYS, LEAST_DAYS = 397, 30
-"""Some browsers refuse certificates of more than 398 days; one that is soon over is made anew."""
+VALID_DAYS, RENEW_DAYS = 397, 30
+"""Some browsers refuse certificates of more than 398 days. A certificate is renewed before its last 30 days."""
 
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
-"""Of a login code: none that is taken for another. Sixteen of them are 79 bits."""
+"""Characters of a login code, without look-alikes. Sixteen of them are 79 bits."""
 
-ELSEWHERE = "192.0.2.1"
-"""An address of documentation (RFC 5737): nothing is sent there, it only asks which way packets would leave."""
+TEST_ADDRESS = "192.0.2.1"
+"""A documentation address (RFC 5737). No packet is sent; it only shows the interface of the default route."""
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """Files in PEM. fingerprint: SHA-256, as browsers show it."""
+    """A certificate and its key, as PEM files. fingerprint: SHA-256, as browsers show it."""
 
     file: Path
     key: Path
     fingerprint: str
 
 
-def addresses() -> list[str]:
-    """Private IPv4 addresses of this machine that others of its networks reach; that of the usual way out first."""
+def private_addresses() -> list[str]:
+    """Return this machine's IPv4 addresses that its networks reach, the one of the default route first."""
     up = {name for name, stats in psutil.net_if_stats().items() if stats.isup}
-    found = [
+    reachable = [
         entry.address
         for name, entries in psutil.net_if_addrs().items()
         if name in up
         for entry in entries
-        if entry.family == socket.AF_INET and _reached(entry.address)
+        if entry.family == socket.AF_INET and _is_reachable(entry.address)
     ]
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            asking.connect((ELSEWHERE, 9))
-            usual = asking.getsockname()[0]
+            probe.connect((TEST_ADDRESS, 9))
+            default = probe.getsockname()[0]
         except OSError:
-            usual = ""
-    return sorted(found, key=lambda address: address != usual)
+            default = ""
+    return sorted(reachable, key=lambda address: address != default)
 
 
-def _reached(address: str) -> bool:
-    known = ipaddress.ip_address(address)
-    return not (known.is_loopback or known.is_link_local or known.is_unspecified)
+def _is_reachable(address: str) -> bool:
+    ip = ipaddress.ip_address(address)
+    return not (ip.is_loopback or ip.is_link_local or ip.is_unspecified)
 
 
-def certificate(folder: Path, reached_at: Sequence[str]) -> Certificate:
-    """The one of that folder, made anew where it is soon over or is not for all of these addresses.
+def ensure_certificate(folder: Path, reached_at: Sequence[str]) -> Certificate:
+    """Return the certificate of this folder; create one if it expires soon or does not cover all addresses.
 
-    Raises ConfigError where the folder cannot be written.
+    Raises ConfigError if the folder cannot be written.
     """
     file, key = folder / "certificate.pem", folder / "key.pem"
-    names = _names(reached_at)
-    known = _known(file, names) if key.exists() else None
-    if known is None:
-        made, secret = _made(names)
+    names = _certificate_names(reached_at)
+    loaded = _load_certificate(file, names) if key.exists() else None
+    if loaded is None:
+        loaded, private_key = _create_certificate(names)
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write(key, secret)
-            _write(file, made.public_bytes(serialization.Encoding.PEM))
+            _write(key, private_key)
+            _write(file, loaded.public_bytes(serialization.Encoding.PEM))
         except OSError as error:
             message = f"The certificate for --lan cannot be written to {folder}: {error.strerror}."
             raise ConfigError(message, "Let that folder be written, or set XDG_DATA_HOME to another.") from error
-        known = made
-    return Certificate(file, key, known.fingerprint(hashes.SHA256()).hex(":").upper())
+    return Certificate(file, key, loaded.fingerprint(hashes.SHA256()).hex(":").upper())
 
 
-def code(folder: Path) -> str:
-    """The login code of that folder, the same at each start. Raises ConfigError where it cannot be written."""
+def login_code(folder: Path) -> str:
+    """Return the login code of this folder, created at the first call. Raises ConfigError if it cannot be written."""
     file = folder / "code"
     try:
-        if file.exists() and (known := file.read_text("ascii").strip()):
-            return known
+        if file.exists() and (saved := file.read_text("ascii").strip()):
+            return saved
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = "-".join("".join(secrets.choice(LETTERS) for _ in range(4)) for _ in range(4))
-        _write(file, made.encode())
+        code = "-".join("".join(secrets.choice(LETTERS) for _ in range(4)) for _ in range(4))
+        _write(file, code.encode())
     except (OSError, UnicodeDecodeError) as error:
-        message = f"The login code cannot be kept in {folder}: {error}."
+        message = f"The login code cannot be stored in {folder}: {error}."
         raise ConfigError(message, "Set a key of your own: server.api_keys in chinwag.toml.") from error
-    return made
+    return code
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _names(reached_at: Sequence[str]) -> list[x509.GeneralName]:
+def _certificate_names(reached_at: Sequence[str]) -> list[x509.GeneralName]:
     host = socket.gethostname().lower().split(".")[0]
-    named = [x509.DNSName(name) for name in dict.fromkeys(("localhost", host, f"{host}.local")) if name.isascii()]
-    numbered = [x509.IPAddress(ipaddress.ip_address(one)) for one in dict.fromkeys(("127.0.0.1", *reached_at))]
-    return [*named, *numbered]
+    dns_names = [x509.DNSName(name) for name in dict.fromkeys(("localhost", host, f"{host}.local")) if name.isascii()]
+    ip_names = [x509.IPAddress(ipaddress.ip_address(address)) for address in dict.fromkeys(("127.0.0.1", *reached_at))]
+    return [*dns_names, *ip_names]
 
 
-def _known(file: Path, names: Sequence[x509.GeneralName]) -> x509.Certificate | None:
+def _load_certificate(file: Path, names: Sequence[x509.GeneralName]) -> x509.Certificate | None:
     try:
-        found = x509.load_pem_x509_certificate(file.read_bytes())
-        holds = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        certificate = x509.load_pem_x509_certificate(file.read_bytes())
+        covered = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (OSError, ValueError, x509.ExtensionNotFound):
         return None
-    good = found.not_valid_after_utc - datetime.now(UTC) > timedelta(days=LEAST_DAYS)
-    return found if good and set(names) <= set(holds) else None
+    valid = certificate.not_valid_after_utc - datetime.now(UTC) > timedelta(days=RENEW_DAYS)
+    return certificate if valid and set(names) <= set(covered) else None
 
 
-def _made(names: Sequence[x509.GeneralName]) -> tuple[x509.Certificate, bytes]:
-    """One that signs itself, and its key in PEM."""
+def _create_certificate(names: Sequence[x509.GeneralName]) -> tuple[x509.Certificate, bytes]:
+    """Return a self-signed certificate, and its private key as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Chinwag on this network")]), datetime.now(UTC)
-    made = (
+    certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -138,14 +137,12 @@ def _made(names: Sequence[x509.GeneralName]) -> tuple[x509.Certificate, bytes]:
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return made, secret
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return certificate, pem
 
 
 def _write(file: Path, data: bytes) -> None:
-    """Whole or not at all, and read by this user alone."""
+    """Write a file atomically, readable by this user alone."""
     new = file.with_suffix(".new")
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:

@@ -1,4 +1,4 @@
-"""uvicorn, which on SIGTERM lets conversations come to the end of a sentence before it stops."""
+"""uvicorn with a graceful shutdown: on SIGTERM, sessions end after their current sentence."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from types import FrameType
 
 import uvicorn
 
-AT_ONCE_S = 1
-"""Requests that are under way have so long at a second signal."""
+SECOND_SIGNAL_S = 1
+"""Time that running requests get after a second signal."""
 
-AT_LEAST_S = 3
-"""And after the conversations have ended."""
+MIN_SHUTDOWN_S = 3
+"""Minimum time that running requests get after the sessions have ended."""
 
 log = logging.getLogger(__name__)
 
 
-class Server(uvicorn.Server):
-    """drain: begins nothing new, and returns once all conversations are over. within_s: so long it may take in all.
+class GracefulServer(uvicorn.Server):
+    """uvicorn's server. The first SIGTERM drains it, with exit status 0; a second one, or Ctrl-C, stops it at once.
 
-    The first SIGTERM drains, and the exit status is 0; a second one, or Ctrl-C at any time, stops at once.
+    drain: begins no new sessions, and returns once all have ended. within_s: time for the whole shutdown.
     """
 
     def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]], within_s: float) -> None:
@@ -31,29 +31,29 @@ class Server(uvicorn.Server):
         self._drain, self._within_s = drain, within_s
         self._loop = asyncio.get_running_loop()
         self._draining: asyncio.Task[None] | None = None
-        self._told = False
+        self._signalled = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came. It is called between any two steps of the main thread."""
-        first, self._told = not self._told, True
+        """Handle a signal; called between any two steps of the main thread."""
+        first, self._signalled = not self._signalled, True
         if first and sig == signal.SIGTERM and self.started:
-            self._loop.call_soon_threadsafe(self._begin)
+            self._loop.call_soon_threadsafe(self._start_draining)
             return
         if not first:
-            self.config.timeout_graceful_shutdown = AT_ONCE_S
+            self.config.timeout_graceful_shutdown = SECOND_SIGNAL_S
         super().handle_exit(sig, frame)
 
-    def _begin(self) -> None:
+    def _start_draining(self) -> None:
         log.info("draining", extra={"fields": {"within_s": self._within_s}})
-        self._draining = self._loop.create_task(self._drained(), name="draining")
+        self._draining = self._loop.create_task(self._drain_and_exit(), name="draining")
 
-    async def _drained(self) -> None:
+    async def _drain_and_exit(self) -> None:
         began = self._loop.time()
         try:
             await self._drain()
         except Exception:
-            log.exception("draining failed")
-        if not self.should_exit:  # requests that are being answered have what is left
+            log.exception("The sessions could not be drained.")
+        if not self.should_exit:  # running requests get the remaining time
             left = math.ceil(self._within_s - (self._loop.time() - began))
-            self.config.timeout_graceful_shutdown = max(AT_LEAST_S, left)
+            self.config.timeout_graceful_shutdown = max(MIN_SHUTDOWN_S, left)
             self.should_exit = True

@@ -1,1 +1,1 @@
-"""Carriers of a session: WebSocket and WebRTC connections, and sessions that outlive them."""
+"""WebSocket and WebRTC connections, and the sessions that outlive them."""

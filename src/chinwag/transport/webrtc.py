@@ -1,4 +1,4 @@
-"""Carries one client's conversation over its WebRTC peer connection."""
+"""Carries a session over a WebRTC peer connection."""
 
 from __future__ import annotations
 
@@ -17,66 +17,69 @@ from chinwag.audio.opus import RATE
 from chinwag.config import IceServer
 from chinwag.realtime import server_events as outbound
 from chinwag.transport.live_session import LiveSession
-from chinwag.transport.rtc.tracks import Incoming, OutgoingTrack, opus_only
+from chinwag.transport.rtc.tracks import IncomingAudio, OutgoingTrack, opus_only
 
 CHANNEL = "oai-events"
 
 CONNECT_WITHIN_S = 20.0
-"""An answer that nobody connects to is given up."""
+"""A call is closed if the client does not connect within this time."""
 
 CLOSE_WITHIN_S = 5.0
 
 LOST_AFTER_S = 12.0
-"""A peer sends reports at least every five seconds, even while it is muted; one that sends nothing is gone."""
+"""A peer that sends no packet for this long is gone: even a muted one sends RTCP reports every five seconds."""
 
-LOOK_EVERY_S = 1.0
+STATS_EVERY_S = 1.0
 
-LONGEST_BACKLOG = 8 * 1024 * 1024
-"""Bytes of events that a client has not taken: it is gone."""
+MAX_BUFFERED = 8 * 1024 * 1024
+"""Bytes of unsent events from which on the client counts as gone."""
 
 log = logging.getLogger(__name__)
 
 
 class WebRtcConnection:
-    """A peer connection, and the conversation in it.
+    """A peer connection that carries a session.
 
-    over: is told once, when it has ended in whatever way. after: how many messages the client has got, where it comes
-    back to the conversation.
+    on_end: called once, when the call has ended. acknowledged: see `LiveSession.attach`.
     """
 
     def __init__(
-        self, talk: LiveSession, servers: Sequence[IceServer], over: Callable[[], None], after: int | None
+        self,
+        live_session: LiveSession,
+        servers: Sequence[IceServer],
+        on_end: Callable[[], None],
+        acknowledged: int | None,
     ) -> None:
-        self._talk, self._after = talk, after
-        self._over: Callable[[], None] | None = over
-        self._connection = talk.connection
+        self._live_session, self._acknowledged = live_session, acknowledged
+        self._on_end: Callable[[], None] | None = on_end
+        self._connection = live_session.connection
         self.said_goodbye = False
-        """The client will not come back."""
+        """The client hung up: it will not resume."""
         self._writing: asyncio.Task[None] | None = None
         known = [ice_server(server) for server in servers]
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=known))  # None would be a server on the internet
         assert self._connection.playout_track is not None
         self._loudspeaker = self._connection.playout_track
-        self._incoming = Incoming(self._hear)
+        self._incoming = IncomingAudio(self._hear)
         self._channel: RTCDataChannel | None = None
         self._ready, self._ended = asyncio.Event(), asyncio.Event()
-        self._holding: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def configure(self, session: dict[str, Any]) -> None:
-        """Begin with that session object. Raises Refused, or EngineError."""
+        """Apply the session object of the offer. Raises Refused or EngineError."""
         self._connection.configure(session)
 
     async def answer(self, offer: str) -> str:
-        """The SDP that answers an SDP offer. Raises ValueError for one that cannot be used."""
-        self._peer.on("datachannel", self._take_channel)
-        self._peer.on("connectionstatechange", self._look_at_state)
+        """Negotiate an SDP offer and return the SDP answer. Raises ValueError if the offer cannot be used."""
+        self._peer.on("datachannel", self._on_channel)
+        self._peer.on("connectionstatechange", self._on_state_change)
         try:
             await self._negotiate(offer)
         except (InvalidStateError, InvalidAccessError, OperationError) as error:
             raise ValueError(str(error)) from error
-        except (AttributeError, IndexError, KeyError, AssertionError, TypeError) as error:  # of its parser
+        except (AttributeError, IndexError, KeyError, AssertionError, TypeError) as error:  # from aiortc's parser
             raise ValueError("it is not an SDP offer of a browser's kind") from error
-        self._holding = asyncio.create_task(self._hold(), name="a call")
+        self._task = asyncio.create_task(self._run(), name="call")
         return str(self._peer.localDescription.sdp)
 
     async def _negotiate(self, offer: str) -> None:
@@ -92,25 +95,25 @@ class WebRtcConnection:
         if not self._peer.sctp:
             self._ready.set()
 
-    def leave(self) -> None:
-        """The conversation is over, or carried by another, or this client takes nothing any more."""
+    def stop(self) -> None:
+        """Stop carrying; see `ClientConnection`."""
         self._ended.set()
-        if self._writing and self._talk.carrier is not self:
-            self._writing.cancel()  # at once: the next message is another's to send
+        if self._writing and self._live_session.client is not self:
+            self._writing.cancel()  # at once: the next message belongs to another connection
 
-    async def end(self, *, for_good: bool = True) -> None:
-        """Hang up. Returns when everything of it is gone."""
+    async def hang_up(self, *, for_good: bool = True) -> None:
+        """End the call and wait until it is closed. for_good: the client will not resume."""
         self.said_goodbye = for_good
         self._ended.set()
-        if self._holding:
-            await asyncio.wait({self._holding})
+        if self._task:
+            await asyncio.wait({self._task})
         else:
             await self._close()
 
-    # --- while it lasts --------------------------------------------------------------------------------------
+    # --- the running call ------------------------------------------------------------------------------------
 
-    async def _hold(self) -> None:
-        tasks = [asyncio.create_task(work) for work in (self._converse(), self._watch(), self._ended.wait())]
+    async def _run(self) -> None:
+        tasks = [asyncio.create_task(work) for work in (self._carry(), self._watch_peer(), self._ended.wait())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -120,60 +123,60 @@ class WebRtcConnection:
             await self._close()
         for task in done:
             if not task.cancelled() and (error := task.exception()):
-                log.error("a call broke off", exc_info=error)
+                log.error("A WebRTC call failed.", exc_info=error)
 
-    async def _converse(self) -> None:
+    async def _carry(self) -> None:
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 await self._ready.wait()
         except TimeoutError:
             return
-        talk, comes_back = self._talk, self._talk.begun
-        talk.carried_by(self, self._after)
-        if comes_back or talk.restored:
-            self._send(talk.resumed)
-        if not comes_back:
-            talk.begin()
+        session, resumes = self._live_session, self._live_session.started
+        session.attach(self, self._acknowledged)
+        if resumes or session.restored:
+            self._send(session.resumed_event)
+        if not resumes:
+            session.start()
         self._writing = asyncio.create_task(self._write())
         try:
             await self._writing
         finally:
             self._writing.cancel()
 
-    async def _watch(self) -> None:
-        """Until nothing has come for long. Meanwhile learns how long sound is on its way to the ear."""
+    async def _watch_peer(self) -> None:
+        """Estimate the network delay of the audio; return when no packet has come for LOST_AFTER_S."""
         loop = asyncio.get_running_loop()
-        received, heard_at = 0, loop.time()
-        while loop.time() - heard_at < LOST_AFTER_S:
-            await asyncio.sleep(LOOK_EVERY_S)
+        received, received_at = 0, loop.time()
+        while loop.time() - received_at < LOST_AFTER_S:
+            await asyncio.sleep(STATS_EVERY_S)
             report = (await self._peer.getStats()).values()
             packets = sum(stats.packetsReceived for stats in report if isinstance(stats, RTCTransportStats))
             if packets != received or not self._ready.is_set():
-                received, heard_at = packets, loop.time()
+                received, received_at = packets, loop.time()
             for stats in report:
                 if isinstance(stats, RTCRemoteInboundRtpStreamStats):
                     # a jitter buffer grows by a few times the mean deviation of the arrivals; one that tells, has told
-                    uneven = 3 * stats.jitter / RATE if self._loudspeaker.client_delay_s is None else 0.0
-                    self._loudspeaker.network_delay_s = max((stats.roundTripTime or 0) / 2, 0.0) + uneven
+                    jitter_s = 3 * stats.jitter / RATE if self._loudspeaker.client_delay_s is None else 0.0
+                    self._loudspeaker.network_delay_s = max((stats.roundTripTime or 0) / 2, 0.0) + jitter_s
 
     async def _close(self) -> None:
         self._incoming.close()
-        over, self._over = self._over, None
-        if over:  # first, as an offer that was odd can have aiortc fail or hang here
-            over()
+        on_end, self._on_end = self._on_end, None
+        if on_end:  # first, as an odd offer can make aiortc fail or hang here
+            on_end()
         try:
             async with asyncio.timeout(CLOSE_WITHIN_S):
                 await self._peer.close()
         except Exception as error:
-            log.warning("a peer connection did not close: %r", error)
+            log.warning("A peer connection could not be closed: %r", error)
 
     # --- the peer --------------------------------------------------------------------------------------------
 
     def _hear(self, audio: Audio) -> None:
-        if self._talk.carrier is self:  # before the session there is nobody to listen
+        if self._live_session.client is self:  # before the session there is nobody to listen
             self._connection.append_audio(audio)
 
-    def _take_channel(self, channel: RTCDataChannel) -> None:
+    def _on_channel(self, channel: RTCDataChannel) -> None:
         if self._channel is not None or channel.label != CHANNEL:
             return
         self._channel = channel
@@ -181,27 +184,27 @@ class WebRtcConnection:
         channel.on("close", self._ended.set)
         self._ready.set()
 
-    def _look_at_state(self) -> None:
+    def _on_state_change(self) -> None:
         if self._peer.connectionState in ("failed", "closed"):
             self._ended.set()
 
     def _receive(self, message: str | bytes) -> None:
-        if self._talk.carrier is self:
-            self._talk.received += 1  # a channel cannot be read more slowly
-            if self._talk.early_s():
-                self._talk.late()
+        if self._live_session.client is self:
+            self._live_session.received += 1  # a channel cannot be read more slowly
+            if self._live_session.take_message_slot():
+                self._live_session.return_message_slot()
                 return
             self._connection.receive_text(message if isinstance(message, str) else message.decode("utf-8", "replace"))
 
     async def _write(self) -> None:
-        while (message := await self._talk.outbox.get()) is not None:
+        while (message := await self._live_session.outbox.get()) is not None:
             self._send(message)
 
     def _send(self, message: str | bytes) -> None:
         channel = self._channel
         if channel is None or channel.readyState != "open":
             return
-        if channel.bufferedAmount > LONGEST_BACKLOG:
+        if channel.bufferedAmount > MAX_BUFFERED:
             self._ended.set()
             return
         try:
@@ -215,5 +218,5 @@ class WebRtcConnection:
 
 
 def ice_server(server: IceServer) -> RTCIceServer:
-    """As aiortc takes it."""
+    """Convert a configured ICE server to aiortc's type."""
     return RTCIceServer(server.urls, server.username or None, server.credential or None)

@@ -1,4 +1,4 @@
-"""HTTP that begins and ends calls over WebRTC: POST /v1/realtime/calls and its neighbours."""
+"""Routes that start and end WebRTC calls: POST /v1/realtime/calls and its neighbours."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from chinwag.errors import ChinwagError, Refused
 from chinwag.ids import new_id
 from chinwag.runtime.auth import ICE_SERVERS
 from chinwag.runtime.http_errors import ApiError
-from chinwag.runtime.peers import marked
+from chinwag.runtime.peers import with_replica_id
 from chinwag.runtime.runtime import Runtime
-from chinwag.transport.entry import TurnedAway, enter
-from chinwag.transport.live_session import SessionRegistry, after
+from chinwag.transport.registry import SessionRegistry, acknowledged_messages
+from chinwag.transport.session_opening import SessionRefused, open_session
 
 if TYPE_CHECKING:
     from chinwag.transport.webrtc import WebRtcConnection
 
-LARGEST_BODY = 1024 * 1024
-"""Bytes of an offer with its session; a browser's has about five thousand."""
+MAX_OFFER_BYTES = 1024 * 1024
+"""Size of an SDP offer with its session object; a browser's has about five thousand bytes."""
 
 log = logging.getLogger(__name__)
 
 
 class WebRtcCalls:
-    """The calls of one server, by their id."""
+    """The WebRTC calls of one server, by their id."""
 
-    def __init__(self, host: Runtime, talks: SessionRegistry) -> None:
-        self._host, self._talks = host, talks
+    def __init__(self, runtime: Runtime, registry: SessionRegistry) -> None:
+        self._runtime, self._registry = runtime, registry
         self._calls: dict[str, WebRtcConnection] = {}
 
     def add_routes(self, app: FastAPI) -> None:
-        """Let the application take calls."""
+        """Add the routes to an application."""
 
         @app.post("/v1/realtime/calls")
         async def create(request: Request) -> Response:
-            """An SDP offer, alone or in a form with a session object; 201 with the answer."""
+            """Start a call from an SDP offer, alone or in a form with a session object; 201 with the SDP answer."""
             return await self._create(request)
 
         @app.post("/v1/realtime/calls/{call_id}/hangup")
@@ -50,54 +50,56 @@ class WebRtcCalls:
             """End a call."""
             if (call := self._calls.get(call_id)) is None:
                 raise ApiError(404, f"There is no call {call_id!r}.", "call_not_found")
-            await call.end()
+            await call.hang_up()
             return Response(status_code=200)
 
         @app.get(ICE_SERVERS)
         async def settings() -> Response:
-            """What the page's RTCPeerConnection is made with."""
-            servers = self._host.config.webrtc.ice_servers
+            """Return the configuration for the page's RTCPeerConnection."""
+            servers = self._runtime.config.webrtc.ice_servers
             return JSONResponse({"iceServers": [server.model_dump(exclude_defaults=True) for server in servers]})
 
     async def close(self) -> None:
         """End all calls."""
-        await asyncio.gather(*(call.end() for call in list(self._calls.values())))
+        await asyncio.gather(*(call.hang_up() for call in list(self._calls.values())))
 
     async def _create(self, request: Request) -> Response:
         sdp, session = await _offer(request)
-        # imported late, on a thread: aiortc takes half a second, which no other conversation should notice
+        # imported on a thread: aiortc takes half a second, which would interrupt running sessions
         webrtc = await asyncio.to_thread(importlib.import_module, "chinwag.transport.webrtc")
         try:
-            talk = await enter(self._host, self._talks, request, "track")
-        except TurnedAway as away:
-            raise _turned_away(away) from away
-        except Refused as refused:
-            raise _refused(refused) from refused
-        host = self._host
-        call_id = marked(new_id("rtc"), host.peers)
+            live_session = await open_session(self._runtime, self._registry, request, "track")
+        except SessionRefused as refused:
+            raise _session_refused(refused) from refused
+        except Refused as error:
+            raise _refused(error) from error
+        runtime = self._runtime
+        call_id = with_replica_id(new_id("rtc"), runtime.peers)
 
-        def over() -> None:
-            host.left()
+        def on_end() -> None:
+            runtime.remove_session()
             self._calls.pop(call_id, None)
-            self._talks.leave(talk, call, for_good=call.said_goodbye)
+            self._registry.detach(live_session, call, for_good=call.said_goodbye)
 
-        call: WebRtcConnection = webrtc.WebRtcConnection(talk, host.config.webrtc.ice_servers, over, after(request))
+        call: WebRtcConnection = webrtc.WebRtcConnection(
+            live_session, runtime.config.webrtc.ice_servers, on_end, acknowledged_messages(request)
+        )
         self._calls[call_id] = call
         try:
             if session is not None:
                 call.configure(session)
             answer = await call.answer(sdp)
         except BaseException as error:
-            await call.end(for_good=not talk.begun)
-            if told := _explained(error):
-                raise told from error
+            await call.hang_up(for_good=not live_session.started)
+            if client_error := _client_error(error):
+                raise client_error from error
             raise
         headers = {"Location": f"/v1/realtime/calls/{call_id}"}
         return Response(answer, 201, headers, "application/sdp")
 
 
-def _explained(error: BaseException) -> ApiError | None:
-    """What the client is told, where it can do something about it."""
+def _client_error(error: BaseException) -> ApiError | None:
+    """Return the error for the client if its request caused it."""
     match error:
         case Refused():
             return _refused(error)
@@ -108,11 +110,11 @@ def _explained(error: BaseException) -> ApiError | None:
     return None
 
 
-def _turned_away(away: TurnedAway) -> ApiError:
-    told, full = away.event["error"], away.full
-    if full:
-        return ApiError(503, told["message"], told["code"], retry_after_s=full.retry_after_s, more=full.as_dict())
-    return ApiError(404 if away.over else 503, told["message"], told["code"])
+def _session_refused(refused: SessionRefused) -> ApiError:
+    error, place = refused.event["error"], refused.place
+    if place:
+        return ApiError(503, error["message"], error["code"], retry_after_s=place.retry_after_s, more=place.as_dict())
+    return ApiError(404 if refused.session_ended else 503, error["message"], error["code"])
 
 
 def _refused(error: Refused) -> ApiError:
@@ -121,17 +123,17 @@ def _refused(error: Refused) -> ApiError:
 
 
 async def _offer(request: Request) -> tuple[str, dict[str, Any] | None]:
-    """The SDP and the session object of a request."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    """Read the SDP offer and the session object of a request."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LARGEST_BODY:
-            raise ApiError(413, f"An offer has at most {LARGEST_BODY} bytes.", "body_too_large")
+        if len(body) > MAX_OFFER_BYTES:
+            raise ApiError(413, f"An offer has at most {MAX_OFFER_BYTES} bytes.", "body_too_large")
     session = None
-    if kind == "multipart/form-data":
+    if media_type == "multipart/form-data":
         sdp, session = await _form(request, bytes(body))
-    elif kind in ("application/sdp", "text/plain", ""):
+    elif media_type in ("application/sdp", "text/plain", ""):
         sdp = bytes(body).decode("utf-8", "replace")
     else:
         raise ApiError(
@@ -147,12 +149,12 @@ async def _form(request: Request, body: bytes) -> tuple[str, dict[str, Any] | No
         return {"type": "http.request", "body": body, "more_body": False}
 
     try:
-        async with Request(request.scope, receive).form(max_part_size=LARGEST_BODY) as form:
+        async with Request(request.scope, receive).form(max_part_size=MAX_OFFER_BYTES) as form:
             parts = {
                 name: (await part.read()).decode("utf-8", "replace") if isinstance(part, UploadFile) else part
                 for name, part in form.items()
             }
-    except Exception as error:  # starlette's own and the parser's
+    except Exception as error:  # starlette's own and its parser's
         raise ApiError(400, f"The form cannot be read: {getattr(error, 'detail', error)}.", "invalid_form") from None
     if "session" not in parts:
         return parts.get("sdp", ""), None

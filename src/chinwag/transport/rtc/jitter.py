@@ -1,8 +1,7 @@
-"""Packets in the order they were sent, as soon as that can be known.
+"""Jitter buffer without a fixed delay: packets in the order in which they were sent, as soon as possible.
 
-A transcriber needs no steady stream, so nothing is held back for jitter: a packet that is the next one goes on at once,
-and no clock of ours can run away from the sender's. Only behind a gap is waited, for as long as this link's packets
-are late at times.
+A transcriber needs no steady stream, so the next packet passes at once, and clock drift does not matter. Only behind a
+gap the buffer waits, for as long as this link's packets are late at times.
 """
 
 from __future__ import annotations
@@ -12,37 +11,37 @@ from dataclasses import dataclass
 
 from chinwag.audio.opus import RATE, duration
 
-SHORTEST_S, LONGEST_S = 0.03, 0.12
-"""A missing packet is waited for beyond the moment it was due: at least, and at most."""
+MIN_WAIT_S, MAX_WAIT_S = 0.03, 0.12
+"""Minimum and maximum wait for a missing packet, beyond the time when it was due."""
 
 MARGIN_S = 0.01
-"""Later than the latest of the packets that are remembered."""
+"""Added to the delay of the latest remembered packet."""
 
 REMEMBERED = 250
-"""Packets, five seconds of them, that tell how late packets come."""
+"""Packets, five seconds of them, from which the delay is estimated."""
 
 SILENT_AFTER_S = 0.4
-"""Without any packet for so long, what is missing is silence; Opus with DTX sends one so often (RFC 7587)."""
+"""After this long without a packet the missing audio is silence: Opus with DTX sends one so often (RFC 7587)."""
 
 DTX_BYTES = 2
-"""A packet no longer than that says that silence follows."""
+"""A packet of at most this size announces silence."""
 
-ASTRAY_S = 2.0
-"""A packet so far from its time belongs to another stream, or the sender was suspended: begin anew."""
+RESET_S = 2.0
+"""A packet this far from its time resets the buffer: it is another stream, or the sender was suspended."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """So many samples of 48 kHz that never came. silent: the sender had nothing to say."""
+class LostAudio:
+    """Audio that never came. samples: at 48 kHz. silent: the sender sent nothing, as during silence."""
 
     samples: int
     silent: bool = False
 
 
-class Reorder:
-    """One stream's packets. Times are seconds of the caller's clock; places are samples of 48 kHz.
+class JitterBuffer:
+    """Packets of one stream. Times are seconds of the caller's clock; places are samples at 48 kHz.
 
-    lost, late: packets given up, and packets that came after that.
+    lost: packets that were given up. late: packets that came after that.
     """
 
     def __init__(self) -> None:
@@ -55,17 +54,17 @@ class Reorder:
         self._dtx = False
 
     def push(self, seq: int, timestamp: int, payload: bytes, now: float) -> None:
-        """A packet came: its sequence number (16 bits), RTP time (32 bits) and Opus."""
+        """Add a packet: its sequence number (16 bits), RTP timestamp (32 bits) and Opus payload."""
         if self._seq is None:
             self._begin(seq, timestamp)
         assert self._seq is not None
         seq = self._seq + _signed(seq - self._seq, 16)
         place = self._place + _signed(timestamp - self._place, 32)
-        if self._transits and abs(now - self._base - place / RATE) > ASTRAY_S:
+        if self._transits and abs(now - self._base - place / RATE) > RESET_S:
             self._begin(seq, place)
         if seq > self._seq:
             self._seq, self._place = seq, place
-        if now - self._last > SILENT_AFTER_S:  # the sender may have stood still: its times may no longer hold
+        if now - self._last > SILENT_AFTER_S:  # the sender may have been suspended: its timestamps may be off
             self._transits.clear()
         self._last, self._filled = now, 0.0
         self._transits.append(now - place / RATE)
@@ -76,9 +75,9 @@ class Reorder:
         elif duration(payload):
             self._waiting[seq] = (place, payload)
 
-    def pull(self, now: float) -> list[bytes | Lost]:
-        """What can go on by now, in order."""
-        ready: list[bytes | Lost] = []
+    def pull(self, now: float) -> list[bytes | LostAudio]:
+        """Return the packets and gaps that are due, in order."""
+        ready: list[bytes | LostAudio] = []
         while self._waiting:
             seq = min(self._waiting)
             if seq != self._next_seq and now < self._given_up_at():
@@ -86,20 +85,20 @@ class Reorder:
             place, payload = self._waiting.pop(seq)
             self.lost += seq - self._next_seq
             missed, self._next_seq = seq > self._next_seq, seq + 1
-            if place > self._next:  # else silence was put in its place, and its words come behind that
-                ready.append(Lost(place - self._next, silent=not missed))
+            if place > self._next:  # otherwise silence took its place, and its audio follows
+                ready.append(LostAudio(place - self._next, silent=not missed))
             ready.append(payload)
             self._next = place + duration(payload)
             self._dtx = len(payload) <= DTX_BYTES
         if not self._waiting and self._transits and (silent := self._silent(now)) > 0:
-            ready.append(Lost(silent, silent=True))
+            ready.append(LostAudio(silent, silent=True))
             self._next += silent
             self._filled += silent / RATE
         return ready
 
     @property
     def due(self) -> float | None:
-        """When `pull` gives more, though nothing comes; None before the first packet."""
+        """Time at which `pull` returns more even without another packet; None before the first packet."""
         if not self._transits:
             return None
         if self._waiting:
@@ -107,7 +106,7 @@ class Reorder:
         return self._last + self._patience + self._filled + 0.02
 
     def behind(self, now: float) -> float:
-        """Seconds of sound that the quickest packets would have brought by now, and that has not gone on."""
+        """Seconds of audio that the fastest packets would have delivered by now, and that `pull` has not returned."""
         return now - self._base - self._next / RATE if self._transits else 0.0
 
     def _begin(self, seq: int, place: int) -> None:
@@ -118,7 +117,7 @@ class Reorder:
 
     @property
     def _allowance(self) -> float:
-        return min(max(self._spread + MARGIN_S, SHORTEST_S), LONGEST_S)
+        return min(max(self._spread + MARGIN_S, MIN_WAIT_S), MAX_WAIT_S)
 
     def _given_up_at(self) -> float:
         return self._base + self._next / RATE + self._allowance
@@ -128,7 +127,7 @@ class Reorder:
         return self._allowance + 0.02 if self._dtx else SILENT_AFTER_S
 
     def _silent(self, now: float) -> int:
-        """Whole frames of silence that are due."""
+        """Samples of silence that are due, in whole frames."""
         return max(0, int((now - self._last - self._patience - self._filled) / 0.02 + 1e-6)) * RATE // 50
 
 
