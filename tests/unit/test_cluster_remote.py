@@ -110,7 +110,7 @@ def engine(
     task: Task, replicas: list[Any], monkeypatch: pytest.MonkeyPatch, known: type[Any]
 ) -> tuple[Any, Deployment]:
     deployment = Deployment(replicas)
-    monkeypatch.setattr(registry, "look", lambda task, name: known)
+    monkeypatch.setattr(registry, "lookup", lambda task, name: known)
     line = DeploymentClient(cast(Any, deployment), "fake", SILENT_S, TOTAL_S)
     return remote_engine_class(task, "fake", line).load(EngineOptions(None)), deployment
 

@@ -117,7 +117,7 @@ def fault(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tu
         return Parrot if name == "parrot" else KINDS[task]
 
     monkeypatch.setattr(registry, "find", found)
-    monkeypatch.setattr(registry, "look", found)
+    monkeypatch.setattr(registry, "lookup", found)
     monkeypatch.setattr(registry, "names", lambda task: ["fake", "parrot"])
     monkeypatch.setattr(asyncio, "to_thread", at_once)
     return message, fix

@@ -164,7 +164,7 @@ class Room:
         }
         monkeypatch.setattr(registry, "names", lambda task: names[task])
         monkeypatch.setattr(registry, "find", lambda task, name: self._kind(kinds[task], name))
-        monkeypatch.setattr(registry, "look", lambda task, name: self._kind(kinds[task], name))
+        monkeypatch.setattr(registry, "lookup", lambda task, name: self._kind(kinds[task], name))
 
     def _kind(self, base: Any, called: str) -> Any:
         room = self
