@@ -26,7 +26,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str
     """On a machine without weights, without Ollama and without faster-whisper."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
-    monkeypatch.setattr(registry, "missing", lambda engine: engine.about.modules)
+    monkeypatch.setattr(registry, "missing_modules", lambda engine: engine.about.modules)
     config = Config(weights=WeightsSettings(folder=tmp_path), stt=SttSettings(engine="moonshine"))
     return {(row.task, row.name): row for row in list_engines(config, Store(config.weights))}
 
@@ -74,7 +74,7 @@ def test_as_json_and_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_engine_that_is_not_installed_says_the_command_when_it_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "missing", lambda engine: engine.about.modules)
+    monkeypatch.setattr(registry, "missing_modules", lambda engine: engine.about.modules)
     with pytest.raises(EngineError, match=r"no faster_whisper\. Install it: pip install 'chinwag\[whisper\]'"):
         registry.find("stt", "whisper")
 
