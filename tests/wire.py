@@ -84,8 +84,11 @@ class Client:
             await asyncio.sleep(0.02)
 
     async def quiet_until(self, kind: str, times: int = 1) -> dict[str, Any]:
+        found: list[dict[str, Any]] = []
+        place = 0
         for _ in range(1500):
-            found = self.all(kind)
+            found += [event for event in self.told[place:] if event["type"] == kind]
+            place = len(self.told)
             if len(found) >= times:
                 return found[times - 1]
             await self.play(silence(0.02, WIRE_RATE))
