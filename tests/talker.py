@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from chinwag.audio import WIRE_RATE, Audio, silence
 from chinwag.conversation.events import Event, ResponseAudio, ResponseEnded, ResponseText, SpeechStarted
-from chinwag.conversation.session import Session, SessionSettings
+from chinwag.conversation.session import Session
+from chinwag.conversation.settings import SessionSettings
 from chinwag.engines.fake import Fakes, loud
 
 E = TypeVar("E")

@@ -14,7 +14,7 @@ from openai.types.realtime.realtime_server_event import RealtimeServerEvent
 from pydantic import BaseModel
 
 from chinwag.audio import WIRE_RATE, Audio, silence
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.engines.fake import Fakes
 from chinwag.realtime.connection import Connection
 from chinwag.realtime.extensions import Assistants

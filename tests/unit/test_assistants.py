@@ -12,7 +12,7 @@ import pytest
 
 from chinwag import assistants
 from chinwag.config import AssistantSettings, Config
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.engines.fake import Fakes
 from chinwag.errors import ConfigError, Refused
 from chinwag.runtime.assistants import Assistants

@@ -30,7 +30,7 @@ from chinwag.conversation.events import (
     TranscriptionCompleted,
     TurnRetracted,
 )
-from chinwag.conversation.response import SEND_AHEAD_S
+from chinwag.conversation.settings import SEND_AHEAD_S
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeVoice
 from chinwag.listening.listener import CONTINUATION_S
 from chinwag.realtime.connection import STOCK_SEND_AHEAD_S

@@ -8,7 +8,7 @@ import pytest
 from talker import Talker, talking
 
 from chinwag.conversation.events import ErrorOccurred
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.engines.fake import Fakes, FakeTranscriber, FakeVoice
 from chinwag.engines.protocols import Message
 from chinwag.errors import EngineError

@@ -12,7 +12,7 @@ import pytest
 from wire import LONG, Client, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.engines.fake import FakeChat, Fakes, FakeTurnJudge, FakeVoice, loud
 from chinwag.errors import Refused
 from chinwag.listening.endpointing.policy import PATIENCE, Endpointer

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from chinwag.audio import WIRE_RATE, Audio, Samples, silence
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.engines.fake import FakeChat, Fakes, loud
 from chinwag.errors import Refused
 from chinwag.realtime.connection import Connection

@@ -13,7 +13,7 @@ from openai.types.realtime import RealtimeSessionCreateResponse
 from wire import LONG, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.engines.fake import FakeChat, Fakes, loud
 from chinwag.realtime.client_events import CLIENT_EVENTS
 

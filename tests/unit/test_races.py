@@ -27,7 +27,7 @@ from chinwag.conversation import events
 from chinwag.conversation.events import Event
 from chinwag.conversation.history import MessageItem
 from chinwag.conversation.response import Response
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.engines.fake import (
     FakeChat,
     Fakes,

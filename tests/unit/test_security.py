@@ -23,7 +23,7 @@ from wire import connected
 from chinwag import config
 from chinwag.audio.codecs import DecodeError, decode_file
 from chinwag.config import Config, IceServer, LlmSettings, McpSettings, ServerSettings, StoreSettings, WebrtcSettings
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.engines.fake import Fakes
 from chinwag.errors import ConfigError
 from chinwag.realtime.connection import Connection

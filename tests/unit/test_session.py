@@ -29,10 +29,10 @@ from chinwag.conversation.events import (
     TurnRetracted,
     TurnTraced,
 )
+from chinwag.conversation.generation import DRAFT_TOKENS
 from chinwag.conversation.history import MessageItem
-from chinwag.conversation.response import DRAFT_TOKENS, SEND_AHEAD_S
 from chinwag.conversation.responses import DRAFTS
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SEND_AHEAD_S, SessionSettings
 from chinwag.engines.fake import FakeChat, Fakes, FakeTranscriber, FakeTurnJudge, FakeVad, FakeVoice, loud
 from chinwag.engines.protocols import Delta, Message
 from chinwag.errors import EngineError, Refused

@@ -12,7 +12,7 @@ from openai.types.realtime import RealtimeTranscriptionSessionCreateResponse
 from wire import LONG, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.engines.fake import FakeChat, Fakes, loud
 from chinwag.realtime.connection import Connection
 from chinwag.realtime.session_config import Defaults

@@ -58,7 +58,7 @@ def test_the_question_and_what_was_found_for_it_are_never_forgotten() -> None:
     history.add(MessageItem("u", "user", "Where?"))
     history.add(call(1))
     history.add(ToolResult("o", "call_1", "y" * 5000))
-    made = history.prompt("Be brief.", besides=600)
+    made = history.prompt("Be brief.", reserved=600)
     assert shape(made)[-3:] == ["user", "assistant1", "tool"]
     assert len(made[-1]["content"]) < 300, "a result takes a quarter at most"
     assert made[-1]["content"].endswith("(the rest is left out)")
@@ -69,7 +69,7 @@ def test_what_tools_take_of_the_context_is_reckoned_with() -> None:
     for number in range(4):
         history.add(MessageItem(f"x{number}", "user" if number % 2 == 0 else "assistant", "x" * 40))
     assert len(history.prompt("", "Now?")) == 5
-    assert len(history.prompt("", "Now?", besides=200)) < 5
+    assert len(history.prompt("", "Now?", reserved=200)) < 5
 
 
 def test_an_incomplete_call_leaves_no_trace() -> None:

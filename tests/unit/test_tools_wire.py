@@ -8,7 +8,7 @@ import pytest
 from wire import Client, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
-from chinwag.conversation.response import DRAFT_TOKENS
+from chinwag.conversation.generation import DRAFT_TOKENS
 from chinwag.engines.fake import FakeCalls, FakeChat, Fakes, loud
 
 pytestmark = pytest.mark.unit

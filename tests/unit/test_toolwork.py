@@ -12,7 +12,8 @@ import pytest
 from wire import Client, connected, user
 
 from chinwag.audio import WIRE_RATE, silence
-from chinwag.conversation.session import MOST_ROUNDS, SessionSettings
+from chinwag.conversation.responder import MAX_TOOL_ROUNDS
+from chinwag.conversation.settings import SessionSettings
 from chinwag.conversation.tool_calls import ToolCallAssembler
 from chinwag.engines.fake import FakeCalls, FakeChat, Fakes, loud
 from chinwag.engines.protocols import CallDelta
@@ -141,13 +142,13 @@ async def test_a_call_that_cannot_be_run_comes_back_to_the_model(name: str, argu
 
 async def test_a_model_that_only_calls_is_stopped() -> None:
     own = Own()
-    fakes, setup = serving(own, *[LOOK] * (MOST_ROUNDS + 5))
+    fakes, setup = serving(own, *[LOOK] * (MAX_TOOL_ROUNDS + 5))
     async with connected(fakes, setup=setup) as client:
         await ask(client)
-        await client.quiet_until("response.done", MOST_ROUNDS + 1)
+        await client.quiet_until("response.done", MAX_TOOL_ROUNDS + 1)
         await client.play(silence(2.0, WIRE_RATE))
-        assert fakes.llm.tool_choices == ["auto"] * MOST_ROUNDS + ["none"]
-        assert len(client.all("response.done")) == MOST_ROUNDS + 1
+        assert fakes.llm.tool_choices == ["auto"] * MAX_TOOL_ROUNDS + ["none"]
+        assert len(client.all("response.done")) == MAX_TOOL_ROUNDS + 1
 
 
 async def test_a_forced_call_is_forced_once() -> None:
@@ -358,11 +359,11 @@ async def test_nothing_is_told_of_a_call_behind_its_end() -> None:
     told: list[Any] = []
     calling = ToolCallAssembler("r", (), told.append)
     calling.open()
-    calling.take(CallDelta(0, "call_1", "look"))
-    calling.end(whole=False)
+    calling.add_delta(CallDelta(0, "call_1", "look"))
+    calling.end(complete=False)
     before = len(told)
-    calling.take(CallDelta(0, arguments="{}"))
-    calling.take(CallDelta(1, "call_2", "look"))
+    calling.add_delta(CallDelta(0, arguments="{}"))
+    calling.add_delta(CallDelta(1, "call_2", "look"))
     assert len(told) == before
     assert [call.status for call in calling.calls] == ["incomplete"]
 

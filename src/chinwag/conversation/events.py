@@ -226,6 +226,19 @@ class ErrorOccurred:
     engine: str = ""
 
 
+ResponseEvent: TypeAlias = (
+    ResponseStarted
+    | ResponseText
+    | ResponseAudio
+    | ResponseDucked
+    | ResponseUnducked
+    | ResponseEnded
+    | ToolCallStarted
+    | ToolCallArguments
+    | ToolCallWritten
+)
+"""What a response emits."""
+
 Event: TypeAlias = (
     SpeechStarted
     | SpeechStopped
@@ -237,18 +250,10 @@ Event: TypeAlias = (
     | ItemAdded
     | ItemDone
     | McpToolsProgress
-    | ToolCallStarted
-    | ToolCallArguments
-    | ToolCallWritten
     | ToolCallProgress
     | TranscriptionCompleted
     | TranscriptionFailed
-    | ResponseStarted
-    | ResponseText
-    | ResponseAudio
-    | ResponseDucked
-    | ResponseUnducked
-    | ResponseEnded
+    | ResponseEvent
     | TurnTraced
     | ErrorOccurred
 )

@@ -151,22 +151,24 @@ class History:
     def _results(self, call: ToolCall) -> Iterator[ToolResult]:
         return (entry for entry in self._entries if isinstance(entry, ToolResult) and entry.call_id == call.call_id)
 
-    def prompt(self, instructions: str, said: str = "", until: str | None = None, besides: int = 0) -> list[Message]:
-        """What to ask the model: the instructions, then everything that was heard, then `said` by the user.
+    def prompt(
+        self, instructions: str, user_text: str = "", until: str | None = None, reserved: int = 0
+    ) -> list[Message]:
+        """The model's prompt: the instructions, all that was heard, and `user_text` as the user's last words.
 
-        until: only what stands in front of the entry of that id. besides: bytes that the model is given as well.
+        until: leave out the item of this id and all behind it. reserved: bytes of the prompt that something else takes.
 
-        An entry of no words leaves no trace. Turns of one side in a row (an unheard reply vanished between them)
-        become one message, as chat templates expect the sides to alternate. A call and its result stand together
-        wherever the result came, or go together.
+        An item without text is left out. Neighbouring items of one side become one message, as chat templates expect
+        the sides to alternate. A tool call and its result stand together, or both are left out.
         """
-        turns = self._remembered(besides + len(instructions.encode()) + len(said.encode()), until, bool(said))
-        if said:
-            turns.append(PromptTurn("user", said))
+        other = reserved + len(instructions.encode()) + len(user_text.encode())
+        turns = self._remembered(other, until, bool(user_text))
+        if user_text:
+            turns.append(PromptTurn("user", user_text))
         messages: list[Message] = [{"role": "system", "content": instructions}] if instructions else []
         return messages + as_messages(turns)
 
-    def _remembered(self, besides: int, until: str | None, more: bool) -> list[PromptTurn]:
+    def _remembered(self, reserved: int, until: str | None, more: bool) -> list[PromptTurn]:
         """The entries that fit.
 
         Forgetting goes down to a share of the budget at once, as each change of the beginning costs the model's cache.
@@ -181,7 +183,7 @@ class History:
         turns = [(item_id, turn) for item_id, turn in turns if turn.text or turn.calls]
         asked = [number for number, (_, turn) in enumerate(turns) if turn.role == "user"]
         kept = 0 if more or not asked else len(turns) - asked[-1]
-        size = besides + sum(turn.size for _, turn in turns)
+        size = reserved + sum(turn.size for _, turn in turns)
         if size > self._budget:
             while len(turns) > kept and size > self._budget * self.history_share:
                 item_id, turn = turns.pop(0)

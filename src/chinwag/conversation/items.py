@@ -23,12 +23,12 @@ class ConversationItems:
     def __init__(
         self,
         history: History,
-        toolwork: ToolRunner,
+        tool_runner: ToolRunner,
         emit: Callable[[Event], None],
         heard: Callable[[MessageItem, Audio], None],
         changed: Callable[[], None],
     ) -> None:
-        self._history, self._toolwork = history, toolwork
+        self._history, self._tool_runner = history, tool_runner
         self._emit, self._heard, self._changed = emit, heard, changed
 
     def find(self, item_id: str) -> Item:
@@ -44,26 +44,26 @@ class ConversationItems:
         Raises Refused for an unknown place, or a result whose call is not there.
         """
         if isinstance(entry, ToolResult):
-            self._toolwork.check_result(entry)
+            self._tool_runner.check_result(entry)
         elif isinstance(entry, ToolCall) and self._history.find_call(entry.call_id):
             message = f"There is a call {entry.call_id} already."
             raise Refused("item_already_exists", message, param="item.call_id")
         self._put(entry, after)
         if isinstance(entry, ToolResult):
-            self._toolwork.result_added(entry)
+            self._tool_runner.result_added(entry)
         if isinstance(entry, MessageItem) and entry.audio is not None and not entry.heard_text:
             self._heard(entry, entry.audio)
 
     def approve(self, entry: McpItem, after: str | None = None) -> None:
         """The client's answer to being asked for leave. Raises Refused where it was not asked."""
         answer = entry.fields
-        act = self._toolwork.approve(answer["approval_request_id"], answer["approve"], answer.get("reason"))
+        act = self._tool_runner.approve(answer["approval_request_id"], answer["approve"], answer.get("reason"))
         self._put(entry, after)
         act()
 
     def delete(self, item_id: str) -> None:
         """Take an item out of the conversation. Raises Refused where there is none."""
-        self._toolwork.forget_item(item_id)
+        self._tool_runner.forget_item(item_id)
         if not self._history.remove(item_id):
             raise no_item(item_id)
         self._changed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chinwag.conversation.events import Event, ToolCallArguments, ToolCallStarted, ToolCallWritten
+from chinwag.conversation.events import ResponseEvent, ToolCallArguments, ToolCallStarted, ToolCallWritten
 from chinwag.conversation.tool_items import ToolCall
 from chinwag.engines.protocols import CallDelta
 from chinwag.ids import new_id
@@ -14,13 +14,13 @@ from chinwag.tools.tool import OWN_SERVER, Tool
 class ToolCallAssembler:
     """Makes calls of their pieces. emit: is told; tools: those that were offered."""
 
-    def __init__(self, response_id: str, tools: Sequence[Tool], emit: Callable[[Event], None]) -> None:
+    def __init__(self, response_id: str, tools: Sequence[Tool], emit: Callable[[ResponseEvent], None]) -> None:
         self.calls: list[ToolCall] = []
         self._reply_id, self._emit = response_id, emit
         self._tools = {tool.name: tool for tool in tools}
         self._open = self._over = False
 
-    def take(self, piece: CallDelta) -> None:
+    def add_delta(self, piece: CallDelta) -> None:
         """The next piece; what comes behind the end (a reply that was stopped in that moment) is nothing."""
         if self._over:
             return
@@ -43,16 +43,16 @@ class ToolCallAssembler:
             if self._over:
                 self._emit(ToolCallWritten(self._reply_id, call.item_id))
 
-    def end(self, *, whole: bool) -> None:
-        """No more will come. whole: they were written to their end, and are to be run."""
+    def end(self, *, complete: bool) -> None:
+        """No more will come. complete: they were written to their end, and are to be run."""
         if self._over:
             return
         self._over = True
         for call in self.calls:
-            if whole and not call.arguments.strip():
+            if complete and not call.arguments.strip():
                 call.arguments = "{}"
                 self._tell(ToolCallArguments(self._reply_id, call.item_id, "{}"))
-            call.status = "completed" if whole else "incomplete"
+            call.status = "completed" if complete else "incomplete"
             self._tell(ToolCallWritten(self._reply_id, call.item_id))
 
     def _begun(self, piece: CallDelta) -> ToolCall:
@@ -65,6 +65,6 @@ class ToolCallAssembler:
             call.approval_request_id = new_id("mcpr") if tool.needs_approval else None
         return call
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: ResponseEvent) -> None:
         if self._open:
             self._emit(event)

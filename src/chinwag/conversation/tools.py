@@ -19,7 +19,6 @@ from chinwag.conversation.events import (
     ItemDone,
     McpToolsProgress,
     ToolCallProgress,
-    ToolCallWritten,
 )
 from chinwag.conversation.history import History
 from chinwag.conversation.tool_items import McpItem, ToolCall, ToolFailure, ToolResult
@@ -45,10 +44,10 @@ log = logging.getLogger(__name__)
 class Speaker(Protocol):
     """What tool work asks of its session."""
 
-    def results_came(self) -> None:
+    def on_tool_results(self) -> None:
         """Nothing is run any more, and the model has not been told yet."""
 
-    def fill(self, words: str, *, for_client: bool) -> bool:
+    def say_filler(self, words: str, *, for_client: bool) -> bool:
         """Say that meanwhile; False where it cannot be said now."""
 
 
@@ -130,12 +129,11 @@ class ToolRunner:
         if self._running:
             await asyncio.wait([task for _, task in self._running.values()])
 
-    def told(self, event: Event) -> None:
-        """What a reply tells: a call that is whole is taken up."""
-        if isinstance(event, ToolCallWritten):
-            call = self._history.find(event.item_id)
-            if isinstance(call, ToolCall) and call.status == "completed":
-                self._begin(call)
+    def start_call(self, item_id: str) -> None:
+        """Start a call that a response has written, if it is complete and in the history."""
+        call = self._history.find(item_id)
+        if isinstance(call, ToolCall) and call.status == "completed":
+            self._begin(call)
 
     def check_result(self, result: ToolResult) -> None:
         """The client's result of a call. Raises Refused for a call that is not the client's to answer, or not there."""
@@ -250,7 +248,7 @@ class ToolRunner:
         running = (other for other, _ in self._running.values())
         others = (*running, *self._asking.values(), *self._awaited.values())
         if not any(other.response_id == call.response_id for other in others):
-            self._speaker.results_came()
+            self._speaker.on_tool_results()
 
     # --- no dead air -----------------------------------------------------------------------------------------
 
@@ -272,7 +270,7 @@ class ToolRunner:
         filler, for_client = self._offer.filler, not self.running
         if not self._left or (for_client and not (self._awaited and filler.for_clients)):
             return
-        said = self._speaker.fill(filler.phrases[self._said % len(filler.phrases)], for_client=for_client)
+        said = self._speaker.say_filler(filler.phrases[self._said % len(filler.phrases)], for_client=for_client)
         self._said, self._left = self._said + said, self._left - said
         self._arm(AGAIN_S if said else filler.after_s)
 

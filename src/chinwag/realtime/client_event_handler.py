@@ -128,7 +128,7 @@ class ClientEventHandler:
         tag = ResponseRequest(
             request.metadata if request else None, form, bool(request and request.conversation == "none")
         )
-        self._session.create_response(settings, tag, context=context, aside=tag.out_of_band)
+        self._session.create_response(settings, tag, context=context, out_of_band=tag.out_of_band)
 
     def _cancel(self, response_id: str | None) -> None:
         if not self._session.cancel_response(response_id=response_id):

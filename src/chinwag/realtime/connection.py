@@ -10,8 +10,9 @@ from typing import Any, Protocol
 from chinwag.audio import Audio
 from chinwag.conversation import events
 from chinwag.conversation.history import Item
-from chinwag.conversation.response import SEND_AHEAD_S, Response
+from chinwag.conversation.response import Response
 from chinwag.conversation.session import Session
+from chinwag.conversation.settings import SEND_AHEAD_S
 from chinwag.engines.protocols import Engines, Task
 from chinwag.errors import ChinwagError, Refused
 from chinwag.ids import new_id

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.errors import Refused
 from chinwag.language import AUTO_DETECT
 from chinwag.listening.overlap import InterruptionMode

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.errors import Refused
 from chinwag.language import AUTO_DETECT, requested_language
 from chinwag.listening.endpointing.policy import Endpointer, nearest_eagerness

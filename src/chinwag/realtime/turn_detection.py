@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.errors import Refused
 from chinwag.listening.endpointing.policy import PATIENCE, Endpointer, nearest_eagerness
 

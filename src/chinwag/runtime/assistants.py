@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from chinwag import assistants
 from chinwag.assistants import Assistant, AssistantCatalog
 from chinwag.config import Config
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.errors import ConfigError, Refused
 from chinwag.language import requested_language
 from chinwag.listening.endpointing.policy import Endpointer

@@ -14,7 +14,7 @@ import psutil
 
 from chinwag import __version__
 from chinwag.config import Config
-from chinwag.conversation.session import SessionSettings
+from chinwag.conversation.settings import SessionSettings
 from chinwag.engines import registry
 from chinwag.engines.llm.auto import resolve_auto
 from chinwag.engines.protocols import TASKS, ChatModel, Engine, Engines, Task, Transcriber, TurnJudge, Vad, Voice
