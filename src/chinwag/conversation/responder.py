@@ -24,7 +24,7 @@ from chinwag.errors import Refused
 from chinwag.ids import new_id
 from chinwag.language import language_name
 from chinwag.listening.turn import Turn
-from chinwag.speech.synthesis import OTHER_ENGINE_HINT, unsupported_language_message, supports_language
+from chinwag.speech.synthesis import OTHER_ENGINE_HINT, supports_language, unsupported_language_message
 from chinwag.text.fillers import translate_filler
 from chinwag.text.prompt import SILENCE_PROMPT, instructions_for
 
@@ -116,7 +116,8 @@ class Responder:
         if heard is None or heard in self._reported_languages or self.language == heard:
             return
         self._reported_languages.add(heard)
-        message = f"{unsupported_language_message(voice, heard)} You are answered in {language_name(self.language)}. {OTHER_ENGINE_HINT}"
+        reason, spoken = unsupported_language_message(voice, heard), language_name(self.language)
+        message = f"{reason} You are answered in {spoken}. {OTHER_ENGINE_HINT}"
         self._state.emit(ErrorOccurred("language_not_spoken", message))
 
     def forget_reported_languages(self) -> None:

@@ -39,7 +39,7 @@ from chinwag.engines.protocols import Engines
 from chinwag.errors import EngineError, Refused
 from chinwag.ids import new_id
 from chinwag.listening.listener import MAX_BUFFER_S
-from chinwag.speech.synthesis import OTHER_ENGINE_HINT, unsupported_language_message, supports_language
+from chinwag.speech.synthesis import OTHER_ENGINE_HINT, supports_language, unsupported_language_message
 
 MIN_COMMIT_S = 0.1
 """OpenAI's server refuses to commit less audio than this."""

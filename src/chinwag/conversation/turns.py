@@ -51,7 +51,7 @@ class TurnHandler:
         self._barge_in = BargeIn(self._interrupt, self._dismiss_speech)
         self._speech_started_at = 0
         self._last_turn: _LastTurn | None = None
-        # the loop between listener and model that `prefill` explains: partial_transcript requests, `receive_model_evidence` receives
+        # the loop between listener and model that `prefill` explains
         engines = state.engines
         self.listener = Listener(engines, state.settings.listening, self)
         self.prefiller = Prefiller(
