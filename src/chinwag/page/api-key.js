@@ -1,52 +1,52 @@
-// The server's key, where it wants one: asked for once and kept in this browser.
+// The server's API key, if it wants one: asked for once and kept in this browser.
 
 const NAME = "chinwag.key";
-const TOKEN = /^[A-Za-z0-9._-]+$/; // what the server's keys are made of, and a WebSocket's subprotocol can hold
+const TOKEN = /^[A-Za-z0-9._-]+$/; // characters of the server's keys, which a WebSocket's subprotocol can hold
 
-let held = read();
+let current = read();
 
-// A QR code of `chinwag serve --lan` brings it behind the #, which no server is told; it does not stay in the address.
-const brought = new URLSearchParams(location.hash.slice(1)).get("key");
-if (brought) {
-  keep(brought);
+// A QR code of `chinwag serve --lan` brings the key in the URL's fragment, which no server receives. It does not stay in the address.
+const fromFragment = new URLSearchParams(location.hash.slice(1)).get("key");
+if (fromFragment) {
+  keep(fromFragment);
   history.replaceState(null, "", location.pathname + location.search);
 }
 
-/** The key; empty where there is none. */
+/** The key; empty if there is none. */
 export function key() {
-  return held;
+  return current;
 }
 
-/** Keeps a key, or forgets it with "". */
+/** Keeps a key, or forgets it if empty. @param {string} value */
 export function keep(value) {
-  held = value;
+  current = value;
   try {
     if (value) localStorage.setItem(NAME, value);
     else localStorage.removeItem(NAME);
   } catch {
-    // a browser that keeps nothing asks again next time
+    // a browser without storage asks again at the next visit
   }
 }
 
-/** Headers that bring the key. */
+/** HTTP headers with the key. @returns {Record<string, string>} */
 export function authorization() {
-  return held ? { Authorization: `Bearer ${held}` } : {};
+  return current ? { Authorization: `Bearer ${current}` } : {};
 }
 
-/** Whether the server takes the key; null where it cannot be asked. */
+/** Whether the server accepts the key; null if it cannot be reached. */
 export async function accepted() {
-  if (!TOKEN.test(held)) return false;
+  if (!TOKEN.test(current)) return false;
   try {
-    const answer = await fetch("v1/models", { headers: authorization(), cache: "no-store" });
-    return answer.status !== 401;
+    const response = await fetch("v1/models", { headers: authorization(), cache: "no-store" });
+    return response.status !== 401;
   } catch {
     return null;
   }
 }
 
-/** Subprotocols that bring the key with a WebSocket, which takes no headers in a browser. */
+/** Subprotocols with the key for a WebSocket, which takes no headers in a browser. */
 export function subprotocols() {
-  return TOKEN.test(held) ? ["realtime", `openai-insecure-api-key.${held}`] : [];
+  return TOKEN.test(current) ? ["realtime", `openai-insecure-api-key.${current}`] : [];
 }
 
 function read() {

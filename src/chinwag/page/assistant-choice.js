@@ -1,26 +1,29 @@
-// The first question of the welcome: who answers. The panel of settings holds the choice, and has the same list.
+// The choice of an assistant on the welcome screen. The settings panel has the same list, and keeps the choice.
 
 import { find, make } from "./dom.js";
 import { mark } from "./assistant-mark.js";
+
+/** As /api/assistants lists it. @typedef {{ name: string, title: string, summary: string }} Assistant */
 
 export class AssistantChoice {
   #onChoose;
   #shown = "";
 
-  /** onChoose(name): they want that assistant. */
+  /** @param {(name: string) => void} onChoose the user chose the assistant of that name */
   constructor(onChoose) {
     this.#onChoose = onChoose;
   }
 
-  /** The assistants {name, title, summary} that there are, and the name of the one who answers. One alone is no question. */
+  /** Shows the assistants, unless there is only one. @param {Assistant[]} assistants @param {string | null} chosen name of the current one */
   show(assistants, chosen) {
     find("who").hidden = assistants.length < 2;
     const shown = JSON.stringify(assistants);
-    if (shown !== this.#shown) find("who-choices").replaceChildren(...assistants.map((one) => this.#card(one)));
+    if (shown !== this.#shown) find("who-choices").replaceChildren(...assistants.map((assistant) => this.#card(assistant)));
     this.#shown = shown;
     for (const input of find("who-choices").querySelectorAll("input")) input.checked = input.value === chosen;
   }
 
+  /** @param {Assistant} assistant */
   #card({ name, title, summary }) {
     const label = make("label");
     const input = make("input");

@@ -8,13 +8,13 @@ const SHAPES = [
   "M16 0a4 4 0 0 1 2.8 1.2l12 12a4 4 0 0 1 0 5.6l-12 12a4 4 0 0 1-5.6 0l-12-12a4 4 0 0 1 0-5.6l12-12A4 4 0 0 1 16 0z",
   "M16 1c9 0 15 6 15 15v12a3 3 0 0 1-3 3H16C7 31 1 25 1 16S7 1 16 1z",
 ];
-const LEAST = 2.5; // half the height of a bar
+const SMALLEST = 2.5; // half the height of a bar
 const BARS = 4;
 
-/** An <svg> that says nothing to a screen reader: the name stands beside it. */
+/** Draws the mark. Screen readers ignore it, as the name stands beside it. @param {string} name */
 export function mark(name) {
   let bits = hash(name);
-  const next = (below) => {
+  const next = (/** @type {number} */ below) => {
     const value = bits % below;
     bits = Math.floor(bits / below);
     return value;
@@ -25,13 +25,14 @@ export function mark(name) {
   element.setAttribute("aria-hidden", "true");
   const shape = path(SHAPES[next(SHAPES.length)], `mark-${next(COLOURS)}`);
   const bars = Array.from({ length: BARS }, (_, bar) => {
-    const half = LEAST + next(6);
+    const half = SMALLEST + next(6);
     return `M${9.25 + bar * 4.5} ${16 - half}v${2 * half}`;
   });
   element.append(shape, path(bars.join(""), "sound"));
   return element;
 }
 
+/** @param {string} d @param {string} className */
 function path(d, className) {
   const element = document.createElementNS(SVG, "path");
   element.setAttribute("d", d);
@@ -39,10 +40,10 @@ function path(d, className) {
   return element;
 }
 
-/** FNV-1a of 32 bits, then murmur3's finish, as the low bits of like names are alike without it. */
+/** FNV-1a of 32 bits, then murmur3's finalizer: without it the low bits of similar names are similar. @param {string} text */
 function hash(text) {
   let value = 0x811c9dc5;
-  for (const letter of text) value = Math.imul(value ^ letter.codePointAt(0), 0x01000193);
+  for (const letter of text) value = Math.imul(value ^ (letter.codePointAt(0) ?? 0), 0x01000193);
   value = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
   value = Math.imul(value ^ (value >>> 13), 0xc2b2ae35);
   return (value ^ (value >>> 16)) >>> 0;

@@ -257,8 +257,9 @@ export class Conversation {
   #done({ id, status, status_details }) {
     if (this.#activeResponse === id) this.#activeResponse = null;
     if (status === "failed") this.#onError(status_details?.error ?? {});
-    if (this.#response?.response === id) {
-      this.#response.done = true;
+    const response = this.#response;
+    if (response && response.response === id) {
+      response.done = true;
       if (!this.#speaker.busy) this.#finish();
     }
     this.#change({ type: "response_settled" });

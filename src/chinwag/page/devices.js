@@ -1,30 +1,43 @@
-// Which microphone and which loudspeaker: chosen in a panel, remembered, and what is taken while the chosen one is away.
+// The choice of microphone and loudspeaker: made in a panel, remembered, and replaced by the default while the device is not connected.
 
 import { find, option } from "./dom.js";
 
 const KEY = "chinwag.devices";
-const SETTLED_MS = 300; // a headset that is plugged in is several devices, one after the other
+const SETTLED_MS = 300; // a headset appears as several devices, one after the other
 
+/** @type {Record<Kind, string>} ids of the fields */
 const KINDS = { audioinput: "microphone", audiooutput: "speaker" };
+/** @type {Choice} */
 const DEFAULT = { id: "", label: "" };
+
+/** @typedef {"audioinput" | "audiooutput"} Kind */
+
+/** A chosen device; empty for the system's default. @typedef {{ id: string, label: string }} Choice */
 
 export class Devices {
   #handlers;
-  #wanted = read(); // by kind: {id, label}, empty for the system's own
-  #used = { audioinput: "", audiooutput: "" }; // the deviceIds that go with it
+  #wanted = read();
+  /** @type {Record<Kind, string>} the deviceIds in use */
+  #used = { audioinput: "", audiooutput: "" };
+  /** @type {Record<Kind, MediaDeviceInfo[]>} */
   #listed = { audioinput: [], audiooutput: [] };
-  #usual = null; // the group of the system's own microphone
-  #timer = null;
-  #chooses;
+  /** @type {string | null} the group of the system's default microphone */
+  #defaultGroup = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #canChooseSpeaker;
 
   /**
-   * onUse(kind, deviceId): go over to that one; empty for the system's own. onGone(kind, label): the chosen one is away,
-   * null: it is there. onChange(): something was plugged in or out. chooses: whether loudspeakers can be chosen here.
+   * @param {object} options
+   * @param {(kind: Kind, deviceId: string) => void} options.onUse change to that device; empty for the system's default
+   * @param {(kind: Kind, label: string | null) => void} options.onGone the chosen device is not connected; null: it is
+   * @param {() => void} options.onChange a device was connected or removed
+   * @param {boolean} options.canChooseSpeaker whether this browser lets the page choose the loudspeaker
    */
-  constructor({ onUse, onGone, onChange, chooses }) {
+  constructor({ onUse, onGone, onChange, canChooseSpeaker }) {
     this.#handlers = { onUse, onGone, onChange };
-    this.#chooses = chooses;
-    for (const [kind, name] of Object.entries(KINDS)) {
+    this.#canChooseSpeaker = canChooseSpeaker;
+    for (const [kind, name] of /** @type {[Kind, string][]} */ (Object.entries(KINDS))) {
       find(name).onchange = () => this.#choose(kind, find(name).value);
       this.#show(kind);
     }
@@ -36,7 +49,7 @@ export class Devices {
     });
   }
 
-  /** deviceId to ask for; empty for the system's own. */
+  /** deviceId to open; empty for the system's default. */
   get microphone() {
     return this.#used.audioinput || this.#wanted.audioinput.id;
   }
@@ -47,33 +60,34 @@ export class Devices {
 
   open() {
     find("sound-panel").showModal();
-    this.look();
+    this.list();
   }
 
   async #changed() {
-    await this.look();
+    await this.list();
     this.#handlers.onChange();
   }
 
-  /** Looks what there is; browsers name devices only once the microphone was allowed. */
-  async look() {
-    const all = await navigator.mediaDevices?.enumerateDevices?.().catch(() => null);
-    const named = all?.some((one) => one.kind === "audioinput" && one.deviceId) ?? false;
+  /** Lists the devices; browsers name them only after the microphone was allowed. */
+  async list() {
+    const all = await navigator.mediaDevices?.enumerateDevices?.().catch(() => /** @type {null} */ (null));
+    const named = all?.some((device) => device.kind === "audioinput" && device.deviceId) ?? false;
     find("sound-words").textContent = named ? "" : "Press Start first: browsers name the devices once the microphone is allowed.";
     if (!all) return;
-    for (const kind of Object.keys(KINDS)) this.#take(kind, all.filter((one) => one.kind === kind && one.deviceId));
+    for (const kind of /** @type {Kind[]} */ (Object.keys(KINDS))) this.#onListed(kind, all.filter((device) => device.kind === kind && device.deviceId));
   }
 
-  #take(kind, listed) {
+  /** @param {Kind} kind @param {MediaDeviceInfo[]} listed */
+  #onListed(kind, listed) {
     const knew = this.#listed[kind].length > 0;
     this.#listed[kind] = listed;
     if (listed.length === 0 && !knew) return; // not named yet
     const wanted = this.#wanted[kind];
-    // Safari makes the ids anew at each visit: the label finds it again
-    const found = wanted.id && (listed.find((one) => one.deviceId === wanted.id) ?? listed.find((one) => one.label === wanted.label));
+    // Safari makes new ids at each visit: the label identifies the device
+    const found = wanted.id && (listed.find(({ deviceId }) => deviceId === wanted.id) ?? listed.find(({ label }) => label === wanted.label));
     const used = found ? found.deviceId : "";
     this.#handlers.onGone(kind, wanted.id && !found ? wanted.label : null);
-    const moved = kind === "audioinput" && !used && this.#usualMoved(listed);
+    const moved = kind === "audioinput" && !used && this.#defaultChanged(listed);
     if (used !== this.#used[kind] || moved) {
       this.#used[kind] = used;
       this.#handlers.onUse(kind, used);
@@ -81,45 +95,50 @@ export class Devices {
     this.#show(kind);
   }
 
-  // Chrome lists the system's own device as "default": where another takes its place, an open microphone stays with the old one.
-  #usualMoved(listed) {
-    const before = this.#usual;
-    this.#usual = listed.find((one) => one.deviceId === "default")?.groupId ?? null;
-    return before !== null && this.#usual !== null && before !== this.#usual;
+  // Chrome lists the system's default as "default". If that changes, an open microphone stays with the old device.
+  /** @param {MediaDeviceInfo[]} listed */
+  #defaultChanged(listed) {
+    const before = this.#defaultGroup;
+    this.#defaultGroup = listed.find(({ deviceId }) => deviceId === "default")?.groupId ?? null;
+    return before !== null && this.#defaultGroup !== null && before !== this.#defaultGroup;
   }
 
+  /** @param {Kind} kind @param {string} id */
   #choose(kind, id) {
-    const one = this.#listed[kind].find(({ deviceId }) => deviceId === id);
-    this.#wanted[kind] = one ? { id, label: one.label } : DEFAULT;
+    const device = this.#listed[kind].find(({ deviceId }) => deviceId === id);
+    this.#wanted[kind] = device ? { id, label: device.label } : DEFAULT;
     write(this.#wanted);
     this.#handlers.onGone(kind, null);
-    if (this.#used[kind] === (one ? id : "")) return;
-    this.#used[kind] = one ? id : "";
+    if (this.#used[kind] === (device ? id : "")) return;
+    this.#used[kind] = device ? id : "";
     this.#handlers.onUse(kind, this.#used[kind]);
   }
 
+  /** @param {Kind} kind */
   #show(kind) {
     const { id, label } = this.#wanted[kind];
-    const there = this.#listed[kind].filter(({ deviceId }) => deviceId !== "default" && deviceId !== "communications");
-    const options = [option("", "The system's own"), ...there.map((one, index) => option(one.deviceId, one.label || `Number ${index + 1}`))];
+    const connected = this.#listed[kind].filter(({ deviceId }) => deviceId !== "default" && deviceId !== "communications");
+    const options = [option("", "The system's own"), ...connected.map((device, index) => option(device.deviceId, device.label || `Number ${index + 1}`))];
     const chosen = this.#used[kind] || id;
-    if (chosen && !there.some(({ deviceId }) => deviceId === chosen)) options.push(option(chosen, `${label} (away)`));
+    if (chosen && !connected.some(({ deviceId }) => deviceId === chosen)) options.push(option(chosen, `${label} (away)`));
     find(KINDS[kind]).replaceChildren(...options);
     find(KINDS[kind]).value = chosen;
-    if (kind === "audiooutput") find("speaker-choice").hidden = !this.#chooses || there.length === 0;
+    if (kind === "audiooutput") find("speaker-choice").hidden = !this.#canChooseSpeaker || connected.length === 0;
   }
 }
 
-// Storage may be forbidden: then each visit begins with the system's own.
+// Storage may be forbidden: then each visit begins with the system's defaults.
+/** @returns {Record<Kind, Choice>} */
 function read() {
   const nothing = { audioinput: DEFAULT, audiooutput: DEFAULT };
   try {
-    return { ...nothing, ...JSON.parse(localStorage.getItem(KEY)) };
+    return { ...nothing, ...JSON.parse(localStorage.getItem(KEY) ?? "null") };
   } catch {
     return nothing;
   }
 }
 
+/** @param {Record<Kind, Choice>} wanted */
 function write(wanted) {
   try {
     localStorage.setItem(KEY, JSON.stringify(wanted));

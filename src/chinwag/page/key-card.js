@@ -1,34 +1,35 @@
-// Asks for the server's key, where it wants one that is not here, and says what is wrong with the one that is.
+// Asks for the server's API key if it is missing, and shows what is wrong with a key.
 
 import { accepted, keep, key } from "./api-key.js";
 
 export class KeyCard {
-  #words = null; // what is said of the key; null: none is wanted
+  /** @type {string | null} */
+  #words = null; // shown with the field; null: no key is missing
   #onChange;
 
-  /** onChange(words): what is to be said; null: nothing is wanted any more. */
+  /** @param {(words: string | null) => void} onChange gets the words to show with the field; null: hide it */
   constructor(onChange) {
     this.#onChange = onChange;
   }
 
-  /** Whether the server wants a key that is not here. */
+  /** Whether the server wants a key that is missing. */
   get wanted() {
     return this.#words !== null;
   }
 
-  /** The server has told whether it wants one. */
+  /** The server's status says whether it requires a key. @param {boolean} required */
   required(required) {
     if (required && !key()) this.#ask("");
     else if (!required) this.#ask(null);
   }
 
-  /** Takes a key that was typed, if the server does. */
+  /** Uses a key that the user typed. @param {string} value */
   async use(value) {
     keep(value);
     if ((await this.check()) === null) this.#ask("The server does not answer. Try again in a moment.");
   }
 
-  /** Whether the key is good as far as we know; a wrong one is forgotten, and asked for again. */
+  /** Whether the server accepts the key, null if it cannot be reached. A wrong key is forgotten, and asked for again. */
   async check() {
     const good = await accepted();
     if (good === false) {
@@ -38,8 +39,9 @@ export class KeyCard {
     return good;
   }
 
+  /** @param {string | null} words */
   #ask(words) {
-    if (words === "" && this.wanted) return; // what was wrong with the last one stays
+    if (words === "" && this.wanted) return; // what was wrong with the last key stays
     this.#words = words;
     this.#onChange(words);
   }

@@ -1,8 +1,12 @@
-// The parts of a turn's latency, and a picture of when each came.
+// The stages of a response's latency, and a chart of them.
+
+/** @import { TimedResponse } from "./response-timing.js" */
+
+/** What the functions need of a TimedResponse. @typedef {Pick<TimedResponse, "ms" | "stages">} Times */
 
 import { make, seconds } from "./dom.js";
 
-/** What the server tells in `stages_ms`, in words; the last is measured here. */
+/** Stages of the server's `stages_ms`, in words; the last is measured by this page. @type {Record<string, string>} */
 export const STAGES = {
   last_words: "Your last word was heard",
   draft_started: "An answer was begun",
@@ -14,19 +18,23 @@ export const STAGES = {
   heard: "First sound from the speaker",
 };
 
-/** [{name, ms}] of a turn {since, ms, stages}, in the order in which they came: an answer may be begun before it is wanted. */
+/**
+ * The stages with their times, in the order in which they came. A draft response may begin before the turn ends.
+ *
+ * @param {Times} response
+ * @returns {{ name: string, ms: number }[]}
+ */
 export function moments({ ms, stages }) {
-  const known = Object.entries(stages).filter(([name, value]) => STAGES[name] && value != null);
-  known.sort(([, one], [, other]) => one - other);
-  return [...known.map(([name, value]) => ({ name, ms: value })), { name: "heard", ms }];
+  const known = Object.entries(stages).flatMap(([name, value]) => (STAGES[name] && value != null ? [{ name, ms: value }] : []));
+  return [...known.sort((one, other) => one.ms - other.ms), { name: "heard", ms }];
 }
 
-/** Children for a <dl class="stages">: each part with its moment, and a bar from the part before to it. */
-export function picture(turn) {
-  const all = moments(turn);
+/** Children for a <dl class="stages">: each stage with its time, and a bar from the stage before. @param {Times} response */
+export function picture(response) {
+  const all = moments(response);
   const first = Math.min(0, ...all.map(({ ms }) => ms));
   const last = Math.max(1, ...all.map(({ ms }) => ms));
-  const place = (ms) => (ms - first) / (last - first);
+  const place = (/** @type {number} */ ms) => (ms - first) / (last - first);
   let before = Math.min(0, all[0].ms);
   return all.map(({ name, ms }) => {
     const row = make("div", name === "heard" ? "last" : "");
@@ -42,6 +50,7 @@ export function picture(turn) {
   });
 }
 
+/** @param {number} ms */
 function moment(ms) {
   return ms <= -5 ? `${seconds(-ms)} before` : seconds(Math.max(0, ms));
 }

@@ -18,6 +18,7 @@ import { WakeLock } from "./wake-lock.js";
 import { WebRTCTransport } from "./webrtc-transport.js";
 import { WebSocketTransport } from "./websocket-transport.js";
 
+/** @import { OpenTransport } from "./resumable-connection.js" */
 /** @import { PageState } from "./session-state.js" */
 
 // ?transport=webrtc: for networks that lose packets. The other is a little quicker, and knows what was heard to the sample.
@@ -47,6 +48,7 @@ const settings = new SettingsPanel({
 });
 const timing = new TimingPanel();
 const tools = new ToolCalls(find("turns"));
+/** @type {PageAudio} */
 const audio = new PageAudio({
   onProblem: (slot, problem) => view.problem(slot, problem),
   conversation: () => controller.conversation,
@@ -62,6 +64,7 @@ const status = new ServerStatus({
   onUnreachable: (wait) => controller.serverStatus(null, wait),
 });
 
+/** @type {SessionController} */
 const controller = new SessionController(
   {
     audio, conversations, engines, keyCard, settings, status, timing, tools, view,
@@ -72,9 +75,9 @@ const controller = new SessionController(
   show,
 );
 
-/** Opens a connection to the server, by the transport in use. */
+/** Opens a connection to the server, by the transport in use. @type {OpenTransport} */
 function openTransport(query, { onMessage, onDown }) {
-  const search = new URLSearchParams({ chinwag: "events", ...conversations.query, ...query });
+  const search = new URLSearchParams({ chinwag: "events", ...conversations.query, .../** @type {Record<string, string>} */ (query) });
   if (transport === "webrtc" && window.RTCPeerConnection && audio.canPlay) {
     return new WebRTCTransport(`v1/realtime/calls?${search}`, audio.track, {
       onMessage,

@@ -1,4 +1,4 @@
-// Draws the sound that is really there as it goes by: you above the line, the answer below it.
+// Draws the sound levels over time: the microphone above the line, the loudspeaker below it.
 
 const STEP_MS = 50;
 const BAR = 3; // CSS pixels
@@ -11,12 +11,17 @@ const FAINTEST = 0.15;
 export class Meter {
   #canvas;
   #sources;
+  /** @type {{ you: number, answer: number }[]} */
   #levels = [];
   #samples = new Float32Array(1024);
   #drawnAt = 0;
+  /** @type {number | null} */
   #frame = null;
 
-  /** sources(): {you, answer}, each an AnalyserNode or null. */
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {() => { you: AnalyserNode | null, answer: AnalyserNode | null }} sources
+   */
   constructor(canvas, sources) {
     this.#canvas = canvas;
     this.#sources = sources;
@@ -29,12 +34,13 @@ export class Meter {
   }
 
   stop() {
-    cancelAnimationFrame(this.#frame);
+    if (this.#frame !== null) cancelAnimationFrame(this.#frame);
     this.#frame = null;
     this.#levels = [];
     this.#draw();
   }
 
+  /** @param {number} time */
   #step(time) {
     this.#frame = requestAnimationFrame((next) => this.#step(next));
     if (time - this.#drawnAt < STEP_MS) return;
@@ -45,6 +51,7 @@ export class Meter {
   }
 
   // 0 at the quietest and below, 1 at the loudest and above.
+  /** @param {AnalyserNode | null} analyser */
   #level(analyser) {
     if (!analyser) return 0;
     analyser.getFloatTimeDomainData(this.#samples);
@@ -61,7 +68,7 @@ export class Meter {
     canvas.height = height * ratio;
     const bars = Math.floor(width / (BAR + GAP));
     this.#levels = this.#levels.slice(-bars);
-    const pen = canvas.getContext("2d");
+    const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     pen.scale(ratio, ratio);
     const colours = getComputedStyle(canvas);
     const [line, you, answer] = ["--line", "--accent", "--answer"].map((name) => colours.getPropertyValue(name));
@@ -69,6 +76,7 @@ export class Meter {
     const middle = height / 2;
     const reach = middle - GAP;
     const left = width - bars * (BAR + GAP) + GAP; // the newest bar ends where the dock's other things do
+    /** @type {(x: number, from: number, to: number, colour: string) => void} */
     const bar = (x, from, to, colour) => {
       pen.fillStyle = colour;
       pen.beginPath();
@@ -76,7 +84,7 @@ export class Meter {
       pen.fill();
     };
     for (let place = 0; place < bars; place++) {
-      // Where motion is unwelcome every bar shows the level of now, so nothing scrolls by.
+      // If the user prefers less motion, every bar shows the present level, so nothing scrolls.
       const level = (still ? this.#levels.at(-1) : this.#levels[this.#levels.length - bars + place]) ?? { you: 0, answer: 0 };
       const x = left + place * (BAR + GAP);
       pen.globalAlpha = Math.min(1, FAINTEST + place / (bars * FADE));

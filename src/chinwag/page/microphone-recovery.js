@@ -1,32 +1,41 @@
-// Keeps the microphone: opens the chosen one, and gets it back when it was unplugged, or taken by a call or another app.
+// Opens the chosen microphone, and opens it again after it was unplugged, or taken by a call or another app.
 
-const PATIENCE_MS = 2_000; // until a microphone that the system has muted is asked for anew
-const STALLED_MS = 4_000; // no frame for so long, though nothing says why
+/** @import { Devices } from "./devices.js" */
+/** @import { Microphone } from "./microphone.js" */
+
+const MUTED_MS = 2_000; // until a microphone that the system has muted is opened again
+const STALLED_MS = 4_000; // without a frame, and without an event that explains it
 
 export class MicrophoneRecovery {
   #microphone;
   #devices;
   #handlers;
-  #epoch = 0; // counts opens and closes, so that what was awaited too long is dropped
+  #epoch = 0; // counts opens and closes, so that an outdated outcome is dropped
   #working = Promise.resolve();
-  #taken = false; // it was taken away, and is wanted back
+  #taken = false; // it was taken away, and is still wanted
   #silenced = false;
   #framesBefore = -1;
+  /** @type {ReturnType<typeof setInterval> | null} */
   #watching = null;
 
   /**
-   * onTrack(): it hears by another track. onTaken(error): it was taken away, and did not come back. onSilenced(bool): the
-   * system has muted it. onBack(): it is there again.
+   * @param {Microphone} microphone
+   * @param {Devices} devices
+   * @param {object} handlers
+   * @param {() => void} handlers.onTrack the microphone has another track
+   * @param {(error: Error) => void} handlers.onTaken it was taken away, and could not be opened again
+   * @param {(silenced: boolean) => void} handlers.onSilenced the system muted or unmuted it
+   * @param {() => void} handlers.onBack it works again
    */
   constructor(microphone, devices, handlers) {
     this.#microphone = microphone;
     this.#devices = devices;
     this.#handlers = handlers;
-    // iOS and Android hold a hidden page's sound back; most of it comes back by itself, the rest when it is asked for.
+    // iOS and Android suspend a hidden page's sound; most of it resumes by itself, the rest on request.
     document.addEventListener("visibilitychange", () => document.hidden || this.#wake());
   }
 
-  /** Opens the chosen microphone; false where it was closed meanwhile. Throws what getUserMedia throws. */
+  /** Opens the chosen microphone; false if it was closed meanwhile. Throws what getUserMedia throws. */
   async open() {
     const mine = ++this.#epoch;
     await this.#microphone.open(this.#devices.microphone);
@@ -35,14 +44,14 @@ export class MicrophoneRecovery {
       return false;
     }
     this.#begin();
-    await this.#devices.look();
+    await this.#devices.list();
     return mine === this.#epoch;
   }
 
   close() {
     this.#epoch++;
     this.#taken = this.#silenced = false;
-    clearInterval(this.#watching);
+    clearInterval(this.#watching ?? undefined);
     this.#watching = null;
     this.#microphone.close();
   }
@@ -54,29 +63,29 @@ export class MicrophoneRecovery {
   #begin() {
     this.#taken = this.#silenced = false;
     this.#framesBefore = -1;
-    // A Bluetooth switch can leave Safari with a context that runs and hears nothing, and no event.
+    // A Bluetooth switch can leave Safari with a context that runs without input, and without an event.
     this.#watching ??= setInterval(() => this.#watch(), STALLED_MS);
   }
 
-  /** Opens it anew; what was open is let go first, so that a dead context is not kept. */
+  /** Opens it again; the open one is closed first, so that a dead context is not kept. */
   again() {
-    return this.#one(async () => {
+    return this.#queue(async () => {
       this.#microphone.close();
       await this.#reopen();
     });
   }
 
-  /** Goes over to another one, as the devices have changed. */
+  /** Changes to another microphone, as the choice or the devices have changed. */
   change() {
     if (!this.#wanted || (this.#microphone.isOpen && this.#microphone.device === this.#devices.microphone)) return;
-    this.#one(() => this.#reopen());
+    this.#queue(() => this.#reopen());
   }
 
-  /** The microphone was taken away: the system's own may be there. */
+  /** The microphone was taken away: the system's default may be there. */
   async lost() {
     this.#taken = true;
-    await this.#devices.look();
-    this.#one(() => this.#taken && this.#reopen());
+    await this.#devices.list();
+    this.#queue(() => this.#taken && this.#reopen());
   }
 
   /** Something was plugged in or out. */
@@ -84,7 +93,7 @@ export class MicrophoneRecovery {
     if (this.#taken) this.change();
   }
 
-  /** The system has muted the microphone, or lets it be heard again. */
+  /** The system has muted or unmuted the microphone. @param {boolean} silenced */
   silenced(silenced) {
     this.#silenced = silenced;
     if (!silenced) this.#microphone.resume();
@@ -97,9 +106,9 @@ export class MicrophoneRecovery {
     try {
       await this.#microphone.open(this.#devices.microphone);
     } catch (error) {
-      if (mine !== this.#epoch || this.#microphone.isOpen) return; // the one there was goes on
+      if (mine !== this.#epoch || this.#microphone.isOpen) return; // the one that was open goes on
       this.#taken = true;
-      this.#handlers.onTaken(error);
+      this.#handlers.onTaken(/** @type {Error} */ (error));
       return;
     }
     if (mine !== this.#epoch) return this.#wanted || this.#microphone.close();
@@ -108,31 +117,34 @@ export class MicrophoneRecovery {
     this.#handlers.onSilenced(false);
     this.#handlers.onTrack();
     this.#handlers.onBack();
-    this.#devices.look();
+    this.#devices.list();
   }
 
-  // One after the other: two that ask at once would each close the other's.
-  #one(work) {
+  // One after the other: two at once would each close the other's microphone.
+  /** @param {() => unknown} work */
+  #queue(work) {
     const mine = this.#epoch;
-    this.#working = this.#working.then(() => (mine === this.#epoch ? work() : undefined));
+    this.#working = this.#working.then(async () => {
+      if (mine === this.#epoch) await work();
+    });
     return this.#working;
   }
 
   #wake() {
     if (!this.#wanted) return;
     this.#microphone.resume();
-    if (this.#taken) return void this.change();
-    if (!this.#microphone.held) return;
+    if (this.#taken) return this.change();
+    if (!this.#microphone.suspended) return;
     const mine = this.#epoch;
-    setTimeout(() => mine === this.#epoch && !document.hidden && this.#microphone.held && this.again(), PATIENCE_MS);
+    setTimeout(() => mine === this.#epoch && !document.hidden && this.#microphone.suspended && this.again(), MUTED_MS);
   }
 
   #watch() {
     const { frames } = this.#microphone.counted;
     const stalled = this.#microphone.isOpen && frames === this.#framesBefore && !this.#silenced && !document.hidden;
-    this.#framesBefore = stalled || document.hidden ? -1 : frames; // a hidden page's clock is slow: begin to count anew
+    this.#framesBefore = stalled || document.hidden ? -1 : frames; // a hidden page's timers are slow: begin to count again
     if (!stalled) return;
-    if (this.#microphone.held) this.#microphone.resume();
+    if (this.#microphone.suspended) this.#microphone.resume();
     else this.again();
   }
 }

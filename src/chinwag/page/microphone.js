@@ -1,25 +1,34 @@
-// The microphone: asks for it, and hands on PCM16 frames of 20 ms at 24 kHz.
+// Opens a microphone, and gives its sound as PCM16 frames of 20 ms at 24 kHz.
 
 import { openContext } from "./audio-context.js";
 
 const WIRE_RATE = 24_000;
-const WANTED = { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 };
+const CONSTRAINTS = { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 };
 
 export class Microphone {
-  /** For level meters; null while closed. */
+  /** @type {AnalyserNode | null} for level meters; null while closed */
   analyser = null;
-  /** lost: samples of its context that the audio thread never got. frames: those handed on. */
+  /** lost: samples that the audio thread did not get. frames: those given to onFrame. */
   counted = { lost: 0, frames: 0 };
 
+  /** @type {MediaStream | null} */
   #stream = null;
+  /** @type {AudioContext | null} */
   #context = null;
+  /** @type {AudioWorkletNode | null} */
   #capture = null;
+  /** @type {MediaStreamAudioSourceNode | null} */
   #source = null;
   #onFrame;
   #onLost;
   #onSilenced;
 
-  /** onFrame(ArrayBuffer), onLost() when it is taken away, onSilenced(bool) when the system mutes or unmutes it. */
+  /**
+   * @param {object} handlers
+   * @param {(frame: ArrayBuffer) => void} handlers.onFrame
+   * @param {() => void} handlers.onLost the microphone was taken away
+   * @param {(silenced: boolean) => void} handlers.onSilenced the system muted or unmuted it
+   */
   constructor({ onFrame, onLost, onSilenced }) {
     this.#onFrame = onFrame;
     this.#onLost = onLost;
@@ -30,41 +39,43 @@ export class Microphone {
     return this.#stream !== null;
   }
 
-  /** What it hears, as a WebRTC call takes it; null while closed. */
+  /** The track for a WebRTC connection; null while closed. */
   get track() {
     return this.#stream?.getAudioTracks()[0] ?? null;
   }
 
-  /** Its deviceId; empty where the browser does not tell. */
+  /** Its deviceId; empty if the browser does not reveal it. */
   get device() {
     return this.track?.getSettings().deviceId ?? "";
   }
 
   get muted() {
-    return this.isOpen && !this.track.enabled;
+    return this.track !== null && !this.track.enabled;
   }
 
-  /** While muted the frames go on, silent, so that the server still hears the turn end. */
+  /** While muted the frames go on, silent, so that the server still notices the end of the turn. @param {boolean} value */
   set muted(value) {
-    if (this.isOpen) this.track.enabled = !value;
+    if (this.track) this.track.enabled = !value;
   }
 
-  /** Whether the system or the browser holds its sound back. */
-  get held() {
-    return this.isOpen && (this.track.muted || this.#context?.state !== "running");
+  /** Whether the system or the browser withholds its sound. */
+  get suspended() {
+    return this.track !== null && (this.track.muted || this.#context?.state !== "running");
   }
 
   /**
-   * Asks for the microphone of that deviceId, or for the default one; if one is open, goes over to it without a gap in the frames.
-   * Throws what getUserMedia throws, and keeps the one it had.
+   * Opens the microphone of that deviceId, or the default one; an open one is replaced without a gap in the frames.
+   * Throws what getUserMedia throws, and keeps the one that was open.
+   *
+   * @param {string} device
    */
   async open(device = "") {
     const before = this.#stream;
-    listenTo(before, null, null); // iOS ends a track when another microphone is asked for: that is no loss
+    listenTo(before, null, null); // iOS ends a track when another microphone is opened: that is no loss
     let stream;
     try {
-      // "ideal": one that is not there any more is no error, and the default is taken
-      stream = await navigator.mediaDevices.getUserMedia({ audio: { ...WANTED, ...(device ? { deviceId: { ideal: device } } : {}) } });
+      // "ideal": if the device is gone, the browser opens the default one without an error
+      stream = await navigator.mediaDevices.getUserMedia({ audio: { ...CONSTRAINTS, ...(device ? { deviceId: { ideal: device } } : {}) } });
     } catch (error) {
       if (before?.active) this.#follow(before);
       else this.close();
@@ -84,6 +95,7 @@ export class Microphone {
     }
   }
 
+  /** @param {MediaStream} stream */
   #follow(stream) {
     const lost = () => {
       if (this.#stream !== stream) return;
@@ -94,30 +106,32 @@ export class Microphone {
     listenTo(stream, lost, (silenced) => this.#stream === stream && this.#onSilenced(silenced));
   }
 
+  /** @param {MediaStream} stream */
   async #listen(stream) {
-    let source = this.#context && sourceOf(this.#context, stream);
-    if (!source) {
-      this.#context?.close();
-      this.#context = openContext(WIRE_RATE);
-      source = sourceOf(this.#context, stream);
+    let context = this.#context;
+    let source = context && sourceOf(context, stream);
+    if (!context || !source) {
+      context?.close();
+      context = this.#context = openContext(WIRE_RATE);
+      source = sourceOf(context, stream);
     }
     if (!source) {
       // Firefox connects a microphone only to a context of the sound card's own rate; the worklet then resamples.
-      this.#context.close();
-      this.#context = openContext();
-      source = this.#context.createMediaStreamSource(stream);
+      context.close();
+      context = this.#context = openContext();
+      source = context.createMediaStreamSource(stream);
     }
-    const context = this.#context;
     if (this.#capture?.context !== context) await this.#begin(context);
-    if (context !== this.#context || stream !== this.#stream) return; // closed meanwhile
+    if (context !== this.#context || stream !== this.#stream || !this.analyser || !this.#capture) return; // closed meanwhile
     this.#source?.disconnect();
     this.#source = source;
     source.connect(this.analyser);
     source.connect(this.#capture);
   }
 
+  /** @param {AudioContext} context */
   async #begin(context) {
-    // iOS: an "interrupted" context (a call, Siri, another app) comes back suspended, and has to be woken.
+    // iOS: an "interrupted" context (a call, Siri, another app) returns as suspended, and has to be resumed.
     context.onstatechange = () => context.state === "suspended" && this.resume();
     // Safari starts a context without a click while the page hears a microphone, and so does every other browser.
     await Promise.all([context.resume(), context.audioWorklet.addModule("capture-worklet.js")]);
@@ -135,12 +149,12 @@ export class Microphone {
     this.analyser = new AnalyserNode(context, { fftSize: 1024 });
   }
 
-  /** Asks the browser to go on; it may refuse until whatever took the microphone is over. */
+  /** Asks the browser to go on; it may refuse as long as something else uses the microphone. */
   resume() {
     this.#context?.resume().catch(() => {});
   }
 
-  /** Gives the microphone back. */
+  /** Releases the microphone. */
   close() {
     listenTo(this.#stream, null, null);
     stop(this.#stream);
@@ -149,6 +163,7 @@ export class Microphone {
   }
 }
 
+/** @param {MediaStream | null} stream @param {(() => void) | null} ended @param {((silenced: boolean) => void) | null} silenced */
 function listenTo(stream, ended, silenced) {
   for (const track of stream?.getAudioTracks() ?? []) {
     track.onended = ended;
@@ -157,16 +172,17 @@ function listenTo(stream, ended, silenced) {
   }
 }
 
+/** @param {MediaStream | null} stream */
 function stop(stream) {
   for (const track of stream?.getTracks() ?? []) track.stop();
 }
 
-/** Null where the browser does not connect a microphone of that rate to this context. */
+/** Null if the browser does not connect a microphone of that rate to this context. @param {AudioContext} context @param {MediaStream} stream */
 function sourceOf(context, stream) {
   try {
     return context.createMediaStreamSource(stream);
   } catch (error) {
-    if (error.name !== "NotSupportedError") throw error;
+    if (/** @type {Error} */ (error).name !== "NotSupportedError") throw error;
     return null;
   }
 }

@@ -8,14 +8,21 @@ import { PushToTalk } from "./push-to-talk.js";
 import { Speaker } from "./speaker.js";
 import * as problems from "./problems.js";
 
+/** @import { Conversation } from "./conversation.js" */
+/** @import { Problem } from "./problems.js" */
+
 export class PageAudio {
   #onProblem;
   #handlers;
 
   /**
-   * onProblem(slot, problem) shows a problem, or clears its slot with null. conversation(): the live one, or null.
-   * onFrame(frame) gets the frames for the server, onTrack(track) the track for a WebRTC session.
-   * onChange(): something that the page shows has changed. wanted(): whether a session is wanted.
+   * @param {object} handlers
+   * @param {(slot: string, problem: Problem | null) => void} handlers.onProblem shows a problem; null clears its slot
+   * @param {() => Conversation | null} handlers.conversation the live conversation
+   * @param {(frame: ArrayBuffer) => void} handlers.onFrame a frame of the microphone for the server
+   * @param {(track: MediaStreamTrack | null) => void} handlers.onTrack the track for a WebRTC connection has changed
+   * @param {() => void} handlers.onChange something that the page shows has changed
+   * @param {() => boolean} handlers.wanted whether a session is wanted
    */
   constructor({ onProblem, conversation, onFrame, onTrack, onChange, wanted }) {
     this.#onProblem = onProblem;
@@ -40,7 +47,7 @@ export class PageAudio {
       onUse: (kind, id) => (kind === "audioinput" ? recovery.change() : this.#playOn(id)),
       onGone: (kind, label) => onProblem(kind, label && this.microphone.isOpen ? problems.deviceAway(kind, label) : null),
       onChange: () => recovery.pluggedIn(),
-      chooses: Speaker.chooses,
+      canChooseSpeaker: Speaker.canChoose,
     });
     const recovery = (this.recovery = new MicrophoneRecovery(this.microphone, this.devices, {
       onTrack: () => this.sendTrack(),
@@ -68,19 +75,19 @@ export class PageAudio {
     return window.isSecureContext && Boolean(window.AudioWorkletNode);
   }
 
-  /** session: what the system is to think of it, "play-and-record" or "playback". Call it inside a click. */
+  /** Opens the loudspeaker. Call it inside a click. @param {"play-and-record" | "playback"} session kind of audio session for the system */
   openSpeaker(session) {
     if (!this.canPlay) return;
     audioSession(session);
     this.speaker.open().catch((error) => this.#onProblem("sound", problems.soundFailed(error)));
   }
 
-  /** Asks for the microphone; a refusal is told where it is still wanted. */
+  /** Opens the microphone; shows an error if it is still wanted then. */
   async openMicrophone(wanted = () => true) {
     try {
       await this.recovery.open();
     } catch (error) {
-      if (wanted()) this.#onProblem("microphone", problems.microphoneRefused(error));
+      if (wanted()) this.#onProblem("microphone", problems.microphoneRefused(/** @type {Error} */ (error)));
     }
   }
 
@@ -95,7 +102,7 @@ export class PageAudio {
     this.#handlers.onChange();
   }
 
-  /** The button for what did not come back by itself. */
+  /** Opens the microphone again after it was lost, at the press of a button. */
   async reopenMicrophone() {
     this.#onProblem("microphone", null);
     this.speaker.resume();
@@ -103,7 +110,7 @@ export class PageAudio {
     this.#handlers.onChange();
   }
 
-  /** The track that a call hears: not while the button of push to talk is up. */
+  /** The track for a WebRTC connection; null while the push-to-talk button is up. */
   get track() {
     return this.pushToTalk.open ? this.microphone.track : null;
   }
@@ -112,6 +119,7 @@ export class PageAudio {
     this.#handlers.onTrack(this.track);
   }
 
+  /** @param {string} id of the loudspeaker */
   #playOn(id) {
     this.speaker.useDevice(id).then(
       () => this.#onProblem("loudspeaker", null),

@@ -1,15 +1,15 @@
-// Runs on the audio thread: plays PCM16 as it comes, and counts what was played of each item.
+// Runs on the audio thread: plays PCM16 as it comes, and counts how much of each item was played.
 //
 // In:  {audio: ArrayBuffer, item}, {duck: bool, item}, {flush: true}
 // Out: {item, played} (samples, about every 250 ms), {audible: item, frame}, {drained: true},
 //      {flushed: true, item, played, cut} where cut says that some sound had not been played;
 //      each with underruns: how often the queue ran dry in the middle of an item.
-// Played and frames are counted at 24 kHz and at the context's own rate; where these differ, what comes is resampled.
+// `played` is counted at 24 kHz, `frame` at the context's own rate; if they differ, the sound is resampled.
 
 import { Resampler } from "./resampler.js";
 
 const WIRE_RATE = 24_000;
-const JITTER = sampleRate * 0.06; // held back before the first sound, against uneven arrival
+const JITTER = sampleRate * 0.06; // jitter buffer, filled before the first sound
 const FADE = Math.round(sampleRate * 0.005); // one render quantum at 24 kHz is longer
 const DUCKED = 0.2; // -14 dB
 const RAMP = (1 - DUCKED) / (sampleRate * 0.01); // of the volume, per sample: 10 ms from one to the other
@@ -17,16 +17,20 @@ const REPORT = sampleRate * 0.25;
 const AUDIBLE = 0.003; // about -50 dB of full scale
 
 class Playback extends AudioWorkletProcessor {
+  /** @type {{ samples: Float32Array, item: string, next: number }[]} */
   #queue = [];
   #queued = 0;
   #waited = 0;
   #playing = false;
+  /** @type {Float32Array | null} the fade-out after a flush */
   #tail = null;
+  /** @type {string | null} */
   #item = null;
   #played = 0;
   #reported = 0;
   #audible = false;
-  #ducked = null; // the item that is to be heard low; any other is not
+  /** @type {string | null} the item that plays at a lower volume */
+  #ducked = null;
   #volume = 1;
   #resampler = sampleRate === WIRE_RATE ? null : new Resampler(WIRE_RATE, sampleRate);
   #underruns = 0;
@@ -41,6 +45,7 @@ class Playback extends AudioWorkletProcessor {
     };
   }
 
+  /** @param {{ audio: ArrayBuffer, item: string }} message */
   #add({ audio, item }) {
     const sound = Float32Array.from(new Int16Array(audio), (value) => value / 32768);
     const samples = this.#resampler ? this.#resampler.push(sound) : sound;
@@ -48,6 +53,7 @@ class Playback extends AudioWorkletProcessor {
     this.#queued += samples.length;
   }
 
+  /** @param {{ duck: boolean, item: string }} message */
   #duck({ duck, item }) {
     if (duck) this.#ducked = item;
     else if (this.#ducked === item) this.#ducked = null;
@@ -78,6 +84,7 @@ class Playback extends AudioWorkletProcessor {
     this.#waited = 0;
   }
 
+  /** @param {Float32Array[][]} _inputs @param {Float32Array[][]} outputs */
   process(_inputs, [[output]]) {
     if (this.#tail) {
       output.set(this.#tail.subarray(0, output.length));
@@ -101,7 +108,7 @@ class Playback extends AudioWorkletProcessor {
     return true;
   }
 
-  // Fills `output` from the queue and counts; returns how many samples there were.
+  /** Fills `output` from the queue; returns the number of samples. @param {Float32Array} output */
   #take(output) {
     let filled = 0;
     while (filled < output.length && this.#queue.length > 0) {
@@ -111,8 +118,8 @@ class Playback extends AudioWorkletProcessor {
       this.#dry = false;
       const piece = head.samples.subarray(head.next, head.next + output.length - filled);
       output.set(piece, filled);
-      this.#notice(piece, filled);
-      this.#soften(output, filled, filled + piece.length);
+      this.#detectSound(piece, filled);
+      this.#applyVolume(output, filled, filled + piece.length);
       filled += piece.length;
       head.next += piece.length;
       this.#played += piece.length;
@@ -122,6 +129,7 @@ class Playback extends AudioWorkletProcessor {
     return filled;
   }
 
+  /** @param {string} item */
   #begin(item) {
     this.#report();
     this.#item = item;
@@ -134,7 +142,8 @@ class Playback extends AudioWorkletProcessor {
     return this.#item === this.#ducked ? DUCKED : 1;
   }
 
-  #soften(output, from, to) {
+  /** @param {Float32Array} output @param {number} from @param {number} to */
+  #applyVolume(output, from, to) {
     const wanted = this.#wanted;
     if (this.#volume === 1 && wanted === 1) return;
     for (let i = from; i < to; i++) {
@@ -143,7 +152,8 @@ class Playback extends AudioWorkletProcessor {
     }
   }
 
-  #notice(piece, offset) {
+  /** @param {Float32Array} piece @param {number} offset */
+  #detectSound(piece, offset) {
     if (this.#audible) return;
     const first = piece.findIndex((value) => Math.abs(value) > AUDIBLE);
     if (first < 0) return;
@@ -157,11 +167,13 @@ class Playback extends AudioWorkletProcessor {
     this.#post({ item: this.#item, played: toWire(this.#played) });
   }
 
+  /** @param {Record<string, unknown>} message */
   #post(message) {
     this.port.postMessage({ ...message, underruns: this.#underruns });
   }
 }
 
+/** @param {number} samples of the context's rate */
 function toWire(samples) {
   return Math.round((samples * WIRE_RATE) / sampleRate);
 }

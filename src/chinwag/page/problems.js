@@ -1,9 +1,12 @@
 // What can go wrong on this page, in words, each with a way out.
-// A trouble: {title, help, action?: [label, name]}; main.js knows what each name does.
+
+/** @import { ProtocolError } from "./protocol.js" */
+
+/** action: label of a button, and which action of the View it calls. @typedef {{ title: string, help: string, action?: [string, string] }} Problem */
 
 const TYPE_INSTEAD = "You can type meanwhile.";
 
-/** Why the microphone cannot be asked for here at all; null where it can. */
+/** Why this page cannot ask for the microphone at all; null if it can. @returns {Problem | null} */
 export function withoutMicrophone() {
   if (!window.isSecureContext) return notSecure(location);
   if (!navigator.mediaDevices?.getUserMedia || !window.AudioWorkletNode) {
@@ -15,6 +18,7 @@ export function withoutMicrophone() {
   return null;
 }
 
+/** @param {Location} location */
 function notSecure({ hostname, port }) {
   const local = `http://localhost${port ? `:${port}` : ""}`;
   return {
@@ -27,8 +31,9 @@ function notSecure({ hostname, port }) {
   };
 }
 
-/** What getUserMedia's error means. */
+/** What getUserMedia's error means. @param {Error} error @returns {Problem} */
 export function microphoneRefused(error) {
+  /** @type {[string, string]} */
   const again = ["Try again", "start"];
   switch (error.name) {
     case "NotAllowedError":
@@ -61,83 +66,92 @@ export function microphoneRefused(error) {
   }
 }
 
+/** @type {Problem} */
 export const microphoneTaken = {
   title: "The microphone is gone",
   help: "It was unplugged, or another app or a call has it. It comes back by itself when it is there again; type meanwhile.",
   action: ["Use the microphone again", "reopenMicrophone"],
 };
 
+/** @type {Problem} */
 export const microphoneSilenced = {
   title: "Your system has muted the microphone",
   help: "Look for a mute key on the keyboard or headset, or end the call that uses it. It comes back by itself.",
   action: ["Use the microphone again", "reopenMicrophone"],
 };
 
-/** The chosen device is away. kind: "audioinput" or "audiooutput". */
+/** The chosen device is not connected. @param {string} kind "audioinput" or "audiooutput" @param {string} label */
 export function deviceAway(kind, label) {
   const name = kind === "audioinput" ? "microphone" : "loudspeaker";
   return { title: `“${label}” is not there`, help: `The system's own ${name} is used meanwhile. The chosen one is taken again as soon as it is back.` };
 }
 
-/** The loudspeaker that was chosen cannot be used. */
+/** The chosen loudspeaker cannot be used. @param {Error} error */
 export function speakerRefused(error) {
   return { title: "That loudspeaker cannot be used", help: `${error.message || error.name}. Choose another one under Sound.` };
 }
 
+/** @type {Problem} */
 export const soundPaused = {
   title: "The browser has paused all sound",
   help: "This happens after a phone call or when another app takes over.",
   action: ["Turn sound on", "resumeSound"],
 };
 
-/** A browser that cannot play at all; typing and reading still work. */
+/** The browser cannot play sound; typing and reading still work. @param {Error} error */
 export function soundFailed(error) {
   return { title: "Sound cannot be played", help: `${error.message || error.name}. Answers are shown as text. Check that a loudspeaker is there, then stop and start again.` };
 }
 
+/** @type {Problem} */
 export const unreachable = {
   title: "The server does not answer",
   help: "Check that “chinwag serve” is running on its machine and that you are on the same network.",
   action: ["Try now", "retry"],
 };
 
-/** The line broke; the session waits for us on the server. */
+/** The connection broke; the server keeps the session for this page. @type {Problem} */
 export const comingBack = {
   title: "The connection was lost",
   help: "Finding the way back. Go on talking: what you say meanwhile is kept, and the answer goes on where it was.",
   action: ["Try now", "retry"],
 };
 
+/** @type {Problem} */
 export const dropped = {
   title: "The connection was lost",
   help: "The server has forgotten this conversation: what was said stays on this page, but the AI will not remember it.",
   action: ["Try now", "retry"],
 };
 
+/** @type {Problem} */
 export const savedOnServer = {
   title: "The connection was lost",
   help: "Connecting again. The server has kept this conversation, and goes on with it.",
   action: ["Try now", "retry"],
 };
 
+/** @type {Problem} */
 export const takenOver = {
   title: "The conversation goes on elsewhere",
   help: "It was opened in another window or on another device. Open it under Conversations to have it here again.",
 };
 
+/** @type {Problem} */
 export const stuck = {
   title: "The network is too slow",
   help: "Three seconds of sound could not be sent, so the connection is made anew.",
   action: ["Try now", "retry"],
 };
 
+/** @type {Problem} */
 export const restarting = {
   title: "The server is restarting",
   help: "The connection is made again by itself as soon as it is back.",
   action: ["Try now", "retry"],
 };
 
-/** What a server that refused the session said. */
+/** Why the server refused the session. @param {ProtocolError} refusal @returns {Problem} */
 export function refused({ code, message, place }) {
   if (code === "draining" || code === "server_restarting") return restarting;
   if (code === "server_full" && place) {
@@ -148,17 +162,17 @@ export function refused({ code, message, place }) {
       action: ["Try now", "retry"],
     };
   }
-  if (code === "server_full") return { title: "Everybody is talking", help: message, action: ["Try now", "retry"] };
-  if (code === "not_ready") return { title: "The server is not ready yet", help: message, action: ["Try now", "retry"] };
-  return { title: "The server refused", help: message, action: ["Try now", "retry"] };
+  if (code === "server_full") return { title: "Everybody is talking", help: message ?? "", action: ["Try now", "retry"] };
+  if (code === "not_ready") return { title: "The server is not ready yet", help: message ?? "", action: ["Try now", "retry"] };
+  return { title: "The server refused", help: message ?? "", action: ["Try now", "retry"] };
 }
 
-/** status.error of /api/status. */
+/** The `error` of /api/status. @param {{ message: string, fix: string }} error @returns {Problem} */
 export function serverFailed({ message, fix }) {
   return { title: "The server could not get ready", help: `${message} ${fix}`.trim(), action: ["Look again", "checkServer"] };
 }
 
-/** An `error` event, or the error of a reply that failed. */
+/** An `error` event, or the error of a failed response. @param {ProtocolError} error @returns {Problem} */
 export function inSession({ message, offer }) {
   return {
     title: "That did not work",

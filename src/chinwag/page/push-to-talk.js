@@ -3,7 +3,15 @@
 
 import { find, say } from "./dom.js";
 
+/** @import { Conversation } from "./conversation.js" */
+/** @import { ProtocolError, Send, ServerEvent } from "./protocol.js" */
+
+/** @typedef {"hands-free" | "hold" | "press"} Mode */
+
+/** @typedef {{ send: Send, conversation: Conversation, byTrack: boolean }} Session */
+
 const KEY = "chinwag.push-to-talk";
+/** @type {Mode[]} */
 const MODES = ["hands-free", "hold", "press"];
 
 const PRE_ROLL_FRAMES = 10; // 200 ms from before the press: people begin to speak as they press,
@@ -13,32 +21,41 @@ const SHORTEST_MS = 250; // a shorter press was a slip
 const LONGEST_MS = 5 * 60_000; // the server buffers ten minutes
 const CLEAR_EVERY_MS = 10_000;
 
-const OWN = "quiet_talk_"; // event ids of this module
+const OWN = "quiet_talk_"; // prefix of this module's event ids
 const COMMIT = `${OWN}commit`;
 const AUTOMATIC = { type: "semantic_vad" };
 
 const NOTHING = "Nothing was heard. Speak while it says “Listening”.";
+/** @type {Partial<Record<Mode, string>>} */
 const TOO_SHORT = { hold: "That was short: keep it down while you speak.", press: "That was short: press, speak, press again." };
 const TOO_LONG = "That was five minutes: it is answered now.";
+/** @type {Partial<Record<Mode, string[]>> & { hold: string[] }} */
 const LABELS = { hold: ["Hold to talk", "Listening: let go when done"], press: ["Press to talk", "Listening: press when done"] };
 
 export class PushToTalk {
   #mode = read();
   #onChange;
-  #session = null; // {send, conversation, byTrack}
+  /** @type {Session | null} */
+  #session = null;
+  /** @type {{ type: string }} */
   #detection = AUTOMATIC; // the server's, for the return to hands-free
   #microphone = false; // whether it is open
-  #pressedAt = null; // performance.now() since when the button is down
-  #tail = null; // timer from the release to the commit
-  #limit = null;
-  #clearing = null;
+  /** @type {number | null} performance.now() since when the button is down */
+  #pressedAt = null;
+  /** @type {ReturnType<typeof setTimeout> | null} from the release to the commit */
+  #tail = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #limit;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #clearing;
+  /** @type {ArrayBuffer[]} */
   #preRoll = []; // the last frames from before a press
   #committing = 0; // commits that the server has not answered
   #untranscribed = new Set(); // ids of committed items without a transcript
   #responseOwed = false; // the user said something that has no response yet
   #releasedAt = 0;
 
-  /** onChange(): the mode, or whether the server hears the microphone, has changed. */
+  /** @param {{ onChange: () => void }} handlers onChange: the mode, or whether the server hears the microphone, has changed */
   constructor({ onChange }) {
     this.#onChange = onChange;
     for (const mode of MODES) {
@@ -68,7 +85,7 @@ export class PushToTalk {
     return this.handsFree || this.#pressedAt !== null || this.#tail !== null;
   }
 
-  /** The frames to send, now that this one came from the microphone. */
+  /** The frames to send, now that this one came from the microphone. @param {ArrayBuffer} frame */
   framesToSend(frame) {
     if (this.handsFree) return [frame];
     this.#preRoll.push(frame);
@@ -77,7 +94,7 @@ export class PushToTalk {
     return [];
   }
 
-  /** A session began. detection: its turn_detection, if the server described it. */
+  /** A session began. detection: its turn_detection, if the server described it. @param {Session & { detection?: { type: string } | null }} session */
   begin({ send, conversation, byTrack, detection }) {
     this.end();
     this.#session = { send, conversation, byTrack };
@@ -95,7 +112,7 @@ export class PushToTalk {
     this.#clearRegularly();
   }
 
-  /** Shows the button while there is a microphone. */
+  /** Shows the button while the microphone is open. @param {boolean} microphone */
   show(microphone) {
     this.#microphone = microphone;
     if (!microphone && this.#pressedAt !== null) this.#discard();
@@ -108,7 +125,7 @@ export class PushToTalk {
     if (this.handsFree) this.#hint("");
   }
 
-  /** Takes an event of the server. */
+  /** Takes an event of the server. @param {ServerEvent} event */
   onEvent(event) {
     switch (event.type) {
       case "session.updated":
@@ -125,7 +142,7 @@ export class PushToTalk {
     }
   }
 
-  /** Handles an error of one of the commits; whether it was one. */
+  /** Handles an error of a commit; returns whether it was one. @param {ProtocolError} error */
   onError(error) {
     if (error.event_id !== COMMIT) return false;
     this.#committing = Math.max(0, this.#committing - 1);
@@ -135,6 +152,7 @@ export class PushToTalk {
 
   // --- the mode -----------------------------------------------------------------------------------------
 
+  /** @param {Mode} mode */
   #choose(mode) {
     if (mode === this.#mode) return;
     this.#discard();
@@ -147,10 +165,10 @@ export class PushToTalk {
   }
 
   #sendMode() {
-    const { send, conversation } = this.#session ?? {};
     this.#preRoll = [];
     this.#clearRegularly();
-    if (!send) return;
+    if (!this.#session) return;
+    const { send, conversation } = this.#session;
     conversation.buttonReleased();
     const detection = this.handsFree ? this.#detection : null;
     send("session.update", { session: { type: "realtime", audio: { input: { turn_detection: detection } } } });
@@ -159,7 +177,6 @@ export class PushToTalk {
   // The server of a WebRTC session gets silence while the button is up, and would buffer ten minutes of it.
   #clearRegularly() {
     clearInterval(this.#clearing);
-    this.#clearing = null;
     if (this.handsFree || !this.#session?.byTrack) return;
     this.#clearing = setInterval(() => this.open || this.#clear(), CLEAR_EVERY_MS);
   }
@@ -177,7 +194,7 @@ export class PushToTalk {
       this.#session.conversation.interrupt();
       if (this.#session.byTrack) this.#clear();
     } else {
-      clearTimeout(this.#tail); // the user goes on
+      clearTimeout(this.#tail ?? undefined); // the user goes on
       this.#tail = null;
     }
     this.#pressedAt = performance.now();
@@ -209,12 +226,13 @@ export class PushToTalk {
   #commit() {
     this.#tail = null;
     this.#committing++;
-    this.#session.conversation.buttonReleased(true);
-    this.#session.send("input_audio_buffer.commit", { event_id: COMMIT });
+    this.#session?.conversation.buttonReleased(true);
+    this.#session?.send("input_audio_buffer.commit", { event_id: COMMIT });
     this.#onChange();
   }
 
   // The response is requested after the transcript, so that silence gets none.
+  /** @param {string} words */
   #transcribed(words) {
     if (words.trim()) this.#responseOwed = true;
     else if (this.#pressedAt === null) this.#hint(NOTHING);
@@ -231,21 +249,24 @@ export class PushToTalk {
 
   /** Drops what the user is saying. */
   #discard() {
-    clearTimeout(this.#tail);
+    clearTimeout(this.#tail ?? undefined);
     clearTimeout(this.#limit);
-    this.#pressedAt = this.#tail = null;
+    this.#pressedAt = null;
+    this.#tail = null;
     this.#preRoll = [];
     if (this.handsFree) return;
     this.#clear();
     this.#session?.conversation.buttonReleased();
   }
 
-  #hint(words) {
+  /** @param {string | undefined} words */
+  #hint(words = "") {
     say(find("talk-hint"), words);
   }
 
   // --- button and key -----------------------------------------------------------------------------------
 
+  /** @param {HTMLElement} button */
   #bind(button) {
     button.onpointerdown = (event) => {
       if (this.#mode !== "hold" || event.button !== 0) return;
@@ -266,6 +287,7 @@ export class PushToTalk {
     else this.#release();
   }
 
+  /** @param {KeyboardEvent} event */
   #keyDown(event) {
     if (!this.#isPushToTalk(event)) return;
     event.preventDefault(); // it would scroll, or click the button
@@ -274,30 +296,34 @@ export class PushToTalk {
     else this.#press();
   }
 
+  /** @param {KeyboardEvent} event */
   #keyUp(event) {
     if (event.code !== "Space" || this.handsFree) return;
     if (this.#isPushToTalk(event)) event.preventDefault(); // Firefox clicks a button on the way up
     if (this.#mode === "hold") this.#release();
   }
 
+  /** Whether a key is the space bar, and no control of the page uses it. @param {KeyboardEvent} event */
   #isPushToTalk(event) {
     if (event.code !== "Space" || this.handsFree || !this.#microphone || event.ctrlKey || event.altKey || event.metaKey) return false;
     if (document.querySelector("dialog[open]")) return false;
-    const control = event.target.closest?.("input, textarea, select, button, a, summary, [contenteditable]");
+    const control = /** @type {Element} */ (event.target).closest?.("input, textarea, select, button, a, summary, [contenteditable]");
     return !control || control.id === "talk";
   }
 }
 
 // Storage may be forbidden: then each visit begins in hands-free mode.
+/** @returns {Mode} */
 function read() {
   try {
-    const { way } = JSON.parse(localStorage.getItem(KEY));
+    const { way } = JSON.parse(localStorage.getItem(KEY) ?? "null");
     return MODES.includes(way) ? way : MODES[0];
   } catch {
     return MODES[0];
   }
 }
 
+/** @param {Mode} mode */
 function write(mode) {
   try {
     localStorage.setItem(KEY, JSON.stringify({ way: mode }));

@@ -1,5 +1,5 @@
 // Changes the sample rate of a stream that comes in pieces: a polyphase windowed-sinc filter (Kaiser, about 80 dB down).
-// Used where a browser gives the microphone, or the loudspeaker, only at the sound card's rate.
+// Used if a browser gives the microphone or the loudspeaker only at the sound card's rate.
 
 const ZERO_CROSSINGS = 24;
 const KAISER_BETA = 8;
@@ -12,7 +12,7 @@ export class Resampler {
   #history;
   #position = 0; // of the next output sample, in 1/phases of an input sample, counted from history[half - 1]
 
-  /** Rates are whole samples a second. */
+  /** Rates are whole samples a second. @param {number} fromRate @param {number} toRate */
   constructor(fromRate, toRate) {
     const divisor = gcd(fromRate, toRate);
     this.#step = fromRate / divisor;
@@ -22,13 +22,13 @@ export class Resampler {
     this.#history = new Float32Array(2 * this.#half - 1);
   }
 
-  /** Forgets the stream; what comes next is another. */
+  /** Forgets the stream, as another one follows. */
   reset() {
     this.#history.fill(0);
     this.#position = 0;
   }
 
-  /** Takes the next input samples (Float32Array); returns the output samples that are ready. */
+  /** Takes the next input samples, and returns the output samples that are ready. @param {Float32Array} input */
   push(input) {
     const samples = new Float32Array(this.#history.length + input.length);
     samples.set(this.#history);
@@ -53,6 +53,7 @@ export class Resampler {
   }
 }
 
+/** @param {number} phases @param {number} half @param {number} cutoff */
 function filterBank(phases, half, cutoff) {
   return Array.from({ length: phases }, (_, phase) => {
     const filter = new Float32Array(2 * half);
@@ -66,21 +67,25 @@ function filterBank(phases, half, cutoff) {
   });
 }
 
+/** @param {number} x */
 function sinc(x) {
   return x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x);
 }
 
+/** @param {number} x */
 function kaiser(x) {
   return Math.abs(x) >= 1 ? 0 : bessel(KAISER_BETA * Math.sqrt(1 - x * x)) / bessel(KAISER_BETA);
 }
 
 // The modified Bessel function I0, by its power series.
+/** @param {number} x */
 function bessel(x) {
   let sum = 1;
   for (let term = 1, k = 1; term > sum * 1e-12; k++) sum += term *= (x / (2 * k)) ** 2;
   return sum;
 }
 
+/** @param {number} a @param {number} b @returns {number} */
 function gcd(a, b) {
   return b === 0 ? a : gcd(b, a % b);
 }

@@ -1,90 +1,138 @@
-// One session with the server, whatever carries it. Messages are numbered both ways; when the line breaks it is dialled
-// again, and each side sends what the other has not got: nothing is lost, and nothing comes twice.
+// One session with the server, over any transport. Messages are numbered in both directions. If the transport breaks, another
+// one is opened, and each side sends what the other has not received: nothing is lost, and nothing comes twice.
+
+/** @import { ProtocolError, ServerEvent } from "./protocol.js" */
 
 const PING_MS = 2_000;
-const SILENT_MS = 5_000; // nothing came for so long after a ping: the line is dead
-const KEPT_BYTES = 15 * 48_000; // of microphone sound that waits for the line: 15 seconds
+const SILENT_MS = 5_000; // nothing came for so long after a ping: the connection is dead
+const BUFFERED_BYTES = 15 * 48_000; // of microphone sound while there is no connection: 15 seconds
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 4_000;
 
+/**
+ * refusal: the server's error, if it refused the session. stuck: the network did not accept the sound fast enough.
+ *
+ * @typedef {{ refusal?: ProtocolError | null, stuck?: boolean }} Ending
+ */
+
+/** onDown: the transport ended, and close() had not been called. @typedef {{ onMessage: (data: string | ArrayBuffer) => void, onDown: (ending: Ending) => void }} TransportHandlers */
+
+/**
+ * One WebSocket or peer connection. byTrack: sound goes by media tracks, not by messages.
+ *
+ * @typedef {{ byTrack: boolean, send(data: string | ArrayBuffer): void, close(endsSession: boolean): void,
+ *   useMicrophone?(track: MediaStreamTrack | null): void }} Transport
+ */
+
+/** @typedef {(query: Record<string, string | number>, handlers: TransportHandlers) => Transport} OpenTransport */
+
+/**
+ * onReady: session.created came; anew: the server described the existing session again.
+ * onAudio: sound of an item, PCM16. onAway: the connection broke, and again after each failed attempt; since: performance.now()
+ * of the break. onBack: it is restored. onResumable: the token with which another page resumes. onClosed: the session is over;
+ * greeted: it had begun.
+ *
+ * @typedef {object} ConnectionHandlers
+ * @property {(ready: { anew: boolean, session: any }) => void} onReady
+ * @property {(event: ServerEvent) => void} onEvent
+ * @property {(item: string | null, audio: ArrayBuffer) => void} onAudio
+ * @property {(token: string) => void} onResumable
+ * @property {(away: { since: number, wait: number }) => void} onAway
+ * @property {() => void} onBack
+ * @property {(ending: Ending & { greeted: boolean }) => void} onClosed
+ */
+
 export class ResumableConnection {
-  #dial;
+  /** @type {OpenTransport} */
+  #openTransport;
+  /** @type {ConnectionHandlers} */
   #handlers;
-  #carrier = null;
-  #leg = 0; // counts the lines, so that a late word of an old one is dropped
-  #greeted = false; // there has been a session
-  #up = false; // this line is the session's
+  /** @type {Transport | null} */
+  #transport = null;
+  #generation = 0; // counts transports, so that late messages of an old one are dropped
+  #greeted = false; // the session had begun
+  #up = false; // this transport carries the session
+  /** @type {ProtocolError | null} */
   #refusal = null;
-  #speaking = null; // the item that binary frames belong to
-  #token; // with which to come back
-  #within = 0;
+  /** @type {string | null} the item that binary frames belong to */
+  #speaking = null;
+  /** @type {string | null} resumes the session */
+  #token;
+  #within = 0; // ms in which the session can be resumed
   #received = 0;
   #sent = 0;
-  #unsure = []; // {number, data} that the server may not have got
+  /** @type {{ number: number, data: string | ArrayBuffer }[]} sent, and not yet acknowledged */
+  #unacknowledged = [];
+  /** @type {number | null} */
   #awaySince = null;
   #attempts = 0;
-  #pingedAt = null; // the first ping that nothing has come after
-  #pinging = null;
+  /** @type {number | null} performance.now() of the first ping without an answer */
+  #pingedAt = null;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #pinging;
+  /** @type {ReturnType<typeof setTimeout> | null} */
   #retrying = null;
   #online = () => this.retry();
 
   /**
-   * dial(query, {onMessage(data), onDown({refusal, stuck})}) -> {send(data), close(), byTrack}: a line. resume: the token of a
-   * session that another page has begun. onReady({anew, session}) at session.created: of a session that is new, or was told anew.
-   * onEvent(event), onAudio(item, ArrayBuffer), onAway({since, wait}) when the line broke, and at each vain attempt,
-   * onBack() when it is there again, onResumable(token), onClosed({greeted, refusal, stuck}) when the session is over.
+   * @param {OpenTransport} openTransport
+   * @param {ConnectionHandlers} handlers
+   * @param {string | null} resume the token of a session that another page began
    */
-  constructor(dial, handlers, resume = null) {
-    this.#dial = dial;
+  constructor(openTransport, handlers, resume = null) {
+    this.#openTransport = openTransport;
     this.#handlers = handlers;
     this.#token = resume;
     addEventListener("online", this.#online);
     this.#open();
   }
 
-  /** The sound goes and comes by tracks, not by messages. */
+  /** Whether sound goes by media tracks, not by messages. */
   get byTrack() {
-    return Boolean(this.#carrier?.byTrack);
+    return Boolean(this.#transport?.byTrack);
   }
 
-  /** Sends a client event, now or when the line is there again. */
+  /** Sends a client event, now or when the connection is restored. @param {string} type @param {Record<string, unknown>} fields */
   send(type, fields = {}) {
     if (this.#greeted) this.#post(JSON.stringify({ type, ...fields }));
   }
 
-  /** Sends microphone sound; false where there is no session yet. */
+  /** Sends microphone sound; false if there is no session yet. @param {ArrayBuffer} frame */
   sendAudio(frame) {
     if (!this.#greeted) return false;
     if (!this.byTrack) this.#post(frame);
     return true;
   }
 
-  /** Speaks with that microphone from now on. */
+  /** Uses that microphone from now on. @param {MediaStreamTrack | null} track */
   useMicrophone(track) {
-    this.#carrier?.useMicrophone?.(track);
+    this.#transport?.useMicrophone?.(track);
   }
 
-  /** Waits no longer. */
+  /** Reconnects at once instead of at the scheduled time. */
   retry() {
     if (this.#retrying) this.#open();
   }
 
-  /** Says goodbye; nothing is called afterwards. */
+  /** Ends the session; no handler is called afterwards. */
   close() {
     this.#drop()?.close(true);
     this.#end();
   }
 
   #open() {
-    clearTimeout(this.#retrying);
+    clearTimeout(this.#retrying ?? undefined);
     this.#retrying = null;
-    const leg = ++this.#leg;
-    const mine = (act) => (what) => leg === this.#leg && act(what);
+    const generation = ++this.#generation;
+    const current = () => generation === this.#generation;
     const query = this.#token ? { resume: this.#token, ...(this.#greeted ? { after: this.#received } : {}) } : {};
-    const lines = { onMessage: mine((data) => this.#receive(data)), onDown: mine((why) => this.#down(why)) };
-    this.#carrier = this.#dial(query, lines);
+    this.#transport = this.#openTransport(query, {
+      onMessage: (data) => current() && this.#receive(data),
+      onDown: (ending) => current() && this.#down(ending),
+    });
   }
 
+  /** @param {string | ArrayBuffer} data */
   #receive(data) {
     this.#pingedAt = null;
     if (typeof data !== "string") {
@@ -111,7 +159,7 @@ export class ResumableConnection {
         this.#pinging ??= setInterval(() => this.#ping(), PING_MS);
         return this.#handlers.onResumable(event.resume);
       case "chinwag.pong":
-        return this.#got(event.received);
+        return this.#acknowledge(event.received);
       case "response.content_part.added":
         this.#speaking = event.item_id;
     }
@@ -125,48 +173,52 @@ export class ResumableConnection {
     this.#attempts = 0;
   }
 
-  // The server has got so many of our messages: the others follow, under the numbers it will give them.
+  // The server has received so many messages: the others follow, with the numbers that it will give them.
+  /** @param {ServerEvent} event */
   #resumed({ received, anew }) {
-    this.#got(received);
+    this.#acknowledge(received);
     this.#sent = received;
-    for (const one of this.#unsure) one.number = ++this.#sent;
+    for (const message of this.#unacknowledged) message.number = ++this.#sent;
     if (anew) this.#received = 0;
     this.#begin();
-    for (const { data } of this.#unsure) this.#carrier?.send(data);
+    for (const { data } of this.#unacknowledged) this.#transport?.send(data);
     if (!anew) this.#handlers.onBack();
   }
 
-  #got(number) {
-    this.#unsure = this.#unsure.filter((one) => one.number > number);
+  /** @param {number} number of the last message that the server received */
+  #acknowledge(number) {
+    this.#unacknowledged = this.#unacknowledged.filter((message) => message.number > number);
   }
 
+  /** @param {string | ArrayBuffer} data */
   #post(data) {
     this.#sent++;
-    if (this.#token) this.#unsure.push({ number: this.#sent, data });
-    if (this.#up) this.#carrier?.send(data);
-    let bytes = this.#unsure.reduce((sum, { data: kept }) => sum + (kept.byteLength ?? 0), 0);
-    while (bytes > KEPT_BYTES) {
-      const oldest = this.#unsure.findIndex(({ data: kept }) => typeof kept !== "string");
-      bytes -= this.#unsure.splice(oldest, 1)[0].data.byteLength;
+    if (this.#token) this.#unacknowledged.push({ number: this.#sent, data });
+    if (this.#up) this.#transport?.send(data);
+    let bytes = this.#unacknowledged.reduce((sum, message) => sum + soundBytes(message.data), 0);
+    while (bytes > BUFFERED_BYTES) {
+      const oldest = this.#unacknowledged.findIndex((message) => soundBytes(message.data) > 0);
+      bytes -= soundBytes(this.#unacknowledged.splice(oldest, 1)[0].data);
     }
   }
 
   #ping() {
     if (!this.#up) return;
     const now = performance.now();
-    // Counted from a ping, not from the last word: Chrome lets the timers of a hidden page run once a minute, and phones freeze it.
+    // Counted from a ping, not from the last message: Chrome lets the timers of a hidden page run once a minute, and phones freeze it.
     this.#pingedAt ??= now;
     if (now - this.#pingedAt > SILENT_MS) this.#down({ stuck: false });
     else this.#post(JSON.stringify({ type: "chinwag.ping", received: this.#received }));
   }
 
+  /** @param {Ending} ending */
   #down({ refusal = this.#refusal, stuck = false } = {}) {
     this.#drop()?.close(false);
     this.#refusal = null;
     const now = performance.now();
     this.#awaySince ??= now;
-    const gone = refusal || now - this.#awaySince > this.#within;
-    if (!this.#greeted || !this.#token || gone) {
+    const over = refusal || now - this.#awaySince > this.#within;
+    if (!this.#greeted || !this.#token || over) {
       const { onClosed } = this.#handlers;
       this.#end();
       return onClosed({ greeted: this.#greeted, refusal, stuck });
@@ -177,18 +229,23 @@ export class ResumableConnection {
   }
 
   #drop() {
-    const carrier = this.#carrier;
-    this.#leg++;
+    const transport = this.#transport;
+    this.#generation++;
     this.#up = false;
-    this.#carrier = null;
-    return carrier;
+    this.#transport = null;
+    return transport;
   }
 
   #end() {
-    clearTimeout(this.#retrying);
+    clearTimeout(this.#retrying ?? undefined);
     clearInterval(this.#pinging);
     removeEventListener("online", this.#online);
     this.#retrying = null;
-    this.#unsure = [];
+    this.#unacknowledged = [];
   }
+}
+
+/** @param {string | ArrayBuffer} data */
+function soundBytes(data) {
+  return typeof data === "string" ? 0 : data.byteLength;
 }

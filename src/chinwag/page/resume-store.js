@@ -1,37 +1,40 @@
-// Remembers the session of this tab, so that the page finds it again when it is loaded anew. Closing the tab forgets it.
+// Remembers the session of this tab, so that the page resumes it after a reload. Closing the tab forgets it.
 
 const KEY = "chinwag.return";
 
+/** token: resumes the session. transport: what carried it. conversation: its id, if the server saves it. @typedef {{ token: string, transport: string, conversation: string | null }} Resumable */
+
 export class ResumeStore {
-  /** token: with which to come back to the session. transport: by which. conversation: its id, where it is kept. */
-  static remember(known) {
-    write({ ...read(), ...known });
+  /** Remembers these parts beside those known already. @param {Partial<Resumable>} parts */
+  static remember(parts) {
+    write({ ...read(), ...parts });
   }
 
-  /** What was remembered, once; null where there is nothing. */
+  /** Returns what was remembered, and forgets it; null if there is nothing. */
   static take() {
-    const kept = read();
+    const remembered = read();
     ResumeStore.forget();
-    return kept;
+    return remembered;
   }
 
-  /** There is nothing to come back to. */
   static forget() {
     write(null);
   }
 }
 
-// Storage may be forbidden: then a page that is loaded again begins anew.
-function write(kept) {
+// Storage may be forbidden: then a reload begins a new session.
+/** @param {Partial<Resumable> | null} parts */
+function write(parts) {
   try {
-    if (kept) sessionStorage.setItem(KEY, JSON.stringify(kept));
+    if (parts) sessionStorage.setItem(KEY, JSON.stringify(parts));
     else sessionStorage.removeItem(KEY);
   } catch {}
 }
 
+/** @returns {Resumable | null} */
 function read() {
   try {
-    return JSON.parse(sessionStorage.getItem(KEY));
+    return JSON.parse(sessionStorage.getItem(KEY) ?? "null");
   } catch {
     return null;
   }

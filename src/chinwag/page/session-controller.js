@@ -8,7 +8,20 @@ import { backOff } from "./server-status.js";
 import { FIRST_STATE, isRunning, mayRetryNow, nextState } from "./session-state.js";
 import { StreamClock } from "./stream-clock.js";
 
+/** @import { ProtocolError, Send, ServerEvent } from "./protocol.js" */
+/** @import { Ending, OpenTransport } from "./resumable-connection.js" */
+/** @import { StatusAnswer } from "./server-status.js" */
 /** @import { PageEvent, PageState } from "./session-state.js" */
+
+/**
+ * The page's other modules, and its transports.
+ *
+ * @typedef {{ audio: import("./page-audio.js").PageAudio, conversations: import("./conversations-panel.js").ConversationsPanel,
+ *   engines: import("./engine-panel.js").EnginePanel, keyCard: import("./key-card.js").KeyCard,
+ *   settings: import("./settings-panel.js").SettingsPanel, status: import("./server-status.js").ServerStatus,
+ *   timing: import("./timing-panel.js").TimingPanel, tools: import("./tool-calls.js").ToolCalls, view: import("./view.js").View,
+ *   openTransport: OpenTransport, useTransport: (name: string) => void, transportName: () => string }} Parts
+ */
 
 const FRAME_MS = 20;
 const LONGEST_WAIT_MS = 10_000;
@@ -19,16 +32,20 @@ export class SessionController {
   #state = FIRST_STATE;
   #parts;
   #onState;
-  #connection = null; // of the session, from the first attempt until the session ended
-  #conversation = null; // while there is a session
-  #retryTimer = null;
+  /** @type {ResumableConnection | null} of the session, from the first attempt until the session ended */
+  #connection = null;
+  /** @type {Conversation | null} while there is a session */
+  #conversation = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #retryTimer;
   #clock = new StreamClock();
-  #unsent = []; // typed before there was a session
-  #offer = null; // of another engine instead of one that failed
+  /** @type {string[]} typed before there was a session */
+  #unsent = [];
+  /** @type {ProtocolError["offer"]} another engine instead of one that failed */
+  #offer;
 
   /**
-   * @param {any} parts view, audio, status, keyCard, engines, conversations, settings, timing, tools (the page's modules), and
-   * openTransport(query, handlers), useTransport(name), transportName().
+   * @param {Parts} parts
    * @param {(state: Readonly<PageState>) => void} onState shows the state; it is called after each change
    */
   constructor(parts, onState) {
@@ -121,7 +138,7 @@ export class SessionController {
 
   /** Connects at once instead of at the scheduled time. */
   retry() {
-    if (this.#state.phase === "reconnecting") this.#connection.retry();
+    if (this.#state.phase === "reconnecting") this.#connection?.retry();
     else this.#connect();
   }
 
@@ -134,10 +151,10 @@ export class SessionController {
   /** Goes on with the engine that the server offered instead of one that failed. */
   acceptOffer() {
     this.#parts.view.problem("session", null);
-    this.#parts.engines.accept(this.#offer);
+    if (this.#offer) this.#parts.engines.accept(this.#offer);
   }
 
-  /** Shows a saved conversation; Start or a typed message continues it. */
+  /** Shows a saved conversation; Start or a typed message continues it. @param {any} conversation as /api/conversations has it */
   reopen({ title, updated_at, items }) {
     const { tools, view } = this.#parts;
     this.stop();
@@ -174,13 +191,16 @@ export class SessionController {
 
   /** Sends 20 ms of microphone sound. @param {ArrayBuffer} frame */
   sendFrame(frame) {
-    if (!this.#connection.sendAudio(frame)) return;
+    if (!this.#connection?.sendAudio(frame)) return;
     const first = !this.#clock.runs;
     this.#clock.sent(FRAME_MS);
     if (first) this.#conversation?.clockStarted();
   }
 
-  /** What /api/status answered; null if the server cannot be reached. */
+  /**
+   * @param {StatusAnswer | null} status null if the server cannot be reached
+   * @param {number | null} wait seconds until the next attempt
+   */
   serverStatus(status, wait = null) {
     const { keyCard, settings, view } = this.#parts;
     if (status) {
@@ -199,12 +219,13 @@ export class SessionController {
 
   // --- the session --------------------------------------------------------------------------------------
 
-  /** resume: the token of a session that this page had before it was loaded again. */
+  /** @param {string | null} resume the token of a session that this page had before it was loaded again */
   #connect(resume = null) {
     const { openTransport, transportName } = this.#parts;
     clearTimeout(this.#retryTimer);
     this.#endSession();
     this.#change({ type: "connect" });
+    /** @type {import("./resumable-connection.js").ConnectionHandlers} */
     const handlers = {
       onReady: (ready) => this.#begin(ready),
       onEvent: (event) => this.#onEvent(event),
@@ -214,6 +235,7 @@ export class SessionController {
       onBack: () => this.#onRestored(),
       onClosed: (outcome) => this.#onEnded(outcome),
     };
+    /** @type {OpenTransport} */
     const open = (query, transportHandlers) => openTransport({ ticket: this.#state.ticket ?? "new", ...query }, transportHandlers);
     this.#connection = new ResumableConnection(open, handlers, resume);
     this.refresh();
@@ -225,7 +247,7 @@ export class SessionController {
     this.#connect();
   }
 
-  /** anew: it is the session there was, described from its beginning. */
+  /** @param {{ anew: boolean, session: any }} ready anew: the server described the existing session again */
   #begin({ anew, session }) {
     const { audio, conversations, engines, settings, timing, tools, view } = this.#parts;
     this.#conversation?.cut();
@@ -235,7 +257,8 @@ export class SessionController {
       view.divide("A new conversation");
       timing.clear();
     }
-    const connection = this.#connection;
+    const connection = /** @type {ResumableConnection} */ (this.#connection);
+    /** @type {Send} */
     const send = (type, fields) => connection.send(type, fields);
     this.#conversation = new Conversation({
       send,
@@ -259,6 +282,7 @@ export class SessionController {
     this.refresh();
   }
 
+  /** @param {ServerEvent} event */
   #onEvent(event) {
     const { audio, conversations, engines, settings, tools } = this.#parts;
     if (event.error?.code === "conversation_taken_over") return this.#onTakenOver();
@@ -272,6 +296,7 @@ export class SessionController {
     return this.#conversation?.onEvent(event);
   }
 
+  /** @param {ProtocolError} error */
   #onError(error) {
     const { audio, view } = this.#parts;
     if (audio.pushToTalk.onError(error) || Conversation.isQuiet(error)) return;
@@ -285,6 +310,7 @@ export class SessionController {
     this.#parts.view.problem("session", problems.takenOver);
   }
 
+  /** @param {{ since: number, wait: number }} away */
   #onBroken({ since, wait }) {
     const { status, view } = this.#parts;
     this.#change({ type: "connection_broke" });
@@ -315,6 +341,7 @@ export class SessionController {
   }
 
   // The session ended, and the user did not end it: show why, and begin a new one in a while.
+  /** @param {Ending & { greeted: boolean }} ending */
   async #onEnded({ greeted, refusal, stuck }) {
     const { conversations, keyCard, status, view } = this.#parts;
     this.#endSession();
@@ -329,7 +356,7 @@ export class SessionController {
     const forgotten = refusal?.code === "session_not_found";
     const ticket = refusal?.ticket || null;
     const failed = !forgotten && !ticket;
-    const wait = failed ? backOff(this.#state.attempts, LONGEST_WAIT_MS) : ticket ? refusal.retry_after_s * 1000 : 0;
+    const wait = failed ? backOff(this.#state.attempts, LONGEST_WAIT_MS) : ticket ? (refusal?.retry_after_s ?? 0) * 1000 : 0;
     this.#change({ type: "retry_later", ticket, failed });
     this.#retryTimer = setTimeout(() => this.#connect(), wait);
     view.problem("server", this.#whyEnded({ greeted, refusal, stuck, forgotten }), wait / 1000);
@@ -337,6 +364,7 @@ export class SessionController {
     this.refresh();
   }
 
+  /** @param {Ending & { greeted: boolean, forgotten: boolean }} ending */
   #whyEnded({ greeted, refusal, stuck, forgotten }) {
     if (this.#state.restarting && !forgotten) return problems.restarting;
     if (refusal && !forgotten) return problems.refused(refusal);
@@ -348,6 +376,6 @@ export class SessionController {
 
 async function microphoneIsAllowed() {
   const name = /** @type {PermissionName} */ ("microphone");
-  const permission = await navigator.permissions?.query({ name }).catch(() => null);
+  const permission = await navigator.permissions?.query({ name }).catch(() => /** @type {null} */ (null));
   return permission?.state === "granted";
 }

@@ -1,16 +1,22 @@
-// The panel of settings. What is changed here counts at once, is kept in this browser, and is asked of each new session.
+// The panel of settings. A change counts at once, is stored in this browser, and is sent to each new session.
+
+/** @import { Assistant } from "./assistant-choice.js" */
+/** @import { ProtocolError, Send, ServerEvent } from "./protocol.js" */
+
+/** @typedef {Record<string, any>} Settings by field */
 
 import { find, make, option, say } from "./dom.js";
 import { authorization } from "./api-key.js";
 
-const KEPT = "chinwag.settings";
-const OURS = "settings_"; // event ids of this panel: settings_FIELD_NUMBER
-const PATIENCE_MS = 15_000;
+const STORAGE_KEY = "chinwag.settings";
+const EVENT_PREFIX = "settings_"; // of this panel's event ids: settings_FIELD_NUMBER
+const TIMEOUT_MS = 15_000;
 
 // null: as the server, or the assistant, has it.
+/** @type {Settings} */
 const UNTOUCHED = { assistant: null, name: null, instructions: null, voice: null, speed: null, language: null, patience: null, interruption: null, captions: 1, transport: "websocket" };
 const OF_AN_ASSISTANT = ["name", "instructions", "voice", "speed", "language"]; // another assistant comes with its own
-const BY_CHINWAG = ["assistant", "language", "patience", "interruption"]; // go by chinwag.session.update
+const BY_CHINWAG = ["assistant", "language", "patience", "interruption"]; // sent by chinwag.session.update
 
 /** @type {Record<string, [string | number, string][]>} by field: its values and their words */
 const SEGMENTS = {
@@ -24,242 +30,265 @@ const languages = new Intl.DisplayNames(["en"], { type: "language" });
 
 export class SettingsPanel {
   #handlers;
-  #kept = read();
-  #send = null; // while a session is there
-  #own = {}; // what the session has where nothing is kept
-  #takes = null; // whether the server knows chinwag.session.update; null: not known
+  #stored = read();
+  /** @type {Send | null} while there is a session */
+  #send = null;
+  /** @type {Settings} the session's own, for fields without a stored value */
+  #own = {};
+  /** @type {boolean | null} whether the server supports chinwag.session.update; null: not known */
+  #supported = null;
   #sent = 0;
-  #asked = false;
-  #naming = null; // the instructions that were last sent
+  #requested = false; // the session's own settings were requested
+  /** @type {string | null} the instructions that were last sent */
+  #sentInstructions = null;
+  /** @type {Assistant[]} */
   #assistants = [];
-  #met = false; // the server has told them
-  #default = null; // the name of the server's own
-  #voices = null; // of the engine in use, by language; null: not told
-  #spoken = []; // tags of languages
+  #assistantsLoaded = false;
+  /** @type {string | null} the name of the server's default assistant */
+  #default = null;
+  /** @type {Record<string, string[]> | null} of the engine in use, by language; null: not known */
+  #voices = null;
+  /** @type {string[]} tags of languages */
+  #spoken = [];
 
-  /** onName(name) what the assistant is called, onTransport(name) how the next session is to travel, onAssistants(assistants, name) who there is and who answers. */
+  /**
+   * @param {object} handlers
+   * @param {(name: string) => void} handlers.onName the assistant's name
+   * @param {(name: string) => void} handlers.onTransport the transport of the next session
+   * @param {(assistants: Assistant[], chosen: string | null) => void} handlers.onAssistants the assistants and the current one
+   */
   constructor(handlers) {
     this.#handlers = handlers;
     for (const [field, choices] of Object.entries(SEGMENTS)) find(`setting-${field}`).append(...choices.map(([value, words]) => segment(field, value, words)));
-    for (const field of Object.keys(UNTOUCHED)) find(`setting-${field}`).onchange = ({ target }) => this.#change(field, target.value);
-    find("setting-speed").oninput = find("setting-patience").oninput = () => this.#tellSliders();
+    for (const field of Object.keys(UNTOUCHED)) find(`setting-${field}`).onchange = (/** @type {{ target: HTMLInputElement }} */ { target }) => this.#change(field, target.value);
+    find("setting-speed").oninput = find("setting-patience").oninput = () => this.#showSliders();
     find("settings").onclick = () => this.open();
     find("settings-close").onclick = () => find("settings-panel").close();
     find("settings-reset").onclick = () => this.#reset();
-    this.#applyHere();
+    this.#applyToPage();
   }
 
   async open() {
     this.#trouble("");
     say(find("settings-words"), this.#send ? "" : "They are taken when you press Start.");
-    this.#ask();
+    this.#requestOwn();
     this.#fill();
     find("settings-panel").showModal();
-    const [, engines] = await Promise.all([this.#look(), fetched("api/engines")]);
+    const [, engines] = await Promise.all([this.#loadAssistants(), fetched("api/engines")]);
     if (engines) this.#list(engines.engines);
     this.#fill();
   }
 
-  /** The server is ready: it is asked once who can answer. */
+  /** Loads the list of assistants once, as the server is ready. */
   async loadAssistants() {
-    if (this.#met) return;
-    this.#met = true;
-    await this.#look();
+    if (this.#assistantsLoaded) return;
+    this.#assistantsLoaded = true;
+    await this.#loadAssistants();
   }
 
-  async #look() {
-    const told = await fetched("api/assistants");
-    this.#met = told !== null;
-    this.#assistants = told?.assistants ?? [];
-    this.#default = told?.default ?? null;
-    this.#applyHere();
+  async #loadAssistants() {
+    const list = await fetched("api/assistants");
+    this.#assistantsLoaded = list !== null;
+    this.#assistants = list?.assistants ?? [];
+    this.#default = list?.default ?? null;
+    this.#applyToPage();
   }
 
-  /** They want that assistant. */
+  /** The user chose that assistant. @param {string} name */
   chooseAssistant(name) {
     this.#change("assistant", name === this.#default ? "" : name);
   }
 
-  /** A session has begun: it gets what is kept. send(type, fields). */
+  /** A session began: it gets the stored settings. @param {Send} send */
   begin(send) {
     this.#send = send;
     this.#own = {};
-    this.#takes = this.#naming = null;
-    this.#asked = false;
+    this.#supported = null;
+    this.#sentInstructions = null;
+    this.#requested = false;
     this.#voices = null;
-    const wanted = Object.keys(UNTOUCHED).filter((field) => this.#kept[field] !== null && !["captions", "transport", "name", "instructions"].includes(field));
-    if (wanted.length || this.#names) this.#ask();
-    for (const field of wanted) this.#tell(field);
-    if (this.#kept.instructions !== null) this.#tell("instructions");
+    const wanted = Object.keys(UNTOUCHED).filter((field) => this.#stored[field] !== null && !["captions", "transport", "name", "instructions"].includes(field));
+    if (wanted.length || this.#names) this.#requestOwn();
+    for (const field of wanted) this.#sendField(field);
+    if (this.#stored.instructions !== null) this.#sendField("instructions");
   }
 
   end() {
     this.#send = null;
   }
 
-  /** Takes an event of the server, where it is one for this panel. */
+  /** Takes an event of the server. @param {ServerEvent} event */
   onEvent(event) {
-    if (event.type === "session.updated") this.#learn(event.session);
-    else if (event.type === "chinwag.session.updated") this.#learnMore(event.session);
+    if (event.type === "session.updated") this.#onSession(event.session);
+    else if (event.type === "chinwag.session.updated") this.#onChinwagSession(event.session);
     else if (event.type === "chinwag.engines.updated") this.#voicesOf(event.engines.tts);
   }
 
-  /** Whether an error is about a change of ours. Where the panel is closed, the page is to tell of it. */
+  /** Handles an error of a change of this panel; returns whether the panel shows it. @param {ProtocolError} error */
   onError({ event_id, message }) {
-    if (!event_id?.startsWith(OURS)) return false;
+    if (!event_id?.startsWith(EVENT_PREFIX)) return false;
     const field = event_id.split("_")[1];
-    if (field === "own") this.#takes = false;
-    if (field === "own" || (this.#takes === false && BY_CHINWAG.includes(field))) {
-      if (field === "language") this.#tell(field); // the protocol has a place for it, too
+    if (field === "own") this.#supported = false;
+    if (field === "own" || (this.#supported === false && BY_CHINWAG.includes(field))) {
+      if (field === "language") this.#sendField(field); // the OpenAI protocol has this field, too
       this.#fill();
       return true;
     }
-    this.#keep({ [field]: UNTOUCHED[field] });
+    this.#store({ [field]: UNTOUCHED[field] });
     this.#fill();
-    this.#trouble(message);
+    this.#trouble(message ?? "");
     return find("settings-panel").open;
   }
 
   // --- what the server has
 
-  // Once a session: what it is like by itself. The answers come before those to any change.
-  #ask() {
-    if (!this.#send || this.#asked) return;
-    this.#asked = true;
+  // Once a session: requests its own settings. The answers come before those to any change.
+  #requestOwn() {
+    if (!this.#send || this.#requested) return;
+    this.#requested = true;
     this.#post("session", "session.update", { type: "realtime" });
     this.#post("own", "chinwag.session.update", {});
   }
 
-  #learn({ instructions, audio }) {
+  /** @param {any} session */
+  #onSession({ instructions, audio }) {
     const { voice, speed } = audio?.output ?? {};
-    const told = { voice: voice?.id ?? voice, speed, language: audio?.input?.transcription?.language };
-    if (instructions !== this.#naming) told.instructions = instructions;
-    for (const [field, value] of Object.entries(told)) if (this.#own[field] === undefined || this.#kept[field] === null) this.#own[field] = value;
-    if (this.#names && this.#naming !== this.#instructions && this.#own.instructions !== undefined) this.#tell("instructions");
+    /** @type {Settings} */
+    const settings = { voice: voice?.id ?? voice, speed, language: audio?.input?.transcription?.language };
+    if (instructions !== this.#sentInstructions) settings.instructions = instructions;
+    for (const [field, value] of Object.entries(settings)) if (this.#own[field] === undefined || this.#stored[field] === null) this.#own[field] = value;
+    if (this.#names && this.#sentInstructions !== this.#instructions && this.#own.instructions !== undefined) this.#sendField("instructions");
     if (find("settings-panel").open) this.#fill();
   }
 
-  #learnMore(told) {
-    this.#takes = true;
-    for (const field of BY_CHINWAG) if (this.#own[field] === undefined || this.#kept[field] === null) this.#own[field] = told[field];
+  /** @param {Settings} settings */
+  #onChinwagSession(settings) {
+    this.#supported = true;
+    for (const field of BY_CHINWAG) if (this.#own[field] === undefined || this.#stored[field] === null) this.#own[field] = settings[field];
     if (find("settings-panel").open) this.#fill();
   }
 
+  /** @param {any[]} engines as /api/engines lists them */
   #list(engines) {
     const [stt, tts] = ["stt", "tts"].map((task) => engines.find((engine) => engine.task === task && engine.chosen));
-    this.#voices ??= tts?.voices ?? {};
-    const both = [...(stt?.languages ?? []), ...(tts?.languages ?? []), ...Object.keys(this.#voices)];
+    const voices = (this.#voices ??= tts?.voices ?? {});
+    const both = [...(stt?.languages ?? []), ...(tts?.languages ?? []), ...Object.keys(voices)];
     this.#spoken = [...new Set(both)].filter((tag) => tag && tag !== "*");
   }
 
+  /** @param {{ voices: string[], languages: Record<string, string[]> }} engine */
   #voicesOf({ voices, languages: byLanguage }) {
     const named = new Set(Object.values(byLanguage).flat());
     const free = voices.filter((name) => !named.has(name));
     this.#voices = { ...byLanguage, ...(free.length ? { "": free } : {}) };
-    if (this.#kept.voice !== null && !voices.includes(this.#kept.voice)) this.#keep({ voice: null });
+    if (this.#stored.voice !== null && !voices.includes(this.#stored.voice)) this.#store({ voice: null });
     if (find("settings-panel").open) this.#fill();
   }
 
-  // --- what they want
+  // --- what the user wants
 
   get #names() {
-    return this.#kept.name !== null;
+    return this.#stored.name !== null;
   }
 
   get #instructions() {
-    const base = this.#kept.instructions ?? this.#own.instructions ?? "";
-    return this.#names ? `Your name is ${this.#kept.name}. ${base}`.trim() : base;
+    const base = this.#stored.instructions ?? this.#own.instructions ?? "";
+    return this.#names ? `Your name is ${this.#stored.name}. ${base}`.trim() : base;
   }
 
+  /** @param {string} field @param {string} value */
   #change(field, value) {
     const typed = typeof UNTOUCHED[field] === "number" || ["speed", "patience"].includes(field) ? Number(value) : value.trim();
-    this.#keep(field === "assistant" ? Object.fromEntries(OF_AN_ASSISTANT.map((one) => [one, null])) : {});
-    this.#keep({ [field]: typed === "" ? null : typed });
+    this.#store(field === "assistant" ? Object.fromEntries(OF_AN_ASSISTANT.map((name) => [name, UNTOUCHED[name]])) : {});
+    this.#store({ [field]: typed === "" ? null : typed });
     this.#trouble("");
-    this.#applyHere();
-    this.#tell(field);
+    this.#applyToPage();
+    this.#sendField(field);
     this.#fill();
     if (field !== "captions") say(find("settings-words"), this.#send && field !== "transport" ? "Taken." : "Kept: it is taken when you press Start.");
   }
 
   #reset() {
-    const before = this.#kept;
-    this.#keep(UNTOUCHED);
+    const before = this.#stored;
+    this.#store(UNTOUCHED);
     this.#trouble("");
-    this.#applyHere();
-    for (const field of Object.keys(UNTOUCHED)) if (before[field] !== this.#kept[field]) this.#tell(field);
+    this.#applyToPage();
+    for (const field of Object.keys(UNTOUCHED)) if (before[field] !== this.#stored[field]) this.#sendField(field);
     this.#fill();
     say(find("settings-words"), "All is as the server has it.");
   }
 
-  /** Asks it of the session; a setting that was taken back is what it was before. */
-  #tell(field) {
+  // Sends a field to the session; a setting that was reset is what it was before.
+  /** @param {string} field */
+  #sendField(field) {
     if (!this.#send) return;
-    const value = this.#kept[field] ?? this.#own[field];
-    if (BY_CHINWAG.includes(field) && this.#takes !== false) {
+    const value = this.#stored[field] ?? this.#own[field];
+    if (BY_CHINWAG.includes(field) && this.#supported !== false) {
       if (value !== undefined) this.#post(field, "chinwag.session.update", { [field]: value });
-      if (field === "assistant") this.#post("session", "session.update", { type: "realtime" }); // to be told what it is like
+      if (field === "assistant") this.#post("session", "session.update", { type: "realtime" }); // to receive its settings
     } else if (field === "voice" || field === "speed") {
       if (value !== undefined) this.#post(field, "session.update", { type: "realtime", audio: { output: { [field]: value } } });
     } else if (field === "language") {
       this.#post(field, "session.update", { type: "realtime", audio: { input: { transcription: { language: value } } } });
     } else if (field === "name" || field === "instructions") {
-      this.#naming = this.#instructions;
-      this.#post("instructions", "session.update", { type: "realtime", instructions: this.#naming });
+      this.#sentInstructions = this.#instructions;
+      this.#post("instructions", "session.update", { type: "realtime", instructions: this.#sentInstructions });
     }
   }
 
+  /** @param {string} field @param {string} type @param {Record<string, unknown>} session */
   #post(field, type, session) {
-    this.#send(type, { event_id: `${OURS}${field}_${++this.#sent}`, session });
+    this.#send?.(type, { event_id: `${EVENT_PREFIX}${field}_${++this.#sent}`, session });
   }
 
-  #keep(changes) {
-    this.#kept = { ...this.#kept, ...changes };
+  /** @param {Settings} changes */
+  #store(changes) {
+    this.#stored = { ...this.#stored, ...changes };
     try {
-      localStorage.setItem(KEPT, JSON.stringify(this.#kept));
+      localStorage.setItem(STORAGE_KEY, JSON.stringify(this.#stored));
     } catch {
-      // a browser that keeps nothing forgets it with the page
+      // without storage the settings are forgotten with the page
     }
   }
 
   // --- what is shown
 
-  #applyHere() {
-    const { captions, name, transport } = this.#kept;
-    const assistant = this.#kept.assistant ?? this.#default;
+  #applyToPage() {
+    const { captions, name, transport } = this.#stored;
+    const assistant = this.#stored.assistant ?? this.#default;
     document.documentElement.style.setProperty("--captions", captions);
-    this.#handlers.onName(name ?? this.#assistants.find((one) => one.name === assistant)?.title ?? "Chinwag");
+    this.#handlers.onName(name ?? this.#assistants.find(({ name: other }) => other === assistant)?.title ?? "Chinwag");
     this.#handlers.onTransport(transport);
     this.#handlers.onAssistants(this.#assistants, assistant);
   }
 
   #fill() {
-    const kept = this.#kept;
-    const now = (field) => kept[field] ?? this.#own[field];
+    const stored = this.#stored;
+    const now = (/** @type {string} */ field) => stored[field] ?? this.#own[field];
     find("assistant-row").hidden = this.#assistants.length === 0;
-    const who = this.#assistants.map(({ name, title }) => option(name, title));
-    choose("assistant", kept.assistant, [option("", "As the server has it"), ...who]);
+    const assistants = this.#assistants.map(({ name, title }) => option(name, title));
+    choose("assistant", stored.assistant, [option("", "As the server has it"), ...assistants]);
     const summary = this.#assistants.find(({ name }) => name === now("assistant"))?.summary ?? "";
     find("assistant-summary").textContent = summary;
     for (const field of ["name", "instructions"]) {
       const input = find(`setting-${field}`);
-      if (input !== document.activeElement) input.value = kept[field] ?? ""; // else they are writing
+      if (input !== document.activeElement) input.value = stored[field] ?? ""; // otherwise the user is writing
     }
-    const own = typeof this.#own.voice === "string" && kept.voice === null ? ` (${this.#own.voice})` : "";
-    choose("voice", kept.voice, [option("", `Its own${own}`), ...Object.entries(this.#voices ?? {}).map(([tag, names]) => group(tag, names))]);
-    const spoken = this.#spoken.map((tag) => [tag, languages.of(tag)]).sort(([, one], [, other]) => one.localeCompare(other));
-    choose("language", kept.language, [option("", "As the server has it"), option("auto", "Heard: it follows you"), ...spoken.map(([tag, words]) => option(tag, words))]);
+    const own = typeof this.#own.voice === "string" && stored.voice === null ? ` (${this.#own.voice})` : "";
+    choose("voice", stored.voice, [option("", `Its own${own}`), ...Object.entries(this.#voices ?? {}).map(([tag, names]) => group(tag, names))]);
+    const spoken = this.#spoken.map((tag) => [tag, languages.of(tag) ?? tag]).sort(([, one], [, other]) => one.localeCompare(other));
+    choose("language", stored.language, [option("", "As the server has it"), option("auto", "Heard: it follows you"), ...spoken.map(([tag, words]) => option(tag, words))]);
     find("setting-speed").value = now("speed") ?? 1;
     find("setting-patience").value = now("patience") ?? 0;
     for (const field of Object.keys(SEGMENTS)) {
       for (const input of find(`setting-${field}`).querySelectorAll("input")) input.checked = input.value === String(now(field));
     }
-    for (const one of [find("setting-patience"), find("setting-interruption")]) one.disabled = this.#takes === false;
-    find("turns-words").textContent = this.#takes === false ? OLDER : "";
-    this.#tellSliders();
+    for (const field of [find("setting-patience"), find("setting-interruption")]) field.disabled = this.#supported === false;
+    find("turns-words").textContent = this.#supported === false ? OLDER : "";
+    this.#showSliders();
   }
 
-  #tellSliders() {
+  #showSliders() {
     const [speed, patience] = ["speed", "patience"].map((field) => Number(find(`setting-${field}`).value));
     find("speed-words").textContent = `${speed.toFixed(2)}×`;
     const words = patience === 0 ? "Normal" : patience < 0 ? "Quick" : "Patient";
@@ -267,29 +296,32 @@ export class SettingsPanel {
     find("setting-patience").setAttribute("aria-valuetext", `${words} (${patience})`);
   }
 
+  /** @param {string} words */
   #trouble(words) {
     find("settings-trouble").hidden = !words;
     find("settings-trouble-words").textContent = words;
   }
 }
 
-/** Fills a select; a value that it does not list, from another engine or server, is listed as well. */
+/** Fills a select; a value of another engine or server is added to the list. @param {string} field @param {string | null} value @param {HTMLElement[]} options */
 function choose(field, value, options) {
   const select = find(`setting-${field}`);
   select.replaceChildren(...options);
   select.value = value ?? "";
   if (select.value === (value ?? "")) return;
-  select.append(option(value, value));
+  select.append(option(value ?? "", value ?? ""));
   select.value = value;
 }
 
+/** @param {string} tag @param {string[]} names */
 function group(tag, names) {
   const element = make("optgroup");
-  element.label = tag ? languages.of(tag) : "Any language";
+  element.label = tag ? (languages.of(tag) ?? tag) : "Any language";
   element.append(...names.map((name) => option(name, name)));
   return element;
 }
 
+/** @param {string} field @param {string | number} value @param {string} words */
 function segment(field, value, words) {
   const label = make("label");
   const input = make("input");
@@ -298,19 +330,20 @@ function segment(field, value, words) {
   return label;
 }
 
-/** What the server tells there; null where it has no such thing. */
+/** The server's answer to a GET request; null if it fails. @param {string} path */
 async function fetched(path) {
   try {
-    const answer = await fetch(path, { headers: authorization(), cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+    const answer = await fetch(path, { headers: authorization(), cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
     return answer.ok ? await answer.json() : null;
   } catch {
     return null;
   }
 }
 
+/** @returns {Settings} */
 function read() {
   try {
-    return { ...UNTOUCHED, ...JSON.parse(localStorage.getItem(KEPT)) };
+    return { ...UNTOUCHED, ...JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "null") };
   } catch {
     return { ...UNTOUCHED };
   }

@@ -1,36 +1,49 @@
-// The loudspeaker: plays the answer's PCM16 at 24 kHz and tells what was heard of it, or plays a call's track.
+// Plays a response: its PCM16 at 24 kHz, and reports how much was played; or the track of a WebRTC connection.
 
 import { openContext } from "./audio-context.js";
 
 const WIRE_RATE = 24_000;
 const FADE_S = 0.005;
-const TRAILING_MS = 150; // a track's last sound is still on its way when the server says that it has left
+const TRAILING_MS = 150; // a track's last sound is still on its way when the server reports that it was sent
 const AUDIBLE = 0.003; // about -50 dB of full scale
 const LOOK_MS = 5;
 
+/** How much of which item was heard, and whether some of it was not. @typedef {{ item: string | null, ms: number, cut: boolean }} Flushed */
+
 export class Speaker {
-  /** For level meters; null while closed. */
+  /** @type {AnalyserNode | null} for level meters; null while closed */
   analyser = null;
   /** Whether sound is waiting or playing. */
   busy = false;
-  /** How often the sound ran dry in the middle of an answer. */
+  /** How often the sound ran dry in the middle of a response. */
   underruns = 0;
 
-  #device = ""; // deviceId of the loudspeaker; empty: the system's
-  #away = null; // {element, stream}: the way to another loudspeaker where contexts know only one
+  #device = ""; // deviceId of the loudspeaker; empty: the system's default
+  /** @type {{ element: any, stream: MediaStreamAudioDestinationNode } | null} plays on a chosen loudspeaker if contexts cannot */
+  #detour = null;
+  /** @type {(AudioContext & { setSinkId?: (id: string) => Promise<void>, sinkId?: string }) | null} */
   #context = null;
   #state = "";
+  /** @type {AudioWorkletNode | null} */
   #node = null;
+  /** @type {Promise<void> | null} */
   #ready = null;
+  /** @type {((flushed: Flushed) => void)[]} */
   #flushing = [];
-  #early = []; // sound that came before the worklet was loaded
-  #call = null; // a call's track: {gain, element, looking}
-  #beginning = null; // the item that the track plays, or soon will
+  /** @type {{ audio: ArrayBuffer, item: string }[]} sound that came before the worklet was loaded */
+  #early = [];
+  /** @type {{ gain: GainNode, element: HTMLAudioElement, looking: ReturnType<typeof setInterval> | undefined } | null} a WebRTC track */
+  #track = null;
+  /** @type {string | null} the item that the track plays, or soon will */
+  #trackItem = null;
   #handlers;
 
   /**
-   * onPlayed(item, ms) about every 250 ms, onAudible(item, time) at an item's first sound (performance.now() time),
-   * onDrained() when all has been played, onPaused(bool) when the browser stops or resumes all sound.
+   * @param {object} handlers
+   * @param {(item: string, ms: number) => void} handlers.onPlayed how much of an item was played, about every 250 ms
+   * @param {(item: string, time: number) => void} handlers.onAudible an item's first sound left at that performance.now()
+   * @param {() => void} handlers.onDrained all sound was played
+   * @param {(paused: boolean) => void} handlers.onPaused the browser stopped or resumed all sound
    */
   constructor(handlers) {
     this.#handlers = handlers;
@@ -47,7 +60,8 @@ export class Speaker {
     return this.#ready;
   }
 
-  // iOS has a state of its own, "interrupted", for calls and Siri; behind it a context is suspended until it is asked to go on.
+  // iOS has its own state "interrupted" for calls and Siri; after it a context is suspended until it is resumed.
+  /** @param {AudioContext} context */
   #changed(context) {
     if (context !== this.#context) return;
     if (this.#state === "interrupted" && context.state === "suspended") this.resume();
@@ -58,15 +72,15 @@ export class Speaker {
   /** Asks the browser to go on; it may wait for a click. */
   resume() {
     this.#context?.resume().catch(() => {}); // closed meanwhile, or still interrupted
-    this.#away?.element.play().catch(() => {});
+    this.#detour?.element.play().catch(() => {});
   }
 
-  /** Whether a loudspeaker can be chosen here: Safari, and a browser on a phone, leave that to the system. */
-  static get chooses() {
+  /** Whether the page can choose the loudspeaker: Safari, and browsers on phones, leave that to the system. */
+  static get canChoose() {
     return "setSinkId" in (globalThis.AudioContext?.prototype ?? {}) || "setSinkId" in HTMLMediaElement.prototype;
   }
 
-  /** Plays on that loudspeaker (deviceId; empty: the system's) from now on. Throws where it cannot be used. */
+  /** Plays on that loudspeaker from now on. Throws if it cannot be used. @param {string} device deviceId; empty: the system's default */
   async useDevice(device) {
     this.#device = device;
     await this.#route();
@@ -77,48 +91,51 @@ export class Speaker {
     if (!context || !this.analyser) return;
     if (context.setSinkId) {
       if (context.sinkId !== this.#device) await context.setSinkId(this.#device);
-    } else if (this.#device || this.#away) {
-      await this.#lead(context);
+    } else if (this.#device || this.#detour) {
+      await this.#takeDetour(context);
     }
   }
 
-  // Firefox lets only an element choose its loudspeaker.
-  async #lead(context) {
-    if (!this.#away) {
+  // In Firefox only an element can choose its loudspeaker.
+  /** @param {AudioContext} context */
+  async #takeDetour(context) {
+    if (!this.#detour) {
       const stream = new MediaStreamAudioDestinationNode(context);
       const element = new Audio();
       element.srcObject = stream.stream;
-      this.#away = { element, stream };
-      this.analyser.disconnect(context.destination);
-      this.analyser.connect(stream);
+      this.#detour = { element, stream };
+      this.analyser?.disconnect(context.destination);
+      this.analyser?.connect(stream);
     }
-    await this.#away.element.setSinkId(this.#device);
-    await this.#away.element.play();
+    await this.#detour.element.setSinkId(this.#device);
+    await this.#detour.element.play();
   }
 
+  /** @param {AudioContext} context */
   async #load(context) {
     try {
       await context.audioWorklet.addModule("playback-worklet.js");
     } catch (error) {
       if (context !== this.#context) return;
-      this.close(); // what comes is not kept for a loudspeaker that never will be
+      this.close(); // sound is not kept for a loudspeaker that cannot be opened
       throw error;
     }
     if (context !== this.#context) return; // closed meanwhile
-    this.#node = new AudioWorkletNode(context, "chinwag-playback", {
+    const node = new AudioWorkletNode(context, "chinwag-playback", {
       numberOfInputs: 0,
       outputChannelCount: [1],
     });
-    this.#node.port.onmessage = ({ data }) => this.#hear(data);
+    this.#node = node;
+    node.port.onmessage = ({ data }) => this.#onReport(data);
     this.analyser = new AnalyserNode(context, { fftSize: 1024 });
-    this.#node.connect(this.analyser).connect(context.destination);
-    // The tap: recorders and tests connect to it to get exactly what goes to the loudspeaker.
-    globalThis.__chinwag = { ...globalThis.__chinwag, output: this.analyser };
-    for (const sound of this.#early.splice(0)) this.#node.port.postMessage(sound, [sound.audio]);
-    await this.#route().catch(() => {}); // it was unplugged: the system's loudspeaker plays
+    node.connect(this.analyser).connect(context.destination);
+    // Tests connect to it to record exactly what goes to the loudspeaker.
+    Object.assign(globalThis, { __chinwag: { .../** @type {any} */ (globalThis).__chinwag, output: this.analyser } });
+    for (const sound of this.#early.splice(0)) node.port.postMessage(sound, [sound.audio]);
+    await this.#route().catch(() => {}); // it was unplugged: the system's default plays
   }
 
-  /** Queues sound (ArrayBuffer of PCM16, given away) of a conversation item. */
+  /** Queues sound of an item. @param {string} item @param {ArrayBuffer} audio PCM16; the speaker takes ownership */
   play(item, audio) {
     if (!this.#context || audio.byteLength === 0) return;
     this.busy = true;
@@ -126,55 +143,57 @@ export class Speaker {
     else this.#early.push({ audio, item });
   }
 
-  /** Plays the track of a WebRTC call; its server lowers it. Nothing is heard of it until `begin`. */
+  /** Plays the track of a WebRTC connection, silently until `begin`; the server ducks it. @param {MediaStream} stream */
   async attach(stream) {
     await this.#ready;
     this.detach();
-    if (!this.#context) return;
+    if (!this.#context || !this.analyser) return;
     const gain = new GainNode(this.#context, { gain: 0 });
     const element = new Audio(); // Chromium gives a remote track to Web Audio only while an element plays it
     element.muted = true;
     element.srcObject = stream;
     element.play().catch(() => {});
     this.#context.createMediaStreamSource(stream).connect(gain).connect(this.analyser);
-    this.#call = { gain, element, looking: null };
-    if (this.busy) this.begin(this.#beginning);
+    this.#track = { gain, element, looking: undefined };
+    if (this.busy && this.#trackItem !== null) this.begin(this.#trackItem);
   }
 
-  /** The track has come to that item. */
+  /** The track begins with that item. @param {string} item */
   begin(item) {
     this.busy = true;
-    this.#beginning = item;
-    if (!this.#call) return; // it attaches in a moment
-    this.#turn(1);
-    clearInterval(this.#call.looking);
+    this.#trackItem = item;
+    if (!this.#track || !this.analyser) return; // it attaches in a moment
+    this.#setVolume(1);
+    clearInterval(this.#track.looking);
     const samples = new Float32Array(this.analyser.fftSize);
-    this.#call.looking = setInterval(() => this.#listen(item, samples), LOOK_MS);
+    this.#track.looking = setInterval(() => this.#listen(item, samples), LOOK_MS);
   }
 
+  /** @param {string} item @param {Float32Array<ArrayBuffer>} samples */
   #listen(item, samples) {
+    if (!this.analyser || !this.#context) return;
     this.analyser.getFloatTimeDomainData(samples);
     const first = samples.findIndex((value) => Math.abs(value) > AUDIBLE);
     if (first < 0) return;
-    clearInterval(this.#call.looking);
+    clearInterval(this.#track?.looking);
     this.#handlers.onAudible(item, performance.now() - ((samples.length - first) * 1000) / this.#context.sampleRate);
   }
 
-  /** All of the track's item has left the server. */
+  /** The server has sent all of the track's item. */
   finish() {
-    const item = this.#beginning;
+    const item = this.#trackItem;
     setTimeout(() => {
-      if (!this.busy || this.#beginning !== item) return;
+      if (!this.busy || this.#trackItem !== item) return;
       this.busy = false;
       this.#handlers.onDrained();
     }, TRAILING_MS);
   }
 
   detach() {
-    clearInterval(this.#call?.looking);
-    this.#call?.gain.disconnect();
-    if (this.#call) this.#call.element.srcObject = null;
-    this.#call = null;
+    clearInterval(this.#track?.looking);
+    this.#track?.gain.disconnect();
+    if (this.#track) this.#track.element.srcObject = null;
+    this.#track = null;
   }
 
   /** Seconds from the track to the ear, as far as the browser knows. */
@@ -182,22 +201,23 @@ export class Speaker {
     return (this.#context?.baseLatency ?? 0) + (this.#context?.outputLatency || 0);
   }
 
-  #turn(volume) {
-    this.#call.gain.gain.setTargetAtTime(volume, this.#context.currentTime, FADE_S / 3);
+  /** @param {number} volume of the track */
+  #setVolume(volume) {
+    this.#track?.gain.gain.setTargetAtTime(volume, this.#context?.currentTime ?? 0, FADE_S / 3);
   }
 
-  /** Plays that item on at a fifth of its volume, or at full volume again. A flush forgets it. */
+  /** Plays that item at a fifth of its volume, or at full volume again. A flush forgets it. @param {string} item @param {boolean} low */
   duck(item, low) {
     this.#node?.port.postMessage({ duck: low, item });
   }
 
-  /** Falls silent at once. Resolves to {item, ms, cut}: how much of which item was heard, and whether any was not. */
+  /** Falls silent at once. @returns {Promise<Flushed>} */
   flush() {
-    if (this.#call) {
-      clearInterval(this.#call.looking);
-      this.#turn(0);
+    if (this.#track) {
+      clearInterval(this.#track.looking);
+      this.#setVolume(0);
     }
-    if (!this.#node || this.#call) {
+    if (!this.#node || this.#track) {
       this.#early = [];
       this.busy = false;
       return Promise.resolve({ item: null, ms: 0, cut: false });
@@ -207,7 +227,8 @@ export class Speaker {
     return new Promise((resolve) => this.#flushing.push(resolve));
   }
 
-  #hear(data) {
+  /** @param {any} data as playback-worklet.js describes it */
+  #onReport(data) {
     this.underruns = data.underruns;
     if (data.flushed) {
       this.#flushing.shift()?.({ item: data.item, ms: toMs(data.played), cut: data.cut });
@@ -215,25 +236,30 @@ export class Speaker {
       this.busy = false;
       this.#handlers.onDrained();
     } else if (data.audible !== undefined) {
-      const ago = this.#context.currentTime - data.frame / this.#context.sampleRate;
+      const ago = this.#context ? this.#context.currentTime - data.frame / this.#context.sampleRate : 0;
       this.#handlers.onAudible(data.audible, performance.now() - Math.max(0, ago) * 1000);
     } else {
       this.#handlers.onPlayed(data.item, toMs(data.played));
     }
   }
 
-  /** Gives the sound device back. */
+  /** Releases the sound device. */
   close() {
     this.detach();
     this.#context?.close();
-    if (this.#away) this.#away.element.srcObject = null;
+    if (this.#detour) this.#detour.element.srcObject = null;
     for (const resolve of this.#flushing.splice(0)) resolve({ item: null, ms: 0, cut: false });
     this.#early = [];
-    this.#context = this.#node = this.#ready = this.#away = this.analyser = null;
+    this.#context = null;
+    this.#node = null;
+    this.#ready = null;
+    this.#detour = null;
+    this.analyser = null;
     this.busy = false;
   }
 }
 
+/** @param {number} samples */
 function toMs(samples) {
   return Math.floor((samples * 1000) / WIRE_RATE);
 }

@@ -1,17 +1,21 @@
-// The panel that tells where the time went, over all answers of the conversation.
+// The panel of response times, over all responses of the conversation.
 
 import { download, find, make, seconds } from "./dom.js";
 import { STAGES, moments } from "./latency-stages.js";
 
+/** @import { Times } from "./latency-stages.js" */
+/** @import { TimedResponse } from "./response-timing.js" */
+
 const SHARES = [0.5, 0.95];
 
 export class TimingPanel {
-  #turns = new Map(); // by item: what an answer took, as Conversation tells it
+  /** @type {Map<string, TimedResponse>} by item */
+  #turns = new Map();
 
   constructor() {
     find("timing").onclick = () => this.open();
     find("timing-close").onclick = () => find("timing-panel").close();
-    find("timing-json").onclick = () => download("chinwag-timing.json", "application/json", JSON.stringify(this.told, null, 2));
+    find("timing-json").onclick = () => download("chinwag-timing.json", "application/json", JSON.stringify(this.report, null, 2));
     find("timing-csv").onclick = () => download("chinwag-timing.csv", "text/csv", table([...this.#turns.values()]));
   }
 
@@ -20,19 +24,19 @@ export class TimingPanel {
     find("timing-panel").showModal();
   }
 
-  /** Another conversation has begun. */
+  /** Forgets all, as another conversation begins. */
   clear() {
     this.#turns.clear();
   }
 
-  /** An answer was timed, or more is known of one that was: {id, since, ms, stages}. */
+  /** Adds a response, or what became known of it later. @param {TimedResponse} turn */
   add(turn) {
     this.#turns.set(turn.id, turn);
     if (find("timing-panel").open) this.#show();
   }
 
-  /** All there is, as the JSON file has it. */
-  get told() {
+  /** The content of the JSON file. */
+  get report() {
     const turns = [...this.#turns.values()];
     return { unit: "ms after the person's last sound, or the press of Send", summary: summary(turns), turns };
   }
@@ -57,8 +61,14 @@ export class TimingPanel {
   }
 }
 
-/** [{stage, turns, p50, p95}] in ms, in the order of the medians, the whole last. */
+/**
+ * Percentiles of each stage in ms, in the order of the medians, the whole last.
+ *
+ * @param {Times[]} turns
+ * @returns {{ stage: string, turns: number, p50: number, p95: number }[]}
+ */
 export function summary(turns) {
+  /** @type {Map<string, number[]>} */
   const times = new Map();
   for (const turn of turns) {
     for (const { name, ms } of moments(turn)) times.set(name, [...(times.get(name) ?? []), ms]);
@@ -67,11 +77,11 @@ export function summary(turns) {
     const [p50, p95] = SHARES.map((share) => percentile(values, share));
     return { stage, turns: values.length, p50, p95 };
   });
-  const last = ({ stage }) => (stage === "heard" ? 1 : 0);
+  const last = (/** @type {{ stage: string }} */ { stage }) => (stage === "heard" ? 1 : 0);
   return rows.sort((one, other) => last(one) - last(other) || one.p50 - other.p50);
 }
 
-/** With a straight line between the two nearest, as numpy has it. */
+/** Interpolates between the two nearest values, as numpy does by default. @param {number[]} values @param {number} share */
 export function percentile(values, share) {
   const sorted = values.toSorted((one, other) => one - other);
   const place = share * (sorted.length - 1);
@@ -79,6 +89,7 @@ export function percentile(values, share) {
   return Math.round((below + (above - below) * (place % 1)) * 10) / 10;
 }
 
+/** The content of the CSV file. @param {TimedResponse[]} turns */
 function table(turns) {
   const names = Object.keys(STAGES).filter((name) => name !== "heard");
   const rows = turns.map(({ id, since, ms, stages }) => [id, since, ...names.map((name) => stages[name] ?? ""), Math.round(ms)]);

@@ -1,51 +1,64 @@
-// Calls of tools, shown in the conversation where they happen. One that needs leave is asked about, and waits.
+// Tool calls, shown in the conversation where they happen. A call that needs the user's approval waits for it.
+
+/** @import { Item, Send, ServerEvent } from "./protocol.js" */
+
+/** @typedef {"runs" | "done" | "failed" | "asks" | "allowed" | "refused"} State */
+
+/**
+ * @typedef {{ element: HTMLElement, group: HTMLElement, details: HTMLDetailsElement, words: HTMLElement, given: HTMLElement,
+ *   outcome: HTMLElement, buttons: HTMLElement, state: State | "" }} Card
+ */
 
 import { button, make, say } from "./dom.js";
 
+/** @type {Record<State, string>} */
 const STATES = { runs: "…", done: "done", failed: "failed", asks: "wants to be allowed", allowed: "allowed", refused: "not allowed" };
 
 export class ToolCalls {
   #list;
-  #send = null; // while there is a session
-  #cards = new Map(); // by the id of the call's item, or of the item that asks
+  /** @type {Send | null} while there is a session */
+  #send = null;
+  /** @type {Map<string, Card>} by the id of the call's item, or of the approval request */
+  #cards = new Map();
 
-  /** list: the element that holds the conversation's turns, as <li>. */
+  /** @param {HTMLElement} list holds the conversation's turns, as <li> */
   constructor(list) {
     this.#list = list;
   }
 
-  /** A session begins; send(type, fields). */
+  /** A session begins. @param {Send} send */
   begin(send) {
     this.#send = send;
   }
 
-  /** The session is over: nobody waits for leave any more. */
+  /** The session is over: no call waits for approval any more. */
   end() {
     this.#send = null;
     for (const { buttons } of this.#cards.values()) buttons.hidden = true;
   }
 
-  /** Takes an event of the server, where it is about a call. */
+  /** Takes an event of the server. @param {ServerEvent} event */
   onEvent({ type, item, item_id }) {
-    if (type === "conversation.item.added" || type === "conversation.item.done") return this.#told(item);
+    if (type === "conversation.item.added" || type === "conversation.item.done") return this.#onItem(item);
     if (type === "conversation.item.deleted") {
       this.#cards.get(item_id)?.element.remove();
       this.#cards.delete(item_id);
     }
   }
 
-  /** Shows a call of a conversation that was kept, as /api/conversations tells it. */
+  /** Shows a call of a saved conversation. @param {Item & { server?: string }} item as /api/conversations has it */
   showSaved({ type, server, ...item }) {
-    if (type === "function_call" && server) this.#told({ ...item, type: "mcp_call", server_label: server });
+    if (type === "function_call" && server) this.#onItem({ ...item, type: "mcp_call", server_label: server });
   }
 
-  /** Takes all calls away. */
+  /** Removes all calls. */
   clear() {
     for (const { element } of this.#cards.values()) element.remove();
     this.#cards.clear();
   }
 
-  #told(item) {
+  /** @param {Item} item */
+  #onItem(item) {
     switch (item.type) {
       case "mcp_call": {
         const card = this.#card(item.approval_request_id ?? item.id, item);
@@ -56,18 +69,19 @@ export class ToolCalls {
         if (!this.#cards.has(item.id)) this.#ask(item);
         return;
       case "mcp_approval_response":
-        return this.#answered(item.approval_request_id, item.approve);
+        return this.#answered(item.approval_request_id ?? "", item.approve ?? false);
     }
   }
 
+  /** @param {Item} item */
   #ask(item) {
     const card = this.#card(item.id, item);
     this.#show(card, "asks");
     card.group.setAttribute("role", "group");
     card.group.setAttribute("aria-label", `${nameOf(item)} wants to be allowed`);
-    card.details.open = true; // what is allowed is to be seen first
+    card.details.open = true; // the user should see what to approve
     card.buttons.hidden = this.#send === null;
-    const answer = (approve) => {
+    const answer = (/** @type {boolean} */ approve) => {
       this.#send?.("conversation.item.create", {
         item: { type: "mcp_approval_response", approval_request_id: item.id, approve },
       });
@@ -76,6 +90,7 @@ export class ToolCalls {
     card.buttons.append(button("Allow", () => answer(true), "primary"), button("Do not allow", () => answer(false)));
   }
 
+  /** @param {string} id @param {boolean} approve */
   #answered(id, approve) {
     const card = this.#cards.get(id);
     if (!card) return;
@@ -86,6 +101,7 @@ export class ToolCalls {
     if (["asks", "allowed", "refused"].includes(card.state)) this.#show(card, approve ? "allowed" : "refused");
   }
 
+  /** @param {Card} card @param {State} state @param {string | null} [outcome] */
   #show(card, state, outcome = "") {
     card.state = card.element.dataset.state = state;
     say(card.words, STATES[state]);
@@ -93,12 +109,14 @@ export class ToolCalls {
     card.outcome.hidden = !outcome;
   }
 
+  /** @param {string} id @param {Item} item */
   #card(id, item) {
     const known = this.#cards.get(id);
     if (known) known.given.textContent = written(item.arguments);
     return known ?? this.#make(id, item);
   }
 
+  /** @param {string} id @param {Item} item @returns {Card} */
   #make(id, item) {
     const element = make("li", "tool");
     const details = make("details");
@@ -116,18 +134,20 @@ export class ToolCalls {
     element.append(group);
     this.#list.append(element);
     element.scrollIntoView({ block: "nearest" });
+    /** @type {Card} */
     const card = { element, group, details, words, given, outcome, buttons, state: "" };
     this.#cards.set(id, card);
     return card;
   }
 }
 
+/** @param {Item} item */
 function nameOf({ server_label: server, name }) {
   return server === "chinwag" ? name : `${server}: ${name}`;
 }
 
-/** Arguments for a person; what is no JSON, as the model wrote it. */
-function written(json) {
+/** Arguments in readable form; unchanged if they are not JSON. @param {string | undefined} json */
+function written(json = "") {
   try {
     const given = Object.entries(JSON.parse(json));
     return given.map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`).join("\n");

@@ -1,9 +1,24 @@
-// Everything that is shown. Holds the elements and nothing else; index.html names them.
+// Shows the state and the conversation. Knows the elements of index.html, and nothing else.
+
+/** @import { Place } from "./captions.js" */
+/** @import { Problem } from "./problems.js" */
+/** @import { TimedResponse } from "./response-timing.js" */
+/** @import { StatusAnswer } from "./server-status.js" */
+/** @import { StateName } from "./session-state.js" */
+
+/**
+ * One turn of the conversation. all: its words. place: of the word that is spoken.
+ *
+ * @typedef {{ element: HTMLElement, text: HTMLElement, note: HTMLElement, time: HTMLElement, all: string, place?: Place | null }} Turn
+ */
+
+/** @typedef {{ send(text: string): void, useKey(key: string): void, [name: string]: (value?: any) => unknown }} Actions */
 
 import { button, find, make, say, seconds } from "./dom.js";
 import { mark } from "./assistant-mark.js";
 import { picture } from "./latency-stages.js";
 
+/** @type {Record<StateName, string>} */
 const STATES = {
   connecting: "Connecting",
   queued: "Waiting for a place",
@@ -25,35 +40,39 @@ const STATES = {
 };
 
 export class View {
+  /** @type {Map<string, Turn>} by item */
   #turns = new Map();
   #name = "Chinwag";
+  /** @type {Map<string, { element: HTMLElement, problem: Problem, count: HTMLElement }>} by slot */
   #problems = new Map();
+  /** @type {Map<string, ReturnType<typeof setInterval>>} by slot */
   #countdowns = new Map();
-  #engines = null; // names of what this conversation has, where they are not the server's own
-  #home = new Set(["idle", "connecting", "queued"]);
+  /** @type {string[] | null} names of this conversation's engines, if they are not the server's default */
+  #engines = null;
+  #withoutTitle = new Set(["idle", "connecting", "queued"]);
   #run;
 
-  /** actions: {start, stop, mute, send(text), useKey(value), and those that problems.js names}. */
+  /** @param {Actions} actions start, stop, mute, send, useKey, and those that problems.js names */
   constructor(actions) {
     this.#run = actions;
     find("start").onclick = () => actions.start();
     find("stop").onclick = () => actions.stop();
     find("mute").onclick = () => actions.mute();
-    find("typing").onsubmit = (event) => {
+    find("typing").onsubmit = (/** @type {Event} */ event) => {
       event.preventDefault();
       const text = find("text").value.trim();
       if (!text || find("send").disabled) return;
       find("text").value = "";
       actions.send(text);
     };
-    find("key-form").onsubmit = (event) => {
+    find("key-form").onsubmit = (/** @type {Event} */ event) => {
       event.preventDefault();
       const value = find("key").value.trim();
       if (value) actions.useKey(value);
     };
   }
 
-  /** Asks for the server's key, with a word on the last one; null: it is not asked for. */
+  /** Shows the field for the server's key. @param {string | null} words on the last key; null: hide the field */
   askForKey(words) {
     const asks = words !== null;
     const opens = asks && find("key-card").hidden;
@@ -67,7 +86,11 @@ export class View {
     return find("meter");
   }
 
-  /** Which buttons there are. usable: the server can take a conversation. */
+  /**
+   * Shows the buttons that can be used. usable: the server can begin a session.
+   *
+   * @param {{ usable: boolean, running: boolean, starting: boolean, microphone: boolean, muted: boolean, handsFree?: boolean }} state
+   */
   controls({ usable, running, starting, microphone, muted, handsFree = true }) {
     const focused = /** @type {HTMLElement | null} */ (document.activeElement);
     find("start").hidden = microphone;
@@ -79,31 +102,31 @@ export class View {
     find("mute").setAttribute("aria-pressed", String(muted));
     find("mute").textContent = muted ? "Unmute" : "Mute";
     find("send").disabled = !usable;
-    if (focused?.hidden) find(!microphone ? "start" : handsFree ? "mute" : "talk").focus(); // a button that goes hands its focus on
+    if (focused?.hidden) find(!microphone ? "start" : handsFree ? "mute" : "talk").focus(); // a button that disappears hands its focus on
   }
 
-  /** What the assistant is called from now on. */
+  /** The assistant's name from now on. @param {string} name */
   set assistant(name) {
     this.#name = name;
     say(find("voice-answer"), name);
   }
 
-  /** One of STATES. */
+  /** Shows the state. @param {StateName} name */
   state(name) {
     const words = STATES[name];
     find("state").dataset.state = name;
     say(find("state-words"), words);
-    document.title = this.#home.has(name) ? "Chinwag" : `${words} · Chinwag`; // for who looks at another tab
+    document.title = this.#withoutTitle.has(name) ? "Chinwag" : `${words} · Chinwag`; // seen from another tab
   }
 
-  /** Words of an utterance that is still being spoken. */
+  /** Words so far of an utterance that has not ended. @param {string} id @param {string} text */
   partial(id, text) {
     const turn = this.#turn("user", id);
     turn.element.classList.add("partial");
     this.#write(turn, text);
   }
 
-  /** All words so far, of role "user" or "assistant"; none takes the turn away. */
+  /** All words of a turn; without words the turn is removed. @param {"user" | "assistant"} role @param {string} id @param {string} text */
   words(role, id, text) {
     if (!text.trim()) return this.remove(id);
     const turn = this.#turn(role, id);
@@ -111,12 +134,12 @@ export class View {
     this.#write(turn, text);
   }
 
-  /** Keeps the place of an utterance whose words are still to come. */
+  /** Adds an utterance whose words are still to come. @param {string} id */
   place(id) {
     this.#turn("user", id);
   }
 
-  /** The answer was heard so far, and no further; nothing heard takes the turn away. */
+  /** Marks a response as interrupted; it is removed if nothing was heard. @param {string} id @param {string} heard its words that were heard */
   cut(id, heard) {
     const turn = this.#turns.get(id);
     if (!turn) return;
@@ -127,29 +150,30 @@ export class View {
     turn.time.hidden = true;
   }
 
-  /** Whether that turn is marked as cut off. */
+  /** Whether that turn is marked as interrupted. @param {string} id */
   wasCut(id) {
     return Boolean(this.#turns.get(id)?.element.classList.contains("cut"));
   }
 
-  /** Takes all turns away. */
+  /** Removes all turns. */
   clear() {
     this.#turns.clear();
     find("turns").replaceChildren();
   }
 
+  /** @param {string} id */
   remove(id) {
     this.#turns.get(id)?.element.remove();
     this.#turns.delete(id);
   }
 
-  /** A line across the conversation, where there is anything above it. */
+  /** Draws a line across the conversation, if there is anything above it. @param {string} words */
   divide(words) {
     if (find("turns").lastElementChild?.classList.contains("turn")) find("turns").append(make("li", "divider", words));
     this.#toEnd();
   }
 
-  /** Where the ear is in an answer that is being spoken: {said, until} in its text; null: all of it was heard. */
+  /** Marks the word that is spoken. @param {string} id @param {Place | null} place null: all of it was heard */
   mark(id, place) {
     const turn = this.#turns.get(id);
     if (!turn || (turn.place?.until === place?.until && turn.place?.said === place?.said)) return;
@@ -157,29 +181,33 @@ export class View {
     this.#write(turn, turn.all);
   }
 
-  /** How long an answer took: {id, ms, stages}, as Conversation tells it. */
-  timed(answer) {
-    const words = seconds(answer.ms);
-    const turn = this.#turns.get(answer.id);
+  /** Shows how long a response took. @param {TimedResponse} response */
+  timed(response) {
+    const words = seconds(response.ms);
+    const turn = this.#turns.get(response.id);
     if (turn && !turn.note.textContent) {
       turn.time.hidden = false;
-      turn.time.firstElementChild.textContent = `after ${words}`;
-      turn.time.lastElementChild.replaceChildren(...picture(answer));
+      /** @type {Element} */ (turn.time.firstElementChild).textContent = `after ${words}`;
+      turn.time.lastElementChild?.replaceChildren(...picture(response));
     }
     find("latency").hidden = false;
     find("latency-words").textContent = `Last answer: ${words}`;
-    find("latency-stages").replaceChildren(...picture(answer));
+    find("latency-stages").replaceChildren(...picture(response));
   }
 
   /**
-   * Shows a problem in its slot, or clears the slot with null. wait: seconds until it is tried again.
-   * since: performance.now() when it began.
+   * Shows a problem in its slot, or clears the slot with null.
+   *
+   * @param {string} slot
+   * @param {Problem | null | undefined} problem
+   * @param {number | null} wait seconds until the next attempt
+   * @param {number | null} since performance.now() when the problem began
    */
   problem(slot, problem, wait = null, since = null) {
     const shown = this.#problems.get(slot);
     if (shown && shown.problem.title === problem?.title && shown.problem.help === problem?.help) {
       this.#countDown(slot, shown.count, wait, since);
-      return; // said once is enough for a screen reader
+      return; // a screen reader should read it only once
     }
     this.#countDown(slot, null, null);
     shown?.element.remove();
@@ -198,32 +226,33 @@ export class View {
     element.append(words, count, buttons);
     element.dataset.slot = slot;
     find("troubles").append(element);
-    words.append(make("h2", "", problem.title), make("p", "", problem.help)); // after it is in the page, so that it is read out
+    words.append(make("h2", "", problem.title), make("p", "", problem.help)); // added to the page first, so that it is read out
     this.#problems.set(slot, { element, problem, count });
     this.#countDown(slot, count, wait, since);
     element.scrollIntoView({ block: "nearest" });
   }
 
+  /** @param {string} slot @param {HTMLElement | null} element @param {number | null} wait @param {number | null} since */
   #countDown(slot, element, wait, since = null) {
     clearInterval(this.#countdowns.get(slot));
     if (!element) return;
-    const until = performance.now() + wait * 1000;
-    const tell = () => {
+    const until = performance.now() + (wait ?? 0) * 1000;
+    const update = () => {
       const left = Math.ceil((until - performance.now()) / 1000);
       const tried = since === null ? "" : ` · for ${Math.round((performance.now() - since) / 1000)} s now`;
       element.textContent = wait === null ? "" : (left > 0 ? `Trying again in ${left} s` : "Trying again…") + tried;
     };
-    tell();
-    if (wait !== null) this.#countdowns.set(slot, setInterval(tell, 250));
+    update();
+    if (wait !== null) this.#countdowns.set(slot, setInterval(update, 250));
   }
 
-  /** What this conversation hears, thinks and speaks with; null: the server's own. */
+  /** Names this conversation's engines. @param {string[] | null} names null: the server's default */
   engines(names) {
     this.#engines = names;
     if (names) find("engines").textContent = names.join(" · ");
   }
 
-  /** The server as /api/status tells it. */
+  /** Shows the server's status. @param {StatusAnswer} status */
   server(status) {
     const names = Object.values(status.engines).map((engine) => (engine.state === "ready" && engine.detail) || engine.name);
     find("engines").textContent = (this.#engines ?? names).join(" · ");
@@ -244,6 +273,7 @@ export class View {
     );
   }
 
+  /** @param {{ done: number, total: number, bytes_per_s: number, seconds_left: number | null, files: { name: string, done: number, total: number }[] }} weights */
   #download({ done, total, bytes_per_s, seconds_left, files }) {
     find("download-total").value = total ? done / total : 0;
     const parts = [`${megabytes(done)} of ${megabytes(total)}`];
@@ -260,9 +290,10 @@ export class View {
     );
   }
 
+  /** @param {"user" | "assistant"} role @param {string} id @returns {Turn} */
   #turn(role, id) {
-    const known = this.#turns.get(id);
-    if (known) return known;
+    const existing = this.#turns.get(id);
+    if (existing) return existing;
     find("welcome").hidden = true;
     const element = make("li", `turn ${role}`);
     const text = make("p", "words");
@@ -274,17 +305,18 @@ export class View {
     element.append(make("span", "hidden-words", role === "user" ? "You: " : `${this.#name}: `), text, note, time);
     element.dataset.item = id;
     find("turns").append(element);
-    const turn = { element, text, note, time };
+    const turn = { element, text, note, time, all: "" };
     this.#turns.set(id, turn);
     this.#write(turn, "…");
     return turn;
   }
 
+  /** @param {Turn} turn @param {string} words */
   #write(turn, words) {
     const { text, place } = turn;
     turn.all = words;
     if (place) {
-      const begin = place.said + words.slice(place.said).search(/\S|$/); // the space before a word is not marked
+      const begin = place.said + words.slice(place.said).search(/\S|$/); // without the space before the word
       const toCome = words.slice(Math.max(begin, place.until));
       text.replaceChildren(words.slice(0, begin), make("span", "saying", words.slice(begin, place.until)), make("span", "to-come", toCome));
     } else text.textContent = words;
@@ -292,29 +324,34 @@ export class View {
   }
 
   #toEnd() {
-    const scroller = document.querySelector("main");
+    const scroller = /** @type {HTMLElement} */ (document.querySelector("main"));
     const away = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
-    if (away < 200) scroller.scrollTop = scroller.scrollHeight; // unless they are reading further up
+    if (away < 200) scroller.scrollTop = scroller.scrollHeight; // unless the user reads further up
   }
 }
 
+/** @type {Record<string, string>} */
 const TASKS = { vad: "Hears speech", turn: "Knows when you are done", stt: "Writes down", llm: "Answers", tts: "Speaks" };
 
+/** @param {{ state: string, detail?: string, load_ms?: number | null }} engine */
 function engineWords({ state, detail, load_ms }) {
   if (state === "ready") return load_ms == null ? "ready" : `ready in ${seconds(load_ms)}`;
   return [state, detail].filter(Boolean).join(": ");
 }
 
+/** @param {string} label @param {string} words @param {HTMLElement | null} bar */
 function row(label, words, bar = null) {
   const element = make("li");
   element.append(make("span", "", label), ...(bar ? [bar] : []), make("span", "numbers", words));
   return element;
 }
 
+/** @param {number} bytes */
 function megabytes(bytes) {
   return `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 }
 
+/** @param {number} secondsLeft */
 function duration(secondsLeft) {
   if (secondsLeft < 90) return `${Math.ceil(secondsLeft)} s`;
   return `${Math.round(secondsLeft / 60)} min`;

@@ -1,34 +1,37 @@
-// One WebSocket that carries the OpenAI Realtime protocol, its audio as binary PCM16 frames (subprotocol chinwag.pcm).
+// Carries the OpenAI Realtime protocol over a WebSocket, its audio as binary PCM16 frames (subprotocol chinwag.pcm).
 
 import { subprotocols } from "./api-key.js";
 
-const PATIENCE_MS = 10_000; // until the server must have said something
-const BACKLOG_BYTES = 3 * 48_000; // three seconds of sound that the network did not take,
-const STUCK_MS = 3_000; // for so long: what was kept while the line was broken comes all at once
-const BROKEN = 4000; // any code but 1000, which says goodbye
+/** @import { TransportHandlers } from "./resumable-connection.js" */
+
+const TIMEOUT_MS = 10_000; // until the first message of the server
+const BACKLOG_BYTES = 3 * 48_000; // three seconds of unsent sound
+const STUCK_MS = 3_000; // with that backlog for so long: sound that was buffered while reconnecting comes all at once
+const BROKEN = 4000; // any code but 1000, which ends the session
 
 export class WebSocketTransport {
   byTrack = false;
 
   #socket;
   #handlers;
-  #patience;
+  #timeout;
+  /** @type {number | null} */
   #fullSince = null;
 
-  /** onMessage(string or ArrayBuffer), onDown({stuck}) when it ended and close() had not been called. */
+  /** @param {URL} url @param {TransportHandlers} handlers */
   constructor(url, handlers) {
     this.#handlers = handlers;
     this.#socket = new WebSocket(url, ["chinwag.pcm", ...subprotocols()]);
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onmessage = ({ data }) => {
-      clearTimeout(this.#patience);
+      clearTimeout(this.#timeout);
       this.#handlers.onMessage(data);
     };
     this.#socket.onclose = () => this.#end(false);
-    this.#patience = setTimeout(() => this.#end(false), PATIENCE_MS);
+    this.#timeout = setTimeout(() => this.#end(false), TIMEOUT_MS);
   }
 
-  /** Sends a message, unless the line is not there any more. */
+  /** Sends a message, unless the connection has ended. @param {string | ArrayBuffer} data */
   send(data) {
     if (this.#socket.readyState !== WebSocket.OPEN) return;
     const now = performance.now();
@@ -37,15 +40,16 @@ export class WebSocketTransport {
     else this.#socket.send(data);
   }
 
+  /** @param {boolean} stuck */
   #end(stuck) {
     this.close(false);
     this.#handlers.onDown({ stuck });
   }
 
-  /** Ends it; nothing is called afterwards. goodbye: and the session with it. */
-  close(goodbye) {
-    clearTimeout(this.#patience);
+  /** Closes the connection; no handler is called afterwards. @param {boolean} endsSession */
+  close(endsSession) {
+    clearTimeout(this.#timeout);
     this.#socket.onmessage = this.#socket.onclose = null;
-    this.#socket.close(goodbye ? 1000 : BROKEN);
+    this.#socket.close(endsSession ? 1000 : BROKEN);
   }
 }
