@@ -30,8 +30,7 @@ from websockets.sync.client import ClientConnection, connect
 from chinwag import cluster as chinwag_cluster
 from chinwag.audio import LISTEN_RATE, WIRE_RATE, Audio
 from chinwag.cli.cluster import cluster_status
-from chinwag.cluster import INGRESS
-from chinwag.cluster.options import Options
+from chinwag.cluster.options import INGRESS, Options
 from chinwag.cluster.remote import DeploymentClient, RemoteChat, RemoteTranscriber, RemoteVoice, remote_engine_class
 from chinwag.cluster.routing import replica_of
 from chinwag.engines.protocols import ChatModel, EngineOptions, Transcriber, Voice

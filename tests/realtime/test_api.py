@@ -19,7 +19,7 @@ from websockets.typing import Subprotocol
 from chinwag.audio import Audio
 from chinwag.audio.codecs import StreamEncoder
 from chinwag.client_sdk.client import ClientError
-from chinwag.client_sdk.client import connect as connect_client
+from chinwag.client_sdk.connect import connect as connect_client
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]  # starting a server counts
 

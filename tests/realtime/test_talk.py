@@ -25,7 +25,8 @@ from chinwag.cli import talk
 from chinwag.cli.talk import TalkError, TalkScreen, speak_and_listen
 from chinwag.client_sdk import client as calling
 from chinwag.client_sdk import wav
-from chinwag.client_sdk.client import CHUNK, ClientError, RealtimeClient, ServerUnreachable, connect
+from chinwag.client_sdk.client import CHUNK, ClientError, RealtimeClient, ServerUnreachable
+from chinwag.client_sdk.connect import connect
 from chinwag.client_sdk.playback import ListenerPlayback
 from chinwag.engines.protocols import EngineOptions
 from chinwag.engines.tts.kokoro import KokoroVoice

@@ -11,11 +11,6 @@ import pytest
 pytestmark = pytest.mark.unit
 
 SRC = Path(__file__).resolve().parents[2] / "src"
-KNOWN = {
-    frozenset({"chinwag.client_sdk.client", "chinwag.client_sdk.webrtc"}),
-    frozenset({"chinwag.cluster", "chinwag.cluster.ingress"}),
-}
-"""Pairs that still import each other, at least inside of functions."""
 
 
 def imports() -> dict[str, set[str]]:
@@ -33,7 +28,7 @@ def imports() -> dict[str, set[str]]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 submodules = {f"{node.module}.{alias.name}" for alias in node.names}
                 names |= (submodules & files.keys()) or {node.module}
-        graph[module] = {name for name in names if name in files and {name, module} not in KNOWN} - {module}
+        graph[module] = (names & files.keys()) - {module}
     return graph
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chinwag.bench.corpus import Recording
-from chinwag.client_sdk.client import ClientError, RealtimeClient, ReceivedEvent, Transport, connect
+from chinwag.client_sdk.client import ClientError, RealtimeClient, ReceivedEvent, Transport
+from chinwag.client_sdk.connect import connect
 from chinwag.client_sdk.local_server import fetch_status
 from chinwag.client_sdk.playback import ListenerPlayback
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from chinwag.cluster import INGRESS, NAMES, config_file
-from chinwag.cluster.options import Options
+from chinwag.cluster import NAMES, config_file
+from chinwag.cluster.options import INGRESS, Options
 from chinwag.errors import ChinwagError, ConfigError
 
 app = typer.Typer(help="Chinwag on several machines, by Ray Serve.", no_args_is_help=True)

@@ -151,13 +151,13 @@ async def _serve(settings: configuration.Config, near: LanAccess | None = None, 
     from chinwag.server.lifecycle import GracefulServer
 
     asyncio.get_running_loop().set_exception_handler(logs.on_loop_error)
-    tell = _printer(settings)
+    print_message = _printer(settings)
     listening = bind(settings.server.host, settings.server.port)
     certificate, key = settings.server.tls_cert, settings.server.tls_key
     if near and not certificate:
         certificate, key = near.certificate.file, near.certificate.key
-    host = Runtime(settings, puller=_pull_with_logs if settings.server.log_format == "json" else pull_with_bars)
-    app = create_app(host)
+    runtime = Runtime(settings, puller=_pull_with_logs if settings.server.log_format == "json" else pull_with_bars)
+    app = create_app(runtime)
     server = GracefulServer(
         uvicorn.Config(
             app,
@@ -179,10 +179,10 @@ async def _serve(settings: configuration.Config, near: LanAccess | None = None, 
     )
     port = listening.getsockname()[1]
     address = _page_url(settings.server.host, port, "https" if certificate else "http")
-    tell(f"Chinwag's page is up: {address}")
+    print_message(f"Chinwag's page is up: {address}")
     if near:
         _print_lan_access(near, port)
-    telling = asyncio.create_task(_print_when_ready(host, address, tell, code))
+    telling = asyncio.create_task(_print_when_ready(runtime, address, print_message, code))
     try:
         await server.serve(sockets=[listening])
     finally:
@@ -237,19 +237,21 @@ def _page_url(host: str, port: int, scheme: str = "http") -> str:
     return f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
-async def _print_when_ready(host: Runtime, address: str, tell: Callable[[str], None], code: str = "") -> None:
+async def _print_when_ready(
+    runtime: Runtime, address: str, print_message: Callable[[str], None], code: str = ""
+) -> None:
     """code: one that was made here, told in a link that logs in; the page takes it out of the address."""
     from chinwag.observability.process import freeze_startup_objects
 
-    await host.settled.wait()
-    if isinstance(host.error, ChinwagError):
-        tell(f"Not ready: {host.error.message}")
-        tell(f"  → {host.error.fix}")
+    await runtime.settled.wait()
+    if isinstance(runtime.error, ChinwagError):
+        print_message(f"Not ready: {runtime.error.message}")
+        print_message(f"  → {runtime.error.fix}")
         return
     freeze_startup_objects()
-    engines = ", ".join(f"{task} {state.name}" for task, state in host.states.items())
-    tell(f"Ready after {host.startup_s} s with {engines}.")
-    link = f"{address}/#key={code}" if code and host.config.server.log_format == "text" else address
-    tell(f"Open {link}, press Start and speak. Ctrl-C ends it.")
+    engines = ", ".join(f"{task} {state.name}" for task, state in runtime.states.items())
+    print_message(f"Ready after {runtime.startup_s} s with {engines}.")
+    link = f"{address}/#key={code}" if code and runtime.config.server.log_format == "text" else address
+    print_message(f"Open {link}, press Start and speak. Ctrl-C ends it.")
     if code and link == address:  # what is gathered from many machines holds no keys
-        tell(f"The login code is in {_lan_folder() / 'code'}.")
+        print_message(f"The login code is in {_lan_folder() / 'code'}.")

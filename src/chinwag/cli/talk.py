@@ -15,7 +15,8 @@ from rich.text import Text
 from chinwag import config
 from chinwag.audio import WIRE_RATE, Audio
 from chinwag.client_sdk import wav
-from chinwag.client_sdk.client import RealtimeClient, ReceivedEvent, connect
+from chinwag.client_sdk.client import RealtimeClient, ReceivedEvent
+from chinwag.client_sdk.connect import connect
 from chinwag.client_sdk.devices import open_devices
 from chinwag.client_sdk.local_server import fetch_status, local_server, wait_ready
 from chinwag.client_sdk.playback import ListenerPlayback

@@ -100,36 +100,18 @@ def realtime_url(url: str, *, extended: bool = True) -> str:
 
 
 @contextlib.asynccontextmanager
-async def connect(
+async def connect_websocket(
     url: str,
-    *,
-    api_key: str | None = None,
-    playback: Playback | None = None,
-    noise_dbfs: float | None = None,
-    session: dict[str, Any] | None = None,
-    extended: bool = True,
-    transport: Transport = "websocket",
+    api_key: str | None,
+    playback: Playback,
+    noise_dbfs: float | None,
+    session: dict[str, Any] | None,
+    extended: bool,
 ) -> AsyncGenerator[RealtimeClient, None]:
-    """Connect to a server, wait for the session, and yield the client; disconnect at the end.
-
-    noise_dbfs: level of the microphone's background noise; None for digital silence. session: sent as a session.update.
-    extended: use Chinwag's events: follow duck and resume, and report the playout position. Otherwise the client is a
-    stock client of the Realtime API, which only drops its audio at `speech_started`.
-    Raises ClientError.
-    """
-    if transport == "webrtc":
-        from chinwag.client_sdk.webrtc import (
-            connect_webrtc,  # aiortc takes half a second, which other commands need not wait
-        )
-
-        one: RealtimeClient
-        async with connect_webrtc(url, api_key, playback or ListenerPlayback(), noise_dbfs, extended) as one:
-            await one.begin(session)
-            yield one
-        return
+    """Connect over WebSocket, wait for the session, and yield the client. The arguments are those of `connect`."""
     address = realtime_url(url, extended=extended)
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    # a web proxy does not lead to this machine
+    # do not use a web proxy for an address of this machine
     proxy: Literal[True] | None = None if urlsplit(address).hostname in LOOPBACK else True
     try:
         socket = await open_websocket(
@@ -149,12 +131,12 @@ async def connect(
             f"Nothing answers at {url} ({why}).", "Start the server there with: chinwag serve"
         ) from None
     async with socket:
-        one = RealtimeClient(playback or ListenerPlayback(), noise_dbfs, extended, socket)
-        tasks = [asyncio.create_task(one._receive())]
+        client = RealtimeClient(playback, noise_dbfs, extended, socket)
+        tasks = [asyncio.create_task(client._receive())]
         try:
-            await one.start_session(session)
-            tasks.append(asyncio.create_task(one._send_audio()))
-            yield one
+            await client.start_session(session)
+            tasks.append(asyncio.create_task(client._send_audio()))
+            yield client
         finally:
             for task in tasks:
                 task.cancel()

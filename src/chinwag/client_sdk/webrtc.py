@@ -143,24 +143,24 @@ async def connect_webrtc(
     url: str, api_key: str | None, playback: Playback, noise_dbfs: float | None, extended: bool
 ) -> AsyncGenerator[WebRtcClient, None]:
     """Connect over WebRTC and yield the client once its data channel is open. Raises ClientError."""
-    one = WebRtcClient(playback, noise_dbfs, extended)
+    client = WebRtcClient(playback, noise_dbfs, extended)
     watching: asyncio.Task[None] | None = None
     try:
-        await one.peer.accept(await _post(calls_url(url, extended=extended), await one.peer.offer(), api_key))
+        await client.peer.accept(await _post(calls_url(url, extended=extended), await client.peer.offer(), api_key))
         try:
-            await asyncio.wait_for(one.peer.opened.wait(), CONNECT_TIMEOUT_S)
+            await asyncio.wait_for(client.peer.opened.wait(), CONNECT_TIMEOUT_S)
         except TimeoutError:
             raise ClientError(
                 f"The server at {url} took the call, but no packets come through.",
                 "UDP must pass between the two machines; see docs/webrtc.md.",
             ) from None
-        watching = asyncio.create_task(one.watch_connection())
-        yield one
+        watching = asyncio.create_task(client.watch_connection())
+        yield client
     finally:
         if watching:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-        await one.peer.close()
+        await client.peer.close()
 
 
 async def _post(url: str, offer: str, api_key: str | None) -> str:

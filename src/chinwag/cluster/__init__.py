@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from chinwag.cluster.options import Options, served_tasks
+from chinwag.cluster.options import INGRESS, Options, served_tasks
 from chinwag.config import Config
 from chinwag.engines.protocols import Task
 from chinwag.errors import ConfigError
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ray.serve import Application
 
 NAMES: dict[Task, str] = {"stt": "Hearing", "llm": "Thinking", "tts": "Speaking"}
-INGRESS = "Talking"
 
 STICKY = {"request_router_class": "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"}
 """Routes a session to the replica that has its prompt or its audio, as long as that replica lives and has capacity."""

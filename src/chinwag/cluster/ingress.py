@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chinwag.cluster import INGRESS
+from chinwag.cluster.options import INGRESS
 from chinwag.cluster.remote import DeploymentClient, remote_engine_class
 from chinwag.cluster.serving import replica_facts
 from chinwag.config import Config

@@ -14,6 +14,9 @@ from chinwag.engines.protocols import Task
 from chinwag.errors import ConfigError
 from chinwag.reach import check_exposure
 
+INGRESS = "Talking"
+"""Name of the deployment that runs the server and its sessions."""
+
 EXTERNAL_SERVERS = {"openai", "ollama"}
 """Engines that are clients of another server: each ingress replica uses them without a deployment."""
 
