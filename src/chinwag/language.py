@@ -1,4 +1,4 @@
-"""Languages by their tags, and where the words are, in any script."""
+"""Language tags, and words and sentences in any script."""
 
 from __future__ import annotations
 
@@ -44,59 +44,59 @@ LANGUAGE_NAMES = {
     "vi": "Vietnamese",
     "zh": "Chinese",
 }
-"""As a model is told of them; another goes by its tag."""
+"""English names, as used in instructions to a model."""
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-"""Scripts that put no space between words: here each character counts as one."""
+"""Scripts without spaces between words: each character counts as a word."""
 _LETTERS = rf"[\p{{L}}\p{{M}}\p{{N}}--[{_UNSPACED}]]+"
 _WORD = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|{_LETTERS}(?:'{_LETTERS})*", regex.VERSION1)
 _PIECE = regex.compile(rf"[{_UNSPACED}]\p{{M}}*[^\s\p{{L}}\p{{N}}]*\s*|[^\s{_UNSPACED}]+\s*", regex.VERSION1)
 
 
 AUTO_DETECT = "auto"
-"""In place of a tag: it is to be heard."""
+"""Value in place of a tag: the transcriber detects the language."""
 
 
 def requested_language(tag: str | None) -> str | None:
-    """The language that is asked for; None where it is to be heard."""
+    """Return the requested language; None if the transcriber detects it."""
     return None if tag == AUTO_DETECT else tag
 
 
 def primary_subtag(tag: str | None) -> str:
-    """The first subtag of a BCP 47 tag, as "pt" of "pt-BR"; "" of none."""
+    """Return the first subtag of a BCP 47 tag ("pt" of "pt-BR"); "" for None."""
     return (tag or "").replace("_", "-").split("-")[0].casefold()
 
 
 def language_name(tag: str | None) -> str:
-    """What the language is called in English; the tag itself where that is not known."""
+    """Return the English name of a language; the tag itself if the name is not known."""
     return LANGUAGE_NAMES.get(primary_subtag(tag), tag or "")
 
 
 def language_tag(name: str | None) -> str | None:
-    """The tag of a language by its English name, as some servers tell it; a tag as it is; None of neither."""
-    low = (name or "").casefold()
-    named = next((one for one, called in LANGUAGE_NAMES.items() if called.casefold() == low), None)
-    return named or (low if regex.fullmatch(r"[a-z]{2,3}(-\w+)*", low) else None)
+    """Return the tag for an English name, as some servers report it; a tag unchanged; None for anything else."""
+    lower = (name or "").casefold()
+    known_tag = next((tag for tag, english in LANGUAGE_NAMES.items() if english.casefold() == lower), None)
+    return known_tag or (lower if regex.fullmatch(r"[a-z]{2,3}(-\w+)*", lower) else None)
 
 
 def normalised_words(text: str) -> list[str]:
-    """The words alone, casefolded; without spaces between them (Chinese, Japanese, Thai, …) each character is one."""
+    """Return the words, casefolded and without punctuation. In scripts without spaces each character is a word."""
     return _WORD.findall(text.casefold().replace("’", "'"))
 
 
 def split_words(text: str) -> list[str]:
-    """The text cut behind each word, or each character of an unspaced script; put together they are the text."""
+    """Split the text after each word, or each character of a script without spaces; the parts join to the text."""
     text = text.lstrip()
     return _PIECE.findall(text)
 
 
 def separator(before: str, after: str) -> str:
-    """What belongs between two sentences: a space, but none beside Chinese or Japanese writing."""
+    """Return what belongs between two sentences: a space, but nothing next to Chinese or Japanese characters."""
     return "" if not before or not after or _wide(before[-1]) or _wide(after[0]) else " "
 
 
 def join_sentences(parts: Iterable[str]) -> str:
-    """Sentences put together."""
+    """Join sentences with the separators of their scripts."""
     text = ""
     for part in parts:
         text += separator(text, part) + part
@@ -104,5 +104,5 @@ def join_sentences(parts: Iterable[str]) -> str:
 
 
 def _wide(char: str) -> bool:
-    """Chinese and Japanese characters and marks. Korean's are as wide, but it has spaces."""
+    """Return whether a character is Chinese or Japanese. Korean ones are as wide, but Korean has spaces."""
     return unicodedata.east_asian_width(char) in "WF" and not "\uac00" <= char <= "\ud7a3"

@@ -1,7 +1,7 @@
 """Load of the machine: pressure, load shedding, and priority between the sessions of one server.
 
-All sessions share one `Load`. It measures how busy the machine is and how long people wait. Under pressure, sessions
-skip work that can wait (partial transcripts, draft responses, later clauses) so that nobody waits for speech.
+All sessions share one `Load`. It measures how busy the machine is and how long users wait. Under pressure, sessions
+skip work that can wait (partial transcripts, draft responses, later clauses) so that no user waits for speech.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ CORES_BUSY = 0.9
 LOOP_LAG_S = 0.08
 """Lag of the event loop at which 40 ms frames can no longer be sent in time."""
 NOTICEABLE_S = 0.8
-"""Response delay (sure end of turn to first sound) that people notice."""
+"""Response delay (sure end of turn to first sound) that users notice."""
 MAX_RESPONSE_DELAY_S = 1.5
-"""Response delay from which on no further session is admitted: people still take it for a pause to think."""
+"""Response delay from which on no further session is admitted: users still take it for a pause to think."""
 TRANSCRIPT_S = 0.4
-"""Delay of the final transcript, from the request in the silence on, that people notice."""
+"""Delay of the final transcript, after its request in the silence, that delays a response noticeably."""
 
 BUSY_FROM, STRAINED_FROM = 0.7, 1.0
 ACTIVE_S = 1.0
@@ -37,7 +37,7 @@ SMOOTHED_S = 6.0
 
 
 class LoadLevel(IntEnum):
-    """What is shed: nothing; the work that is thrown away most often; all work that can wait."""
+    """Level of load shedding: nothing; the work that is discarded most often; all work that can wait."""
 
     CALM = 0
     BUSY = 1
@@ -65,7 +65,7 @@ class RecentDurations:
 
 
 class PriorityTicket:
-    """Priority work that a person waits for, until it is released."""
+    """Priority work that a user waits for, until it is released."""
 
     def __init__(self, load: Load) -> None:
         self._load: Load | None = load
@@ -110,15 +110,15 @@ class Load:
 
     @property
     def pressure(self) -> float:
-        """How near people are to waiting for one another: 0 at rest, 1 when they do."""
-        return self._against(NOTICEABLE_S)
+        """How close sessions are to delaying one another: 0 at rest, 1 when they do."""
+        return self._pressure_against(NOTICEABLE_S)
 
     @property
     def fullness(self) -> float:
-        """The same against MAX_RESPONSE_DELAY_S: at 1 no further session is admitted."""
-        return self._against(MAX_RESPONSE_DELAY_S)
+        """Pressure measured against MAX_RESPONSE_DELAY_S: at 1 no further session is admitted."""
+        return self._pressure_against(MAX_RESPONSE_DELAY_S)
 
-    def _against(self, response_delay_s: float) -> float:
+    def _pressure_against(self, response_delay_s: float) -> float:
         return max(
             self.cores / CORES_BUSY,
             self.loop_lag.p90_s / LOOP_LAG_S,
@@ -128,7 +128,7 @@ class Load:
 
     @property
     def level(self) -> LoadLevel:
-        """What to shed now; nothing while only one session is active, however many are connected."""
+        """The level of load shedding now; CALM if at most one session is active, however many are connected."""
         if self._other_active_sessions < 1:
             return LoadLevel.CALM
         pressure = self.pressure
@@ -137,7 +137,7 @@ class Load:
         return LoadLevel.BUSY if pressure >= BUSY_FROM else LoadLevel.CALM
 
     def mark_active(self, session_id: str) -> None:
-        """Record that somebody speaks in this session now, or that its response is being written."""
+        """Record that the user of a session speaks now, or that its response is being generated."""
         now = self._clock()
         if session_id not in self._active:
             self._active = {name: at for name, at in self._active.items() if at >= now - ACTIVE_S}
@@ -145,7 +145,7 @@ class Load:
 
     @property
     def _other_active_sessions(self) -> int:
-        """Number of active sessions besides one."""
+        """Number of active sessions, less one."""
         if len(self._active) < 2:
             return 0
         since = self._clock() - ACTIVE_S
@@ -170,7 +170,7 @@ class Load:
 
     @property
     def early_drafts(self) -> bool:
-        """Whether a draft response may begin while the last word still sounds: half of these are discarded."""
+        """Whether a draft response may begin during the last word; half of these drafts are discarded."""
         return self.level is LoadLevel.CALM
 
     @property
@@ -197,7 +197,7 @@ class Load:
         return self._pending > 0
 
     async def yield_to_priority(self, at_most_s: float) -> None:
-        """Wait until no priority work is pending, for at most so many seconds."""
+        """Wait until no priority work is pending, but no longer than a number of seconds."""
         # not wait_for: before Python 3.12 it swallows a cancellation that comes as the wait ends
         with suppress(TimeoutError):
             async with asyncio.timeout(at_most_s):
@@ -210,10 +210,10 @@ class Load:
 
 
 class CpuMeter:
-    """Share of busy cores of this machine. Processes of a lower priority than ours count as free: they yield to us.
+    """Share of busy cores of this machine. Cores that run lower-priority processes count as free.
 
-    It uses psutil's times, not its percentages: those take any span below a second of all cores together for a whole
-    second, and so report twice the load for a quarter of a second on two cores.
+    It uses psutil's times, not its percentages: psutil treats any span below a second of all cores together as a whole
+    second, so it reports twice the load for a quarter of a second on two cores.
     """
 
     def __init__(self) -> None:
@@ -227,7 +227,7 @@ class CpuMeter:
         return min(1.0, max(0.0, 1.0 - free / passed)) if passed > 0 else 0.0
 
     def _times(self) -> tuple[float, float]:
-        """Return seconds of all cores since the machine's start: in total, and free for us."""
+        """Return seconds of all cores since the machine's start: in total, and free for this process."""
         times = psutil.cpu_times()
         nice = getattr(times, "nice", 0.0) if psutil.POSIX and self._own.nice() <= 0 else 0.0
         # Linux counts guests as user and nice too

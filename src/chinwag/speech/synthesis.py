@@ -1,4 +1,4 @@
-"""Synthesis of a clause, in frames for the wire."""
+"""Speech synthesis of a clause, in frames for the wire."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from dataclasses import dataclass
 from chinwag.audio import WIRE_RATE, Audio, Resampler
 from chinwag.engines.protocols import Voice
 from chinwag.language import language_name, primary_subtag
-from chinwag.speech.trim import pause_after, trimmed
+from chinwag.speech.trim import pause_after, trim_silence
 
 FRAME = WIRE_RATE // 25
-"""Samples of one frame on the wire: 40 ms, so that a cut or a pause comes soon and the overhead stays small."""
+"""Samples of one frame on the wire, 40 ms: short enough to stop soon, long enough for a small overhead."""
 
 CHARACTERS_PER_SECOND, WIDE_PER_SECOND = 15, 6
-"""A usual pace of speech: of letters, and of Chinese and Japanese characters."""
-
+"""Usual pace of speech, in letters and in Chinese or Japanese characters."""
 
 OTHER_ENGINE_HINT = "Set another tts.engine: `chinwag engines` lists the languages of each."
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How to speak.
+    """Style of speech.
 
-    voice: a name the engine knows, or None for its own. speed: 1.0 is the voice's pace. language: BCP 47; another of
-    the engine's voices speaks it where this one does not. None: the voice's own.
+    voice: name of one of the engine's voices; None for its default. speed: 1.0 is the voice's own pace. language: BCP
+    47; None for the voice's own. If the voice does not speak it, another of the engine's voices does.
     """
 
     voice: str | None = None
@@ -48,32 +47,32 @@ def supports_language(voice: Voice, language: str | None) -> bool:
 
 def unsupported_language_message(voice: Voice, language: str) -> str:
     """Return the message for a language that the engine does not speak."""
-    known = ", ".join(language_name(one) for one in voice.languages)
-    return f"The voice engine {voice.name} speaks {known}, not {language_name(language)}."
+    names = ", ".join(language_name(tag) for tag in voice.languages)
+    return f"The voice engine {voice.name} speaks {names}, not {language_name(language)}."
 
 
 def choose_voice(voice: Voice, style: Style) -> str | None:
     """Return the requested voice, or one that speaks the language if the requested one does not."""
-    fitting = voice.languages.get(primary_subtag(style.language), ())
-    return style.voice if not fitting or style.voice in fitting else fitting[0]
+    suitable = voice.languages.get(primary_subtag(style.language), ())
+    return style.voice if not suitable or style.voice in suitable else suitable[0]
 
 
 async def synthesise(voice: Voice, clause: str, style: Style) -> AsyncGenerator[Audio, None]:
-    """The clause's sound at 24 kHz, trimmed, in frames of 40 ms (the last may be shorter), counted from 0."""
-    made, named = 0, choose_voice(voice, style)
+    """Synthesise a clause: trimmed audio at 24 kHz in frames of 40 ms; the last frame may be shorter."""
+    samples, voice_name = 0, choose_voice(voice, style)
     async with (
-        aclosing(voice.speak(clause, voice=named, speed=style.speed, language=style.language)) as pieces,
-        aclosing(_at_wire_rate(pieces, voice.rate)) as resampled,
-        aclosing(trimmed(resampled, pause_after(clause))) as sound,
+        aclosing(voice.speak(clause, voice=voice_name, speed=style.speed, language=style.language)) as pieces,
+        aclosing(_resample(pieces, voice.rate)) as resampled,
+        aclosing(trim_silence(resampled, pause_after(clause))) as audio,
     ):
-        async for piece in sound:
-            for place in range(0, len(piece.pcm), FRAME):
-                frame = Audio(piece.pcm[place : place + FRAME], WIRE_RATE, made)
-                made += len(frame.pcm)
+        async for piece in audio:
+            for begin in range(0, len(piece.pcm), FRAME):
+                frame = Audio(piece.pcm[begin : begin + FRAME], WIRE_RATE, samples)
+                samples += len(frame.pcm)
                 yield frame
 
 
-async def _at_wire_rate(pieces: AsyncIterator[Audio], rate: int) -> AsyncGenerator[Audio, None]:
+async def _resample(pieces: AsyncIterator[Audio], rate: int) -> AsyncGenerator[Audio, None]:
     resampler = Resampler(rate, WIRE_RATE)
     start = 0
     async for piece in pieces:
@@ -81,9 +80,9 @@ async def _at_wire_rate(pieces: AsyncIterator[Audio], rate: int) -> AsyncGenerat
         start += len(piece.pcm)
         if len(out.pcm):
             yield out
-    tail = resampler.push(Audio(_NOTHING, rate, start), last=True)
+    tail = resampler.push(Audio(_NO_SAMPLES, rate, start), last=True)
     if len(tail.pcm):
         yield tail
 
 
-_NOTHING = Audio.from_pcm16(b"").pcm
+_NO_SAMPLES = Audio.from_pcm16(b"").pcm

@@ -1,7 +1,7 @@
-"""Takes away the silence a voice puts around its words.
+"""Trim the silence that a voice engine adds around a clause.
 
-hibari begins with about 310 ms of it and ends with about 430 ms: at the start it is pure delay, and between clauses
-it drags.
+The engine hibari adds about 310 ms before and 430 ms after it: pure delay before the first word, and slow between
+clauses.
 """
 
 from __future__ import annotations
@@ -13,49 +13,49 @@ import numpy as np
 from chinwag.audio import Audio
 
 AUDIBLE = 10 ** (-45 / 20)
-"""-45 dBFS: quieter is silence for a listener who follows speech at -20."""
+"""Amplitude of -45 dBFS. Anything quieter is silence to a listener beside speech at -20 dBFS."""
 
-LEAD_S = 0.01
-"""Left in front of the first audible sample, so that a soft onset is not clipped."""
+ONSET_S = 0.01
+"""Silence left before the first audible sample, so that a soft onset is not clipped."""
 
-SENTENCE_PAUSE_S, CLAUSE_PAUSE_S, RUN_ON_S = 0.28, 0.10, 0.02
-"""Left behind the last audible sample: about what a calm reader leaves after a full stop, after a comma, and where the
-sentence was cut without one."""
+SENTENCE_PAUSE_S, CLAUSE_PAUSE_S, WORD_PAUSE_S = 0.28, 0.10, 0.02
+"""Silence left after the last audible sample: about a calm reader's pause after a full stop, after a comma, and
+between words."""
 
 
 def pause_after(clause: str) -> float:
-    """Seconds of silence that belong behind a clause."""
-    said = clause.rstrip("\"')»”’ ")
-    if said.endswith((".", "!", "?", "…", "。", "！", "？", "।")):
+    """Return how many seconds of silence should follow a clause."""
+    text = clause.rstrip("\"')»”’ ")
+    if text.endswith((".", "!", "?", "…", "。", "！", "？", "।")):
         return SENTENCE_PAUSE_S
-    return RUN_ON_S if said[-1:].isalnum() else CLAUSE_PAUSE_S
+    return WORD_PAUSE_S if text[-1:].isalnum() else CLAUSE_PAUSE_S
 
 
-async def trimmed(pieces: AsyncIterator[Audio], pause_s: float) -> AsyncGenerator[Audio, None]:
-    """The pieces of one clause with no more than LEAD_S of silence in front and `pause_s` behind.
+async def trim_silence(pieces: AsyncIterator[Audio], pause_s: float) -> AsyncGenerator[Audio, None]:
+    """Yield the audio of one clause with at most ONSET_S of silence before it and `pause_s` after it.
 
-    Silence inside is kept: it is held back only until the next sound shows that it was not the end.
+    Silence inside the clause stays. It is delayed until the next audible sample shows that it is not at the end.
     """
-    begun = False
-    held: list[Audio] = []
+    started = False
+    pending: list[Audio] = []
     async for piece in pieces:
-        loud = np.flatnonzero(np.abs(piece.pcm) > AUDIBLE)
-        if not len(loud):
-            if begun:
-                held.append(piece)
+        audible = np.flatnonzero(np.abs(piece.pcm) > AUDIBLE)
+        if not len(audible):
+            if started:
+                pending.append(piece)
             continue
-        first, last = int(loud[0]), int(loud[-1]) + 1
-        begin = 0 if begun else max(0, first - round(LEAD_S * piece.rate))
-        for kept in held:
-            yield kept
-        begun = True
+        first, last = int(audible[0]), int(audible[-1]) + 1
+        begin = 0 if started else max(0, first - round(ONSET_S * piece.rate))
+        for silent in pending:
+            yield silent
+        started = True
         yield piece.between(piece.start + begin, piece.start + last)
-        held = [piece.between(piece.start + last, piece.end)] if last < len(piece.pcm) else []
-    if begun:
-        rate = held[0].rate if held else 0
+        pending = [piece.between(piece.start + last, piece.end)] if last < len(piece.pcm) else []
+    if started:
+        rate = pending[0].rate if pending else 0
         left = round(pause_s * rate)
-        for kept in held:
+        for silent in pending:
             if left <= 0:
                 break
-            yield kept.between(kept.start, kept.start + left)
-            left -= len(kept.pcm)
+            yield silent.between(silent.start, silent.start + left)
+            left -= len(silent.pcm)

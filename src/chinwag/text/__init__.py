@@ -1,1 +1,1 @@
-"""From a model's text to clauses that a voice can say, and the prompts that ask for it."""
+"""Text between model and voice: speakable words, clauses, prompts, fillers and spoken commands."""

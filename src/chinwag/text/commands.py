@@ -1,7 +1,7 @@
-"""What a short utterance asks of the conversation itself: to stop, to wait, to go on, to say it again.
+"""Spoken commands to the conversation itself: stop, wait, go on, say it again.
 
-Only an utterance that is nothing else counts, polite words and fillers forgiven: "stop the music at ten" is for the
-model. And only where it fits: "go on" asks for the rest of an answer where one was cut, else it is the model's as well.
+An utterance is a command only if it is nothing else, apart from polite words and fillers: "stop the music at ten" is
+for the model. It must also fit the situation: "go on" is a command only if a response was interrupted.
 """
 
 from __future__ import annotations
@@ -118,16 +118,16 @@ _PHRASES: dict[Command, str] = {
 """,
 }
 
-_FAINTLY_AGAIN = (
+_AGAIN_ALONE_PHRASES = (
     r"sorry|i am sorry|pardon|pardon me|huh|what|say what|excuse me|come again|comment|como|perdon|was|quoi|hein|eh"
     r"|come|come scusa|prego|o que|oi|क्या|え|えっ|はい|何|なに|什么|啊"
 )
-"""These ask for it again only where they are all that was said."""
+"""Phrases that mean "again" only if they are the whole utterance."""
 
-_QUESTION_ONLY = {"i am sorry", "excuse me", "eh", "comment", "como", "was", "come", "prego", "oi", "はい", "啊"}
-"""And these only as a question."""
+_AGAIN_AS_QUESTION = {"i am sorry", "excuse me", "eh", "comment", "como", "was", "come", "prego", "oi", "はい", "啊"}
+"""Phrases that mean "again" only if they are the whole utterance and a question."""
 
-_FORGIVEN = r"""
+_POLITE_PHRASES = r"""
 please|okay|ok|o k|all right|alright|right|yes|yeah|yep|yup|no|nope|nah|oh|ah|well|so|now|then|um|umm|uh|uhm|er|hmm
 |mm|hey|hi|and|but|sorry|i am sorry|excuse me
 |thanks|thank you|thank you very much|thanks a lot|chinwag|assistant|computer|buddy|mate|man|dear|just|actually
@@ -161,59 +161,59 @@ _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:'[\p{L}\p{M}\p{N}]+)*")
 _ACCENTS = re.compile(r"[\u0300-\u036f]")
 
 
-def _compiled(alternatives: str) -> re.Pattern[str]:
+def _compile(alternatives: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{unicodedata.normalize('NFKC', alternatives.replace(chr(10), ''))})(?= |$)")
 
 
-_ACTS = {act: _compiled(phrases) for act, phrases in _PHRASES.items()}
-_FORGIVABLE, _FAINT = _compiled(_FORGIVEN), _compiled(_FAINTLY_AGAIN)
+_COMMANDS = {command: _compile(phrases) for command, phrases in _PHRASES.items()}
+_POLITE, _AGAIN_ALONE = _compile(_POLITE_PHRASES), _compile(_AGAIN_ALONE_PHRASES)
 
 
-def find_command(words: str, *, interrupted: bool, spoken: bool) -> Command | None:
-    """What the words ask of the conversation, or None where they are to be answered by the model.
+def find_command(user_text: str, *, interrupted: bool, spoken: bool) -> Command | None:
+    """Return the command that an utterance is, or None if the model should respond to it.
 
-    interrupted: the last answer was cut off, so there is more of it. spoken: an answer is being said, or was the last
-    thing that was said. English; of German, French, Spanish, Italian, Portuguese, Hindi, Japanese and Chinese the plain
-    forms.
+    user_text: the user's words, in English; the plain forms in German, French, Spanish, Italian, Portuguese, Hindi,
+    Japanese and Chinese are known too. interrupted: the last response was interrupted, so there is more of it.
+    spoken: a response is playing, or was the last thing said.
 
-    "stop": it ends, and nothing is said. "wait": nothing is said until they speak again. "go_on": the cut answer goes
-    on from where the ear left it. "again": the last answer is said once more.
+    "stop": the response ends, and the assistant says nothing. "wait": the assistant is silent until the user speaks
+    again. "go_on": the interrupted response resumes at its playout position. "again": the last response is repeated.
     """
-    said = _plain(words)
-    asked = _asked(said, question=words.rstrip().endswith("?"))
-    if asked == "go_on" and not interrupted:
-        return "again" if spoken and re.search(r"what were you saying", said) else None
-    if asked in ("stop", "again") and not (spoken or interrupted):
+    plain = _plain(user_text)
+    command = _parse_command(plain, question=user_text.rstrip().endswith("?"))
+    if command == "go_on" and not interrupted:
+        return "again" if spoken and re.search(r"what were you saying", plain) else None
+    if command in ("stop", "again") and not (spoken or interrupted):
         return None
-    return asked
+    return command
 
 
-def _asked(said: str, *, question: bool) -> Command | None:
-    """The last act that is asked for; None where a word of it is something else."""
-    if _FAINT.fullmatch(said):
-        return "again" if question or said not in _QUESTION_ONLY else None
-    found: Command | None = None
-    while said:
-        length, meant = _longest(said)
+def _parse_command(plain: str, *, question: bool) -> Command | None:
+    """Return the last command in a plain utterance; None if any word is neither a command nor polite."""
+    if _AGAIN_ALONE.fullmatch(plain):
+        return "again" if question or plain not in _AGAIN_AS_QUESTION else None
+    command: Command | None = None
+    while plain:
+        length, next_command = _longest_phrase(plain)
         if not length:
             return None
-        found, said = meant or found, said[length:].lstrip()
-    return found
+        command, plain = next_command or command, plain[length:].lstrip()
+    return command
 
 
-def _longest(said: str) -> tuple[int, Command | None]:
-    """Length of the longest phrase at the beginning, and what it asks for; None where it is merely forgiven."""
+def _longest_phrase(plain: str) -> tuple[int, Command | None]:
+    """Return the length of the longest known phrase at the start, and its command; None for a polite phrase."""
     matches: list[tuple[int, Command | None]] = [
-        (match.end(), act) for act, phrases in _ACTS.items() if (match := phrases.match(said))
+        (match.end(), command) for command, phrases in _COMMANDS.items() if (match := phrases.match(plain))
     ]
-    if match := _FORGIVABLE.match(said):
+    if match := _POLITE.match(plain):
         matches.append((match.end(), None))
-    return max(matches, key=lambda one: one[0], default=(0, None))
+    return max(matches, key=lambda match: match[0], default=(0, None))
 
 
-def _plain(words: str) -> str:
-    """Lower case, no accents, no marks; short forms written out."""
-    letters = unicodedata.normalize("NFKD", words.lower().replace("’", "'"))
-    plain = unicodedata.normalize("NFKC", _ACCENTS.sub("", letters))
-    found = (_LONG_FORMS.get(word, word) for word in _WORD.findall(plain))
-    return " ".join(" ".join(found).replace("'", " ").split())
+def _plain(text: str) -> str:
+    """Return the text in lower case without accents and punctuation, with contractions written out."""
+    letters = unicodedata.normalize("NFKD", text.lower().replace("’", "'"))
+    without_accents = unicodedata.normalize("NFKC", _ACCENTS.sub("", letters))
+    words = (_LONG_FORMS.get(word, word) for word in _WORD.findall(without_accents))
+    return " ".join(" ".join(words).replace("'", " ").split())

@@ -1,4 +1,4 @@
-"""What is said while something takes long, by language."""
+"""Fillers: what is said while a tool runs, by language."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FILLERS = {
 }
 
 
-def translate_filler(words: str, language: str | None) -> str:
-    """One of the usual ones in the conversation's language; others as they are."""
-    if words in ENGLISH and (own := FILLERS.get(primary_subtag(language))):
-        return own[ENGLISH.index(words)]
-    return words
+def translate_filler(filler: str, language: str | None) -> str:
+    """Return one of the default fillers in the conversation's language; return any other filler unchanged."""
+    if filler in ENGLISH and (translated := FILLERS.get(primary_subtag(language))):
+        return translated[ENGLISH.index(filler)]
+    return filler

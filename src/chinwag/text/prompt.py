@@ -1,4 +1,4 @@
-"""What the model is told about being spoken aloud."""
+"""Instructions that make a model write text to be spoken."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from importlib.resources import files
 
 from chinwag.language import language_name, primary_subtag
 
-_OWN = files("chinwag") / "assistants" / "companion.toml"
+_DEFAULT_ASSISTANT = files("chinwag") / "assistants" / "companion.toml"
 
-DEFAULT_INSTRUCTIONS: str = tomllib.loads(_OWN.read_text("utf-8"))["instructions"]
-"""Short and without markup: every needless token is silence before the first word, and a symbol cannot be said."""
+DEFAULT_INSTRUCTIONS: str = tomllib.loads(_DEFAULT_ASSISTANT.read_text("utf-8"))["instructions"]
+"""Instructions of the default assistant. They are short, as every token delays the first word."""
 
 DEFAULT_INSTRUCTIONS_BY_LANGUAGE: dict[str, str] = tomllib.loads(
     (files("chinwag.text") / "companions.toml").read_text("utf-8")
 )
-"""The same for a conversation in one language, by the first subtag of BCP 47."""
+"""The default instructions in other languages, by the primary subtag of BCP 47."""
 
 SILENCE_PROMPT = (
     "The user has said nothing for a while. "
     "Say one short, gentle sentence that invites them to go on, without pressing."
 )
-"""For the one answer that breaks a long silence."""
+"""Instructions for the one response that breaks a long silence."""
 
 
 def instructions_for(instructions: str, language: str | None) -> str:
-    """The instructions for a conversation in that language.
+    """Return the instructions for a conversation in a language.
 
-    Chinwag's own are given in it; others stay as they are, and the language is named behind them, unless it is English
-    or not known.
+    The default instructions are replaced by their translation. Any others get a sentence that names the language,
+    unless it is English or unknown.
     """
     spoken = primary_subtag(language)
     if instructions == DEFAULT_INSTRUCTIONS and spoken in DEFAULT_INSTRUCTIONS_BY_LANGUAGE:
         return DEFAULT_INSTRUCTIONS_BY_LANGUAGE[spoken]
     if spoken in ("", "en"):
         return instructions
-    called = language_name(language)
-    return f"{instructions}\nThe user speaks {called}. Unless told otherwise above, answer in {called}.".strip()
+    name = language_name(language)
+    return f"{instructions}\nThe user speaks {name}. Unless told otherwise above, answer in {name}.".strip()
