@@ -60,7 +60,7 @@ async def test_real_weights_hear_sentences(moonshine: Path) -> None:
         silent = stt.open()
         silent.push(Audio(np.zeros(LISTEN_RATE, np.float32), LISTEN_RATE))
         assert (await silent.finish()).text == ""
-        with pytest.raises(EngineError, match="hears en, not fr"):
+        with pytest.raises(EngineError, match="supports en, not fr"):
             stt.open("fr")
 
 

@@ -150,7 +150,7 @@ async def test_noise_and_music_have_no_words() -> None:
 async def test_a_language_it_does_not_know_is_refused() -> None:
     async with loaded(Whisper, SETTINGS) as stt:
         assert len(stt.languages) >= 99
-        with pytest.raises(EngineError, match=r"does not hear tlh.*stt.language"):
+        with pytest.raises(EngineError, match=r"not tlh.*stt.language"):
             stt.open("tlh")
 
 
@@ -158,7 +158,7 @@ def test_what_cannot_be_loaded_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="chinwag models pull whisper-base"):
         Whisper.load(EngineOptions(SETTINGS))
     (tmp_path / "model.bin").write_bytes(b"no model")
-    with pytest.raises(EngineError, match=r"holds no model of faster-whisper"):
+    with pytest.raises(EngineError, match=r"contains no model of faster-whisper"):
         Whisper.load(EngineOptions(SETTINGS.model_copy(update={"model": str(tmp_path)})))
     with pytest.raises(EngineError, match=r"no Whisper model enormous.*large-v3-turbo"):
         Whisper.load(EngineOptions(SETTINGS.model_copy(update={"model": "enormous"})))

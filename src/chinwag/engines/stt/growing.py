@@ -1,4 +1,4 @@
-"""What a transcriber that hears whole pieces needs for sound that goes on: a buffer, a place to cut, a seam, loops."""
+"""Growing utterances for models that transcribe whole pieces: buffer, cuts, joined text, repetition loops."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from typing import Generic, Protocol, Self, TypeVar
 import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Audio, Samples
+from chinwag.engines.faults import require_rate
 from chinwag.engines.protocols import Transcript
 from chinwag.engines.worker import Priority
 from chinwag.errors import EngineError
 
 SHORTEST = LISTEN_RATE // 10
-"""Sound that is shorter holds no word."""
+"""Shortest sound that can contain a word, in samples."""
 SILENT_PEAK = 3e-4
-"""What never gets louder than ten steps of 16-bit sound is digital silence."""
+"""Peak below which sound is digital silence: ten steps of 16-bit samples."""
 
 _WINDOW = LISTEN_RATE // 5
 _HOP = LISTEN_RATE // 50
 
 
 class GrowingSound:
-    """Samples pushed so far, in one array that doubles when it is full.
+    """Samples of an utterance in one array that doubles when it is full.
 
-    A view stays true while more is pushed: samples once written never change.
+    Views stay valid while sound is added: written samples never change.
     """
 
     def __init__(self) -> None:
@@ -36,7 +37,7 @@ class GrowingSound:
         """The listening stream's index after the last sample."""
 
     def push(self, audio: Audio) -> None:
-        """Add a piece at the end."""
+        """Append sound."""
         end = self.length + len(audio.pcm)
         if end > len(self._pcm):
             grown = np.empty(max(end, 2 * len(self._pcm)), np.float32)
@@ -46,14 +47,27 @@ class GrowingSound:
         self.length, self.until = end, audio.end
 
     def view(self, start: int, end: int) -> Samples:
-        """Samples from `start` up to `end`, counted from the first one pushed; not copied."""
+        """Return the samples from `start` up to `end` without a copy; the first sample pushed is 0."""
         return self._pcm[start:end]
 
 
-def quietest(pcm: Samples, after: int, before: int, tail: int) -> int:
-    """Where to cut: the middle of the quietest 200 ms that lies `after`..`before`, with `tail` samples left behind it.
+def ctranslate2_device(wanted: str, engine: str) -> str:
+    """Return "cuda" or "cpu" for a device setting ("auto", "cpu" or "cuda"). Raises EngineError if CUDA is missing."""
+    if wanted == "cpu":
+        return "cpu"
+    import ctranslate2  # a dependency of faster-whisper; does not import torch
 
-    All in samples; pcm is longer than `before` and at 16 kHz.
+    available = ctranslate2.get_cuda_device_count() > 0
+    if wanted == "cuda" and not available:
+        fix = "Set stt.device = cpu, or install NVIDIA's driver with CUDA 12 and cuDNN 9 (`nvidia-smi -L` lists GPUs)."
+        raise EngineError(f"The engine {engine} finds no CUDA device.", fix, engine)
+    return "cuda" if available else "cpu"
+
+
+def quietest(pcm: Samples, after: int, before: int, tail: int) -> int:
+    """Return where to cut: the middle of the quietest 200 ms between `after` and `before`.
+
+    tail: samples that must be left behind the cut. All in samples at 16 kHz; pcm is longer than `before`.
     """
     last = max(min(before, len(pcm) - tail), after + _WINDOW)
     energy = np.concatenate(([0.0], np.cumsum(np.square(pcm[after:last], dtype=np.float64))))
@@ -63,10 +77,10 @@ def quietest(pcm: Samples, after: int, before: int, tail: int) -> int:
 
 
 def join_text(before: str, after: str) -> str:
-    """Join two pieces of one utterance that were heard apart.
+    """Join the texts of two pieces of one utterance that were transcribed separately.
 
-    The transcriber takes each piece for sentences of their own: where the second plainly goes on with the first's
-    sentence (it begins in lower case), the full stop between them is its invention and goes.
+    A transcriber ends each piece with a full stop. If the second text begins in lower case, it continues the first
+    text's sentence, and that full stop is removed.
     """
     if not before or not after:
         return before or after
@@ -76,7 +90,7 @@ def join_text(before: str, after: str) -> str:
 
 
 def loop_begins(tokens: Sequence[int]) -> int | None:
-    """Tokens to keep where a decoder is caught in a loop at the end of them: up to the end of its first round."""
+    """Return how many tokens to keep if they end in a loop: up to the end of its first round. None without a loop."""
     period = looping(tokens)
     if not period:
         return None
@@ -87,9 +101,9 @@ def loop_begins(tokens: Sequence[int]) -> int | None:
 
 
 def looping(tokens: Sequence[int]) -> int:
-    """The period of a loop that the decoder is caught in at the end of `tokens`, else 0.
+    """Return the period of the loop that `tokens` end in; 0 if they end in none.
 
-    A person may say a thing three times; a token repeated a dozen times, or a phrase four, is the model's doing.
+    A person may repeat a phrase three times. A loop is a token repeated 12 times, or a phrase repeated 4 times.
     """
     for period in range(1, 17):
         span = max(4 * period, 12)
@@ -104,7 +118,7 @@ class PieceText(Protocol):
 
     @property
     def confidence(self) -> float:
-        """Mean probability of its tokens."""
+        """Mean probability of the tokens, 0 to 1."""
         ...
 
     def __add__(self, other: Self) -> Self:
@@ -116,86 +130,84 @@ W = TypeVar("W", bound=PieceText)
 
 
 class PiecewiseUtterance(ABC, Generic[W]):
-    """One utterance on its way to words, heard in one piece as long as it is short.
+    """One utterance of an engine that transcribes whole pieces.
 
-    pieces: samples up to which it is; a longer one is cut at its quietest place, not before the second, so that the
-    third is left. nothing: the words of silence.
+    pieces: longest piece that is transcribed whole; a longer utterance is cut at its quietest place. Earliest place
+    of a cut; least sound left behind it. All in samples. nothing: the result for silence.
     """
 
     def __init__(self, engine: str, pieces: tuple[int, int, int], nothing: W) -> None:
         self._name, self._pieces, self._nothing = engine, pieces, nothing
         self._sound = GrowingSound()
-        self._settled, self._settled_words, self._settled_until = "", nothing, 0
+        self._settled, self._settled_result, self._settled_until = "", nothing, 0
         self._finishing = 0
         self._last = Transcript("", final=False, until=0)
-        self._heard = 0
+        self._transcribed = 0
 
     @abstractmethod
-    async def _words(self, pcm: Samples, start: int, priority: Priority) -> W | None:
-        """The words of a piece that begins at that sample; None where a partial is to give way to a finish."""
+    async def _transcribe_piece(self, pcm: Samples, start: int, priority: Priority) -> W | None:
+        """Transcribe a piece that begins at sample `start`; None if a partial transcript yields to a final one."""
 
     @abstractmethod
-    def _text_of(self, words: W) -> str:
-        """As they are written."""
+    def _text_of(self, result: W) -> str:
+        """Return the text of a result."""
 
     @property
     def _language(self) -> str | None:
-        """Of what was heard, as far as that is known."""
+        """The spoken language, if known."""
         return None
 
     def push(self, audio: Audio) -> None:
         """Append sound at 16 kHz."""
-        if audio.rate != LISTEN_RATE:
-            message = f"The engine {self._name} hears {LISTEN_RATE} samples a second, not {audio.rate}."
-            raise EngineError(message, "Resample first.", self._name)
+        require_rate(audio, self._name)
         self._sound.push(audio)
 
     async def partial(self) -> Transcript:
-        """The words so far; those of the last time where a `finish` comes between."""
-        heard = await self._hear(Priority.LATER) if not self._finishing else None
-        return heard or self._last
+        """Return the partial transcript; the previous one while a final transcript is computed."""
+        transcript = await self._transcribe(Priority.LATER) if not self._finishing else None
+        return transcript or self._last
 
     async def finish(self) -> Transcript:
-        """The final words; free where nothing was pushed since the last partial."""
+        """Return the final transcript; costs nothing if no sound was added since the last partial one."""
         self._finishing += 1
         try:
-            heard = await self._hear(Priority.NOW)
+            transcript = await self._transcribe(Priority.NOW)
         finally:
             self._finishing -= 1
-        assert heard is not None
-        return replace(heard, final=True)
+        assert transcript is not None
+        return replace(transcript, final=True)
 
-    def _gives_way(self, priority: Priority) -> bool:
+    def _must_yield(self, priority: Priority) -> bool:
         return priority is Priority.LATER and self._finishing > 0
 
-    async def _hear(self, priority: Priority) -> Transcript | None:
-        """None where a partial gave way to a finish."""
+    async def _transcribe(self, priority: Priority) -> Transcript | None:
+        """Transcribe all sound so far; None if a partial transcript yielded to a final one."""
         length, until = self._sound.length, self._sound.until
-        if length == self._heard:
+        if length == self._transcribed:
             return self._last
         whole, least, tail = self._pieces
         while length - self._settled_until > whole:
             start = self._settled_until
             cut = start + quietest(self._sound.view(start, length), least, whole, tail)
-            words = await self._piece(start, cut, priority)
-            if words is None:
+            result = await self._transcribe_unless_silent(start, cut, priority)
+            if result is None:
                 return None
-            if self._settled_until == start:  # else another call settled it meanwhile
-                self._settled = join_text(self._settled, self._text_of(words))
-                self._settled_words += words
+            if self._settled_until == start:  # otherwise another call has settled this piece
+                self._settled = join_text(self._settled, self._text_of(result))
+                self._settled_result += result
                 self._settled_until = cut
-        settled, before = self._settled, self._settled_words
-        words = await self._piece(self._settled_until, length, priority)
-        if words is None:
+        settled, before = self._settled, self._settled_result
+        result = await self._transcribe_unless_silent(self._settled_until, length, priority)
+        if result is None:
             return None
-        text = join_text(settled, self._text_of(words))
-        transcript = Transcript(text, False, until, (before + words).confidence, self._language if text else None)
-        if length > self._heard:
-            self._last, self._heard = transcript, length
+        text = join_text(settled, self._text_of(result))
+        transcript = Transcript(text, False, until, (before + result).confidence, self._language if text else None)
+        if length > self._transcribed:
+            self._last, self._transcribed = transcript, length
         return transcript
 
-    async def _piece(self, start: int, end: int, priority: Priority) -> W | None:
+    async def _transcribe_unless_silent(self, start: int, end: int, priority: Priority) -> W | None:
         pcm = self._sound.view(start, end)
         if len(pcm) < SHORTEST or np.abs(pcm).max() < SILENT_PEAK:
             return self._nothing
-        return await self._words(pcm, start, priority)
+        return await self._transcribe_piece(pcm, start, priority)

@@ -1,7 +1,7 @@
-"""Moonshine on onnxruntime: English speech to text in a tenth of the time that it took to say.
+"""Moonshine on onnxruntime: English speech to text in a tenth of the sound's duration.
 
-The encoder hears a piece of sound at once; the decoder then writes a token a step. Both run in short steps on one
-thread, so that a final transcript waits for no more than one step of somebody's partial one.
+The encoder reads a whole piece of sound; the decoder then writes one token a step. Both run in short steps on one
+thread, so a final transcript waits for at most one step of another session's partial transcript.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from chinwag.errors import EngineError
 from chinwag.language import primary_subtag
 
 MODELS = ("moonshine-tiny-en", "moonshine-base-en")
-"""base hears better, and takes twice as long (docs/engines/hearing.md)."""
+"""base makes fewer errors and takes twice as long (docs/engines/hearing.md)."""
 SHIPPED_SLOW = ("moonshine-base-en",)
-"""Their decoders make all weights whole again at every token: they are quantised once, at the first load."""
+"""Models whose decoders dequantise all weights at every token; they are quantised once, at the first load."""
 QUANTISED_WITHIN_S = 600.0
 BEGIN, END = 1, 2
 FIRST_SPECIAL = 32_000
-"""Tokens from here on are the tokenizer's <<ST_n>> markers, which are not words."""
+"""First of the tokenizer's <<ST_n>> markers, which are not words."""
 
 TOKENS_PER_SECOND = 6.5
-"""Moonshine's own limit on how many tokens speech can hold (usefulsensors/moonshine, transcribe)."""
+"""Moonshine's own limit of tokens per second of speech (usefulsensors/moonshine, transcribe)."""
 TOKENS_ALWAYS = 8
 TOKENS_PER_STEP = 4
 
 WHOLE = 10 * LISTEN_RATE
-"""Longer sound is settled piece by piece, so that hearing it again costs no more than its tail."""
+"""Longest piece transcribed whole, in samples. In longer sound only the last piece is transcribed again."""
 LEAST_PIECE, LEAST_TAIL = 4 * LISTEN_RATE, 2 * LISTEN_RATE
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class MoonshineTokens:
 
     @property
     def confidence(self) -> float:
-        """exp(mean log p); 1.0 of nothing."""
+        """exp(mean log p); 1.0 without tokens."""
         return float(np.exp(np.mean(self.logs))) if self.logs else 1.0
 
 
@@ -72,33 +72,33 @@ class Moonshine:
 
     def __init__(self, encoder: Any, decoder: Any, vocabulary: list[bytes]) -> None:
         self._encoder, self._decoder, self._vocabulary = encoder, decoder, vocabulary
-        self._masks = any(entry.name == "attention_mask" for entry in encoder.get_inputs())
+        self._encoder_takes_mask = any(entry.name == "attention_mask" for entry in encoder.get_inputs())
         shapes = {entry.name: entry.shape for entry in decoder.get_inputs()}
         self._past = [name for name in shapes if name.startswith("past_key_values")]
         _, heads, _, width = shapes[self._past[0]]
         self._nothing = np.zeros((1, heads, 0, width), np.float32)
-        self._masked = "encoder_attention_mask" in shapes
+        self._decoder_takes_mask = "encoder_attention_mask" in shapes
         self.worker = Worker(self.name)
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """Its weights in the catalog."""
+        """Return the catalog names of the models."""
         return MODELS
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """The model's catalog name."""
+        """Return the model's catalog name."""
         return (_model(settings),)
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Open encoder and decoder and hear a second of noise with them."""
+        """Open encoder and decoder, and transcribe a second of noise."""
         options.only(cls.name)
         model = _model(options.settings)
         folder = weights_folder(options.weights, model, cls.name)
         encoder, decoder = (folder / f"{part}.ort" for part in ("encoder_model", "decoder_model_merged"))
         if model in SHIPPED_SLOW:
-            encoder, decoder = _quick(encoder), _quick(decoder)
+            encoder, decoder = _quantised(encoder), _quantised(decoder)
         engine = cls(
             open_model(encoder, cls.name),
             open_model(decoder, cls.name),
@@ -110,11 +110,11 @@ class Moonshine:
         return engine
 
     def open(self, language: str | None = None) -> MoonshineUtterance:
-        """Begin an utterance. Raises EngineError for a language it does not know, naming the engines that might."""
+        """Open an utterance. Raises EngineError for other languages than English; its fix lists the other engines."""
         if language is not None and primary_subtag(language) not in self.languages:
             raise EngineError(
-                f"Moonshine hears English only, not {language}.",
-                f"Set stt.language = en, or stt.engine: {_others()}.",
+                f"Moonshine supports English only, not {language}.",
+                f"Set stt.language = en, or stt.engine: {_describe_engines()}.",
                 self.name,
             )
         return MoonshineUtterance(self)
@@ -125,20 +125,20 @@ class Moonshine:
         self._encoder = self._decoder = None
 
     def decode(self, pcm: Samples, guess: Sequence[int] = ()) -> Iterator[MoonshineTokens]:
-        """Transcribe one piece greedily: yields what it has after the encoder and after each token.
+        """Transcribe one piece greedily: yield the tokens so far after the encoder and after each decoder step.
 
-        guess: tokens that it may well begin with, as it did when less was heard. They are checked in one step of the
-        decoder, and written as far as it would have written them itself (greedy speculative decoding, Leviathan et
-        al. 2023), so the words are the same and most of the steps are saved.
+        guess: likely first tokens, from a transcript of less sound. The decoder checks them in one step and accepts
+        those that it would have written (greedy speculative decoding, Leviathan et al. 2023). The text is the same
+        and most steps are saved.
         """
         encoder, decoder = self._encoder, self._decoder
         ones = np.ones((1, len(pcm)), np.int64)
-        sound = {"input_values": pcm[None], **({"attention_mask": ones} if self._masks else {})}
-        heard = encoder.run(None, sound)[0]
+        sound = {"input_values": pcm[None], **({"attention_mask": ones} if self._encoder_takes_mask else {})}
+        encoded = encoder.run(None, sound)[0]
         feeds: dict[str, Any] = dict.fromkeys(self._past, self._nothing)
-        feeds["encoder_hidden_states"] = heard
-        if self._masked:
-            feeds["encoder_attention_mask"] = ones  # of samples: the decoder itself takes every 384th
+        feeds["encoder_hidden_states"] = encoded
+        if self._decoder_takes_mask:
+            feeds["encoder_attention_mask"] = ones  # in samples: the decoder itself takes every 384th
         words, wanted = MoonshineTokens([], []), self._past
         yield words
         limit = int(len(pcm) / LISTEN_RATE * TOKENS_PER_SECOND) + TOKENS_ALWAYS
@@ -149,11 +149,11 @@ class Moonshine:
             outputs = ["logits", *(name.replace("past_key_values", "present") for name in wanted)]
             logits, *present = decoder.run(outputs, feeds)
             feeds.update(zip(wanted, present, strict=True))
-            # What was heard stays the same, so from the second step on only the decoder's own past grows.
+            # The encoder's part of the cache is constant, so from the second step on only the decoder's part grows.
             wanted = [name for name in self._past if ".decoder." in name]
             before = len(words.tokens)
             _accept(logits[0], ahead[1:], words)
-            if len(words.tokens) - before < len(ahead):  # what was read of a wrong guess is to be forgotten
+            if len(words.tokens) - before < len(ahead):  # remove wrong guesses from the cache
                 feeds.update({name: feeds[name][:, :, : len(words.tokens)] for name in wanted})
             if words.tokens[-1] == END:
                 break
@@ -166,7 +166,7 @@ class Moonshine:
                 return
 
     def text_of(self, words: MoonshineTokens) -> str:
-        """Tokens to text; bytes that are no UTF-8 are left out."""
+        """Return the tokens' text without bytes that are not UTF-8."""
         pieces = (self._vocabulary[token] for token in words.tokens if END < token < FIRST_SPECIAL)
         return b"".join(pieces).decode("utf-8", "ignore").replace("▁", " ").strip()
 
@@ -186,11 +186,11 @@ class MoonshineUtterance(PiecewiseUtterance[MoonshineTokens]):
     def _language(self) -> str:
         return "en"
 
-    async def _words(self, pcm: Samples, start: int, priority: Priority) -> MoonshineTokens | None:
+    async def _transcribe_piece(self, pcm: Samples, start: int, priority: Priority) -> MoonshineTokens | None:
         decoding = self._engine.decode(pcm, self._guess[1] if self._guess[0] == start else ())
         words: MoonshineTokens | None = MoonshineTokens([], [])
         while words is not None:
-            if self._gives_way(priority):
+            if self._must_yield(priority):
                 return None
             result, words = words, await self._engine.worker.run_at(priority, _advance, decoding)
         self._guess = start, [token for token in result.tokens if token != END]
@@ -198,7 +198,7 @@ class MoonshineUtterance(PiecewiseUtterance[MoonshineTokens]):
 
 
 def _accept(scores: Samples, guess: Sequence[int], words: MoonshineTokens) -> None:
-    """Write the tokens that are likeliest, one for each row of scores, up to the first that was not guessed."""
+    """Append the likeliest token of each row of scores, up to the first that differs from the guess."""
     for row, guessed in zip(scores, [*guess, None], strict=True):
         token = int(row.argmax())
         words.tokens.append(token)
@@ -208,7 +208,7 @@ def _accept(scores: Samples, guess: Sequence[int], words: MoonshineTokens) -> No
 
 
 def _advance(decoding: Iterator[MoonshineTokens]) -> MoonshineTokens | None:
-    """A step on the thread: the encoder, or a few tokens. None at the end."""
+    """Run one step on the thread: the encoder, or a few tokens. None at the end."""
     words = None
     for _ in range(TOKENS_PER_STEP):
         following = next(decoding, None)
@@ -221,7 +221,7 @@ def _advance(decoding: Iterator[MoonshineTokens]) -> MoonshineTokens | None:
 
 
 def _model(settings: Any) -> str:
-    """The catalog name of the model that is set. Raises EngineError, naming those there are, for another."""
+    """Return the catalog name of the configured model. Raises EngineError if there is no such model."""
     named = (settings.model if settings else "") or MODELS[0]
     if named not in MODELS:
         fix = f"Set stt.model to one of: {', '.join(MODELS)}."
@@ -230,7 +230,7 @@ def _model(settings: Any) -> str:
 
 
 def read_vocabulary(path: Path) -> list[bytes]:
-    """Moonshine's tokenizer.bin: each token's bytes after their count (two bytes of it from 128 on)."""
+    """Read Moonshine's tokenizer.bin: each token's bytes follow their count, which takes two bytes from 128 on."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -251,24 +251,24 @@ def read_vocabulary(path: Path) -> list[bytes]:
     return tokens
 
 
-def _others() -> str:
-    known = []
+def _describe_engines() -> str:
+    engines = []
     for name in registry.names("stt"):
         languages = registry.lookup("stt", name).about.languages
-        known.append(f"{name} ({', '.join(languages)})")
-    return "; ".join(known)
+        engines.append(f"{name} ({', '.join(languages)})")
+    return "; ".join(engines)
 
 
-def _quick(shipped: Path) -> Path:
-    """The quantised model beside the one that is shipped, made where it is not there yet; without onnx that one itself.
+def _quantised(shipped: Path) -> Path:
+    """Return the quantised copy of a model, creating it if needed; without the onnx package, the model itself.
 
-    In a process of its own, as it takes half a gigabyte and some ten seconds. Raises EngineError.
+    A separate process creates it, because that takes half a gigabyte and some ten seconds. Raises EngineError.
     """
-    made = shipped.with_suffix(".int8.onnx")
-    if made.exists() and made.stat().st_mtime >= shipped.stat().st_mtime:
-        return made
-    log.info("%s is quantised, once", shipped.name)
-    command = [sys.executable, "-m", ort_format.__name__, str(shipped), str(made)]
+    quantised = shipped.with_suffix(".int8.onnx")
+    if quantised.exists() and quantised.stat().st_mtime >= shipped.stat().st_mtime:
+        return quantised
+    log.info("quantising %s; this happens once", shipped.name)
+    command = [sys.executable, "-m", ort_format.__name__, str(shipped), str(quantised)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=QUANTISED_WITHIN_S, check=False)
     except subprocess.TimeoutExpired:
@@ -276,7 +276,7 @@ def _quick(shipped: Path) -> Path:
         raise EngineError(message, "Set stt.model = moonshine-tiny-en, or try again.", Moonshine.name) from None
     if done.returncode == ort_format.NO_ONNX:
         log.warning(
-            "%s runs some ten times slower than it could: `pip install 'chinwag[moonshine]'` has it quantised, once.",
+            "%s runs about ten times slower than it could. To have it quantised: `pip install 'chinwag[moonshine]'`.",
             shipped.name,
         )
         return shipped
@@ -284,6 +284,6 @@ def _quick(shipped: Path) -> Path:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         said = lines[-1].strip()[:300] if lines else f"its process ended with {done.returncode}"
         message = f"{shipped.name} of Moonshine could not be quantised: {said}."
-        fix = "Is there room on the disk? Run `chinwag models verify`, or set stt.model = moonshine-tiny-en."
+        fix = "Check the free disk space, run `chinwag models verify`, or set stt.model = moonshine-tiny-en."
         raise EngineError(message, fix, Moonshine.name)
-    return made
+    return quantised

@@ -1,4 +1,4 @@
-"""Speech to text by any server that speaks OpenAI's language: speaches, vLLM, LocalAI, another Chinwag, OpenAI."""
+"""Speech to text by OpenAI or any server with its API: speaches, vLLM, LocalAI, another Chinwag."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from chinwag.audio import LISTEN_RATE, Audio
+from chinwag.engines.faults import require_rate
 from chinwag.engines.openai_server import (
     OPENAI,
     address_and_key,
@@ -27,17 +28,17 @@ if TYPE_CHECKING:
 OPENAIS_MODEL = "gpt-4o-mini-transcribe"
 
 HEARS = ("whisper", "transcri", "moonshine", "parakeet", "asr", "stt", "voxtral", "canary")
-"""What the names of models that hear have in them: a server's list often has others as well."""
+"""Parts of the names of transcription models; a server's list often contains other models."""
 
 EVERY = 0.8
-"""Seconds of new sound between two requests for live words: each sends all of the utterance."""
+"""Least new sound between two requests for partial transcripts, in seconds: each sends the whole utterance."""
 
 
 class OpenAITranscriber:
     """A transcription model behind an OpenAI-compatible address."""
 
     name: ClassVar[str] = "openai"
-    about: ClassVar[About] = About("OpenAI's transcription, or any server that speaks its language", "the server's")
+    about: ClassVar[About] = About("OpenAI's transcription, or any server with its API", "the server's")
     languages: tuple[str, ...] = ("*",)
 
     def __init__(self, client: AsyncOpenAI, model: str, settings: Any) -> None:
@@ -46,8 +47,8 @@ class OpenAITranscriber:
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """Those of the server's that seem to hear; all of them where none does."""
-        return _hearing(list_models("stt", *address_and_key("stt", settings), settings.model))
+        """Return the server's transcription models by their names; all models if no name matches."""
+        return _transcription_models(list_models("stt", *address_and_key("stt", settings), settings.model))
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
@@ -56,11 +57,11 @@ class OpenAITranscriber:
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Reach the server, and choose its first model that hears where none is set."""
+        """Connect to the server; choose its first transcription model if none is configured."""
         settings = options.settings
         options.only(cls.name)
         base_url, key = address_and_key("stt", settings)
-        names = _hearing(list_models("stt", base_url, key, settings.model))
+        names = _transcription_models(list_models("stt", base_url, key, settings.model))
         usual = OPENAIS_MODEL if urlsplit(base_url).hostname == urlsplit(OPENAI).hostname else ""
         model = settings.model or usual or next(iter(names), "")
         if not model:
@@ -69,7 +70,7 @@ class OpenAITranscriber:
         return cls(open_client(base_url, key, settings.timeout_s), model, settings)
 
     def open(self, language: str | None = None) -> OpenAIUtterance:
-        """Begin an utterance; whether the language is known only the server can tell."""
+        """Open an utterance. The language is not checked: the server decides if it supports it."""
         return OpenAIUtterance(self, language)
 
     async def close(self) -> None:
@@ -77,76 +78,74 @@ class OpenAITranscriber:
         await self._client.close()
 
     async def transcribe(self, audio: Audio, language: str | None) -> tuple[str, str | None]:
-        """The words of some sound (16 kHz), and the language where the server tells it. Raises EngineError."""
+        """Return the text of sound at 16 kHz, and its language if the server sends it. Raises EngineError."""
         from openai import BadRequestError
 
-        asked: dict[str, Any] = {"model": self.model, "file": ("speech.wav", audio.to_wav(), "audio/wav")}
+        request: dict[str, Any] = {"model": self.model, "file": ("speech.wav", audio.to_wav(), "audio/wav")}
         if language:
-            asked["language"] = primary_subtag(language)
+            request["language"] = primary_subtag(language)
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 try:
-                    answer = await self._ask(asked)
+                    response = await self._send_request(request)
                 except BadRequestError:
                     if not self._verbose:
                         raise
-                    self._verbose = False  # the newer models tell no language
-                    answer = await self._ask(asked)
+                    self._verbose = False  # newer models have no verbose_json, which contains the language
+                    response = await self._send_request(request)
         except Exception as error:
             server = server_name("stt", str(self._client.base_url))
             raise to_engine_error(error, "stt", self.name, server, self.model, self._settings.timeout_s) from error
-        text, heard = getattr(answer, "text", None), getattr(answer, "language", None)
+        text, detected = getattr(response, "text", None), getattr(response, "language", None)
         if not isinstance(text, str):
-            message = f"{server_name('stt', str(self._client.base_url))} sent something that is no transcript."
+            message = f"{server_name('stt', str(self._client.base_url))} sent no transcript."
             raise EngineError(message, "Check that stt.base_url is right: most end in /v1.", self.name)
-        return text.strip(), language or language_tag(heard if isinstance(heard, str) else None)
+        return text.strip(), language or language_tag(detected if isinstance(detected, str) else None)
 
-    async def _ask(self, asked: Mapping[str, Any]) -> Any:
+    async def _send_request(self, request: Mapping[str, Any]) -> Any:
         return await self._client.audio.transcriptions.create(
-            **asked, response_format="verbose_json" if self._verbose else "json"
+            **request, response_format="verbose_json" if self._verbose else "json"
         )
 
 
-def _hearing(names: list[str]) -> tuple[str, ...]:
+def _transcription_models(names: list[str]) -> tuple[str, ...]:
     return tuple(name for name in names if any(part in name.lower() for part in HEARS)) or tuple(names)
 
 
 class OpenAIUtterance:
-    """One utterance on its way to words: all of it is sent for each hearing, and only one live one at a time."""
+    """One utterance. Each request sends all of its sound."""
 
     def __init__(self, engine: OpenAITranscriber, language: str | None) -> None:
         self._engine, self._language = engine, language
         self._sound = GrowingSound()
-        self._asked = self._known = 0
+        self._sent = self._transcribed = 0
         self._last = Transcript("", final=False, until=0, language=language)
 
     def push(self, audio: Audio) -> None:
         """Append sound at 16 kHz."""
-        if audio.rate != LISTEN_RATE:
-            message = f"The engine openai hears {LISTEN_RATE} samples a second, not {audio.rate}."
-            raise EngineError(message, "Resample first.", OpenAITranscriber.name)
+        require_rate(audio, OpenAITranscriber.name)
         self._sound.push(audio)
 
     async def partial(self) -> Transcript:
-        """The words so far; those of the last time while there is little new."""
-        if self._sound.length - self._asked < EVERY * LISTEN_RATE:
+        """Return the partial transcript; the previous one if little sound is new."""
+        if self._sound.length - self._sent < EVERY * LISTEN_RATE:
             return self._last
-        return await self._hear(final=False)
+        return await self._transcribe(final=False)
 
     async def finish(self) -> Transcript:
-        """The final words; free where nothing was pushed since they were asked for."""
-        if self._last.final and self._known == self._sound.length:
+        """Return the final transcript; costs nothing if no sound was added since the last one."""
+        if self._last.final and self._transcribed == self._sound.length:
             return self._last
-        return await self._hear(final=True)
+        return await self._transcribe(final=True)
 
-    async def _hear(self, *, final: bool) -> Transcript:
+    async def _transcribe(self, *, final: bool) -> Transcript:
         length, until = self._sound.length, self._sound.until
         pcm = self._sound.view(0, length)
-        self._asked = length
+        self._sent = length
         text, language = "", self._language
         if length >= SHORTEST and abs(pcm).max() >= SILENT_PEAK:
             text, language = await self._engine.transcribe(Audio(pcm, LISTEN_RATE), self._language)
         transcript = Transcript(text, final, until, language=language)
-        if length >= self._known:  # a request of less sound may be answered later
-            self._known, self._last = length, transcript
+        if length >= self._transcribed:  # the response to an earlier request may arrive later
+            self._transcribed, self._last = length, transcript
         return transcript

@@ -1,6 +1,6 @@
-"""Models in onnxruntime's own format, written again as ONNX, so that they can be folded and quantised.
+"""Convert models from onnxruntime's own format (.ort) to ONNX, fold constants and quantise weights.
 
-A file in that format (.ort) is what a session holds once its graph is optimised; it cannot be optimised any further.
+A .ort file contains an optimised graph; onnxruntime cannot optimise or quantise it any further.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 NO_ONNX = 3
-"""Exit status of `python -m chinwag.engines.stt.ort_format SOURCE TARGET` where the onnx package is missing."""
+"""Exit status of `python -m chinwag.engines.stt.ort_format SOURCE TARGET` if the onnx package is missing."""
 
 
 def main(arguments: list[str]) -> int:
-    """Quantise one model; the exit status."""
+    """Quantise one model and return the exit status."""
     source, target = map(Path, arguments)
     try:
-        quantised(source, target)
+        quantise(source, target)
     except ImportError as error:
         print(error, file=sys.stderr)
         return NO_ONNX
     return 0
 
 
-def quantised(source: Path, target: Path) -> None:
-    """Write the model of a .ort file as ONNX, with constants folded and the weights of MatMul in 8 bits.
+def quantise(source: Path, target: Path) -> None:
+    """Write a .ort model as ONNX with folded constants and the weights of MatMul in 8 bits.
 
-    Needs the onnx package. The target appears whole or not at all. Raises ImportError, OSError, ValueError, or what
-    onnxruntime raises for a model it cannot read.
+    The target is replaced atomically. Raises ImportError without the onnx package, OSError, ValueError, or
+    onnxruntime's error for a model it cannot read.
     """
     import onnx
     import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with TemporaryDirectory(dir=target.parent, prefix=".") as made:
-        plain, folded, small = (Path(made) / name for name in ("plain.onnx", "folded.onnx", "small.onnx"))
+    with TemporaryDirectory(dir=target.parent, prefix=".") as folder:
+        plain, folded, small = (Path(folder) / name for name in ("plain.onnx", "folded.onnx", "small.onnx"))
         onnx.save(as_onnx(source), plain)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -49,7 +49,7 @@ def quantised(source: Path, target: Path) -> None:
             folded,
             small,
             per_channel=True,
-            reduce_range=True,  # processors without VNNI add pairs of products in 16 bits, which whole 8 bits overflow
+            reduce_range=True,  # without VNNI, sums of two 8-bit products overflow 16 bits
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul"],
             extra_options={"EnableSubgraph": True},
@@ -58,7 +58,7 @@ def quantised(source: Path, target: Path) -> None:
 
 
 def as_onnx(source: Path) -> Any:
-    """The model of a .ort file as an onnx.ModelProto."""
+    """Return the model of a .ort file as an onnx.ModelProto."""
     from onnx import helper
     from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import InferenceSession
 
@@ -67,32 +67,32 @@ def as_onnx(source: Path) -> Any:
         raise ValueError(f"{source.name} is no model in onnxruntime's format")
     model = InferenceSession.GetRootAs(data, 0).Model()
     opsets = [
-        helper.make_opsetid((one.Domain() or b"").decode(), one.Version())
-        for one in _each(model, "OpsetImport")
-        if (one.Domain() or b"") in (b"", b"com.microsoft")
+        helper.make_opsetid((opset.Domain() or b"").decode(), opset.Version())
+        for opset in _each(model, "OpsetImport")
+        if (opset.Domain() or b"") in (b"", b"com.microsoft")
     ]
-    made = helper.make_model(_graph(model.Graph(), "main"), opset_imports=opsets)
-    made.ir_version = model.IrVersion()
-    return made
+    converted = helper.make_model(_graph(model.Graph(), "main"), opset_imports=opsets)
+    converted.ir_version = model.IrVersion()
+    return converted
 
 
 def _graph(graph: Any, name: str) -> Any:
     from onnx import helper
 
-    known = {argument.Name(): argument for argument in _each(graph, "NodeArgs")}
-    outer = [_value(known[name]) for name in _each(graph, "Inputs")]
-    results = [_value(known[name]) for name in _each(graph, "Outputs")]
+    values = {argument.Name(): argument for argument in _each(graph, "NodeArgs")}
+    inputs = [_value(values[name]) for name in _each(graph, "Inputs")]
+    outputs = [_value(values[name]) for name in _each(graph, "Outputs")]
     weights = [_tensor(tensor) for tensor in _each(graph, "Initializers")]
-    return helper.make_graph(list(_in_order(list(_each(graph, "Nodes")))), name, outer, results, weights)
+    return helper.make_graph(list(_sort_nodes(list(_each(graph, "Nodes")))), name, inputs, outputs, weights)
 
 
-def _in_order(nodes: Sequence[Any]) -> Iterator[Any]:
-    """ONNX wants each node behind those whose outputs it takes."""
+def _sort_nodes(nodes: Sequence[Any]) -> Iterator[Any]:
+    """Yield the nodes sorted for ONNX: each follows the nodes whose outputs it takes."""
     makers = {output: place for place, node in enumerate(nodes) for output in _each(node, "Outputs") if output}
     sorter: TopologicalSorter[int] = TopologicalSorter()
     for place, node in enumerate(nodes):
-        taken = (*_each(node, "Inputs"), *_each(node, "ImplicitInputs"))
-        sorter.add(place, *(makers[name] for name in taken if name in makers))
+        inputs = (*_each(node, "Inputs"), *_each(node, "ImplicitInputs"))
+        sorter.add(place, *(makers[name] for name in inputs if name in makers))
     for place in sorter.static_order():
         yield _node(nodes[place])
 
@@ -100,15 +100,15 @@ def _in_order(nodes: Sequence[Any]) -> Iterator[Any]:
 def _node(node: Any) -> Any:
     from onnx import helper
 
-    made = helper.make_node(
+    converted = helper.make_node(
         node.OpType().decode(),
         [name.decode() for name in _each(node, "Inputs")],
         [name.decode() for name in _each(node, "Outputs")],
         node.Name().decode(),
         domain=(node.Domain() or b"").decode(),
     )
-    made.attribute.extend(_attribute(one) for one in _each(node, "Attributes"))
-    return made
+    converted.attribute.extend(_attribute(attribute) for attribute in _each(node, "Attributes"))
+    return converted
 
 
 def _attribute(attribute: Any) -> Any:
@@ -134,31 +134,32 @@ def _attribute(attribute: Any) -> Any:
         case AttributeProto.STRINGS:
             value = list(_each(attribute, "Strings"))
         case _:
-            raise ValueError(f"the attribute {name} is of a kind ({kind}) that is not known here")
+            raise ValueError(f"the attribute {name} has the type {kind}, which is not supported")
     return helper.make_attribute(name, value, attr_type=kind)
 
 
 def _tensor(tensor: Any) -> Any:
     from onnx import TensorProto
 
-    made = TensorProto()
-    made.name = (tensor.Name() or b"").decode()
-    made.data_type = tensor.DataType()
-    made.dims.extend(_each(tensor, "Dims"))
-    made.raw_data = tensor.RawDataAsNumpy().tobytes() if tensor.RawDataLength() else b""
-    return made
+    converted = TensorProto()
+    converted.name = (tensor.Name() or b"").decode()
+    converted.data_type = tensor.DataType()
+    converted.dims.extend(_each(tensor, "Dims"))
+    converted.raw_data = tensor.RawDataAsNumpy().tobytes() if tensor.RawDataLength() else b""
+    return converted
 
 
 def _value(argument: Any) -> Any:
-    """An input or output of a graph with its type; a dimension is a number, a name, or not known."""
+    """Return an input or output of a graph with its type; a dimension is a number, a name or None."""
     from onnx import helper
     from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.TensorTypeAndShape import TensorTypeAndShape
 
-    held = TensorTypeAndShape()
+    tensor_type = TensorTypeAndShape()
     union = argument.Type().Value()
-    held.Init(union.Bytes, union.Pos)
-    shape = None if held.Shape() is None else [_size(one.Value()) for one in _each(held.Shape(), "Dim")]
-    return helper.make_tensor_value_info(argument.Name().decode(), held.ElemType(), shape)
+    tensor_type.Init(union.Bytes, union.Pos)
+    sizes = tensor_type.Shape()
+    shape = None if sizes is None else [_size(dimension.Value()) for dimension in _each(sizes, "Dim")]
+    return helper.make_tensor_value_info(argument.Name().decode(), tensor_type.ElemType(), shape)
 
 
 def _size(dimension: Any) -> int | str | None:
@@ -172,9 +173,9 @@ def _size(dimension: Any) -> int | str | None:
 
 
 def _each(table: Any, name: str) -> Iterable[Any]:
-    """The entries of a flatbuffers vector."""
-    at = getattr(table, name)
-    return (at(place) for place in range(getattr(table, f"{name}Length")()))
+    """Return the entries of a flatbuffers vector."""
+    entry = getattr(table, name)
+    return (entry(index) for index in range(getattr(table, f"{name}Length")()))
 
 
 if __name__ == "__main__":

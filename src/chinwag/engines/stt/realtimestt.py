@@ -1,8 +1,8 @@
-"""RealtimeSTT as a source of transcripts: its transcribers, from faster-whisper to Moonshine, Parakeet and Qwen3.
+"""RealtimeSTT's transcribers, from faster-whisper to Moonshine, Parakeet and Qwen3.
 
-RealtimeSTT's recorder finds speech and its end by itself, on processes and threads of its own. That is Chinwag's work
-here; what RealtimeSTT brings are its transcribers. They run in a process of their own, as most hold the interpreter
-lock and some bring torch. They hear whole pieces: the utterance again at each partial.
+RealtimeSTT's recorder, which detects speech and its end, is not used: Chinwag does that. The transcribers run in a
+separate process, because most hold the interpreter lock and some import torch. They transcribe whole pieces: each
+partial transcript needs the whole utterance again.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Samples
 from chinwag.engines.apart import EngineProcess
+from chinwag.engines.faults import first_line, require_language
 from chinwag.engines.onnx import weights_folder
 from chinwag.engines.protocols import About, EngineOptions
-from chinwag.engines.stt.growing import PiecewiseUtterance
+from chinwag.engines.stt.growing import PiecewiseUtterance, ctranslate2_device
 from chinwag.engines.worker import Priority
 from chinwag.errors import EngineError
 from chinwag.language import primary_subtag
@@ -33,10 +34,10 @@ TRANSCRIBERS: Mapping[str, str] = {
     "sherpa_onnx_moonshine": "sherpa-onnx-moonshine-tiny-en-int8", "sherpa_onnx_nemotron": "", "kroko_onnx": "",
     "transcribe_cpp": "", "parakeet_transcribe_cpp": "",
 }  # fmt: skip
-"""Those of RealtimeSTT 1.1, each with the model it is given where none is named; of "" one has to be named."""
+"""Transcribers of RealtimeSTT 1.1 and their default models; "" if a model must be named."""
 
 WEIGHTS = {"base": "whisper-base"}
-"""Of faster-whisper, those in the catalog."""
+"""Models of faster-whisper that are in the catalog."""
 
 PACKAGES = {
     "faster_whisper": "faster-whisper", "whisper_cpp": "pywhispercpp", "openai_whisper": "openai-whisper",
@@ -51,20 +52,20 @@ OPTIONS: Mapping[str, Any] = {
     "languages": ["*"], "beam_size": 1, "initial_prompt": None, "vad_filter": True, "compute_type": "default",
     "batch_size": 0, "engine_options": None,
 }  # fmt: skip
-"""What it is told where stt.options does not: as RealtimeSTT's TranscriptionEngineConfig has it, but for a beam of one,
-which is live. languages: what the model hears, as ["en", "de"]."""
+"""Defaults of stt.options: those of RealtimeSTT's TranscriptionEngineConfig, but a beam of 1 for low latency.
+
+languages: those that the model supports, as ["en", "de"]."""
 
 WHOLE, LEAST_PIECE, LEAST_TAIL = (seconds * LISTEN_RATE for seconds in (15, 5, 2))
-"""Sound up to which an utterance is heard in one piece; a longer one is cut at its quietest place, not before the
-second, so that the third is left."""
+"""In samples: longest piece transcribed whole; earliest cut in a longer one; least sound left behind the cut."""
 
-SURE_S = 1.0
-"""Sound from which a language that was not told is believed."""
+LANGUAGE_AFTER_S = 1.0
+"""Least sound from which a detected language is used, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class RealtimeSttText:
-    """The text of one piece; most transcribers give no probabilities."""
+    """The text of one piece; most transcribers return no probabilities."""
 
     text: str = ""
     language: str | None = None
@@ -75,12 +76,12 @@ class RealtimeSttText:
 
     @property
     def confidence(self) -> float:
-        """Not known."""
+        """1.0: probabilities are unknown."""
         return 1.0
 
 
 class RealtimeStt:
-    """One transcriber of RealtimeSTT for all conversations. stt.model is its name, or name:model."""
+    """One transcriber of RealtimeSTT for all sessions. stt.model: its name, or name:model."""
 
     name: ClassVar[str] = "realtimestt"
     about: ClassVar[About] = About(
@@ -95,31 +96,31 @@ class RealtimeStt:
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """Its transcribers that have a model of their own; that of any is named behind a colon."""
+        """Return the transcribers that have a default model; another model follows a colon."""
         return tuple(name for name, model in TRANSCRIBERS.items() if model)
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """The catalog name, where the model is in the catalog."""
-        which, model = _parted(settings.model)
+        """Return the catalog name if the model is in the catalog."""
+        which, model = _split_model(settings.model)
         return (WEIGHTS[model],) if which == USUAL and model in WEIGHTS else ()
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Make the transcriber in its process, and have it hear a second."""
+        """Create the transcriber in its process; it transcribes a second of noise."""
         settings = options.settings
-        told = options.only(cls.name, **OPTIONS)
-        which, model = _parted(settings.model)
+        given = options.only(cls.name, **OPTIONS)
+        which, model = _split_model(settings.model)
         if which not in TRANSCRIBERS:
             fix = f"There are: {', '.join(TRANSCRIBERS)}."
-            asked = settings.model.partition(":")[0]
-            raise EngineError(f"RealtimeSTT has no transcriber {asked}.", fix, cls.name)
+            named = settings.model.partition(":")[0]
+            raise EngineError(f"RealtimeSTT has no transcriber {named}.", fix, cls.name)
         if not model:
             fix = f"Set stt.model = {which}:FOLDER, with the folder of its model."
-            raise EngineError(f"RealtimeSTT's transcriber {which} has no model of its own.", fix, cls.name)
+            raise EngineError(f"RealtimeSTT's transcriber {which} has no default model.", fix, cls.name)
         if which == USUAL and model in WEIGHTS:
             model = str(weights_folder(options.weights, WEIGHTS[model], cls.name))
-        languages = tuple(told.pop("languages"))
+        languages = tuple(given.pop("languages"))
         transcriber = EngineProcess(
             "stt",
             cls.name,
@@ -128,17 +129,13 @@ class RealtimeStt:
             model=os.path.expanduser(model),
             device=settings.device,
             threads=settings.threads or min(4, os.cpu_count() or 1),
-            told=told,
+            options=given,
         )
         return cls(transcriber, languages if languages != ("*",) else tuple(transcriber.info) or ("*",))
 
     def open(self, language: str | None = None) -> RealtimeSttUtterance:
         """Open an utterance. Raises EngineError for an unsupported language."""
-        code = primary_subtag(language) if language else None
-        if code and "*" not in self.languages and code not in self.languages:
-            known = ", ".join(self.languages[:12]) + " …" * (len(self.languages) > 12)
-            fix = "Correct stt.language, or choose another stt.model."
-            raise EngineError(f"This transcriber of RealtimeSTT hears {known}, not {language}.", fix, self.name)
+        code = require_language(self.languages, language, "This transcriber of RealtimeSTT", self.name)
         only = self.languages[0] if len(self.languages) == 1 and "*" not in self.languages else None
         return RealtimeSttUtterance(self, code or only)
 
@@ -152,23 +149,25 @@ class RealtimeSttUtterance(PiecewiseUtterance[RealtimeSttText]):
 
     def __init__(self, engine: RealtimeStt, language: str | None) -> None:
         super().__init__(engine.name, (WHOLE, LEAST_PIECE, LEAST_TAIL), RealtimeSttText())
-        self._engine, self._told, self._found = engine, language, language
+        self._engine, self._requested_language, self._detected_language = engine, language, language
 
     @property
     def _language(self) -> str | None:
-        return self._found
+        return self._detected_language
 
-    def _text_of(self, words: RealtimeSttText) -> str:
-        return words.text
+    def _text_of(self, result: RealtimeSttText) -> str:
+        return result.text
 
-    async def _words(self, pcm: Samples, start: int, priority: Priority) -> RealtimeSttText | None:
-        text, language = await self._engine.transcriber.call("hear", pcm, self._told, priority=priority)
-        if self._told is None and len(pcm) >= SURE_S * LISTEN_RATE:
-            self._found = language
+    async def _transcribe_piece(self, pcm: Samples, start: int, priority: Priority) -> RealtimeSttText | None:
+        text, language = await self._engine.transcriber.call(
+            "transcribe", pcm, self._requested_language, priority=priority
+        )
+        if self._requested_language is None and len(pcm) >= LANGUAGE_AFTER_S * LISTEN_RATE:
+            self._detected_language = language
         return RealtimeSttText(text, language)
 
 
-def _parted(model: str) -> tuple[str, str]:
+def _split_model(model: str) -> tuple[str, str]:
     which, _, named = (model or USUAL).partition(":")
     which = which.lower().replace("-", "_")
     return which, named or TRANSCRIBERS.get(which, "")
@@ -178,56 +177,44 @@ def _parted(model: str) -> tuple[str, str]:
 
 
 class TranscriberProcess:
-    """RealtimeSTT's transcriber. info: the languages of its model, as far as it tells them."""
+    """RealtimeSTT's transcriber in the child process. info: the model's languages; () if unknown."""
 
-    def __init__(self, which: str, model: str, device: str, threads: int, told: Mapping[str, Any]) -> None:
+    def __init__(self, which: str, model: str, device: str, threads: int, options: Mapping[str, Any]) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         from RealtimeSTT.transcription_engines import TranscriptionEngineConfig, create_transcription_engine
 
-        config = TranscriptionEngineConfig(model=model, device=_device(device), **told)
+        config = TranscriptionEngineConfig(model=model, device=ctranslate2_device(device, RealtimeStt.name), **options)
         try:
             self._transcriber = create_transcription_engine(which, config)
             noise = np.random.default_rng(0).normal(0.0, 0.01, LISTEN_RATE).astype(np.float32)
             self._transcriber.transcribe(noise, language=None, use_prompt=False)
-        except Exception as error:  # each of its libraries raises its own
-            raise _explained(error, which, model, config.device) from error
+        except Exception as error:  # each library raises errors of its own types
+            raise _explain_error(error, which, model, config.device) from error
         self.info = _languages(self._transcriber)
 
-    def hear(self, pcm: Samples, language: str | None) -> Iterator[tuple[str, str | None]]:
-        """The words, and their language where it tells it."""
-        heard = self._transcriber.transcribe(pcm, language=language, use_prompt=True)
-        found = heard.info.language
-        yield heard.text.strip(), language or (primary_subtag(str(found)) if found else None)
-
-
-def _device(wanted: str) -> str:
-    if wanted == "cpu":
-        return "cpu"
-    import ctranslate2  # it comes with faster-whisper, and loads no torch
-
-    there = ctranslate2.get_cuda_device_count() > 0
-    if wanted == "cuda" and not there:
-        fix = "Set stt.device = cpu, or install NVIDIA's driver: `nvidia-smi -L` must list the device."
-        raise EngineError("RealtimeSTT finds no CUDA device.", fix)
-    return "cuda" if there else "cpu"
+    def transcribe(self, pcm: Samples, language: str | None) -> Iterator[tuple[str, str | None]]:
+        """Yield the text, and its language if known."""
+        result = self._transcriber.transcribe(pcm, language=language, use_prompt=True)
+        detected = result.info.language
+        yield result.text.strip(), language or (primary_subtag(str(detected)) if detected else None)
 
 
 def _languages(transcriber: Any) -> tuple[str, ...]:
     model = getattr(transcriber, "model", None)
-    found = getattr(model, "supported_languages", None)  # of faster-whisper
-    return tuple(found) if isinstance(found, list | tuple) else ()
+    languages = getattr(model, "supported_languages", None)  # faster-whisper has it
+    return tuple(languages) if isinstance(languages, list | tuple) else ()
 
 
-def _explained(error: Exception, which: str, model: str, device: str) -> Exception:
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]
+def _explain_error(error: Exception, which: str, model: str, device: str) -> Exception:
+    said = first_line(error)
     low = said.lower()
     if isinstance(error, MemoryError) or "out of memory" in low or "cuda" in low:
-        return error  # `faults` knows these
+        return error  # `faults` explains these
     cause = error
     while cause.__cause__ or cause.__context__:
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
     if isinstance(cause, ImportError):
         fix = f"Install it: pip install {PACKAGES.get(which, f'RealtimeSTT[{which}]')}."
         return EngineError(f"RealtimeSTT's transcriber {which} is not installed: {cause}.", fix)
-    fix = "Name a model that it has, or a folder; one that it has to fetch needs the network."
+    fix = "Set stt.model to one of its models or a folder; a model that must be downloaded needs the network."
     return EngineError(f"RealtimeSTT's {which} cannot load the model {model} on {device}: {said}.", fix)
