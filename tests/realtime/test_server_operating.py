@@ -284,10 +284,10 @@ def test_each_line_is_json_and_holds_no_word_and_no_key(told: Told) -> None:
     records = [json.loads(line) for line in told.lines]
     assert all({"time", "level", "logger", "message"} <= record.keys() for record in records)
     messages = [record["message"] for record in records]
-    for expected in ("a session began", "a session ended", "draining", "Ready after"):
+    for expected in ("session started", "session ended", "draining", "Ready after"):
         assert any(message.startswith(expected) for message in messages), expected
     assert any(record["logger"] == "uvicorn.access" and "/api/conversations" in record["message"] for record in records)
-    assert {record["session"] for record in records if record["message"] == "a session began"}
+    assert {record["session"] for record in records if record["message"] == "session started"}
     written = "\n".join(told.lines).lower()
     secrets = (KEY, READER, "ek_", "resume_", "wrong-")
     for word in (*WORDS, "capital of", "france", "fisherman", "old ship", *secrets):

@@ -198,7 +198,7 @@ def test_what_fails_where_nobody_can_be_told_has_no_words_either() -> None:
     ignored, broken = records(out)
     assert ignored["message"].endswith("Leaves.__del__")
     assert ignored["exception"][0] == "builtins.ValueError"
-    assert broken["message"] == "A thread broke off: chinwag-ear"
+    assert broken["message"] == "A thread failed: chinwag-ear"
     assert broken["exception"][0] == "builtins.RuntimeError"
     assert "Marmalade" not in out.getvalue()
 

@@ -158,7 +158,7 @@ def test_the_wait_doubles_up_to_a_minute_and_a_page_that_repeats_its_old_key_is_
     assert tries.wait_s("c") == 0
     for place in range(limits.MAX_ADDRESSES + 5):
         tries.record(str(place), b"x")
-    assert len(tries._tried) == limits.MAX_ADDRESSES
+    assert len(tries._failures) == limits.MAX_ADDRESSES
 
 
 async def test_an_address_that_asks_too_often_waits_and_others_do_not() -> None:

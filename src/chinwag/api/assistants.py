@@ -1,4 +1,4 @@
-"""GET /api/assistants: who can answer, for `chinwag.session.update`."""
+"""GET /api/assistants: the assistants that a client may choose with `chinwag.session.update`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from chinwag.runtime.runtime import Runtime
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """The route."""
+    """Return the route."""
     routes = APIRouter()
 
     @routes.get("/api/assistants")
     async def assistants() -> dict[str, Any]:
-        """Those there are, read anew from their files; faults: the files that cannot be used, and why."""
-        found = await runtime.assistants.reload()
+        """List the assistants, read again from their files. faults: files that cannot be used, and why."""
+        catalog = await runtime.assistants.reload()
         return {
-            "assistants": [one.as_dict for one in found.assistants.values()],
+            "assistants": [assistant.as_dict for assistant in catalog.assistants.values()],
             "default": runtime.config.assistant.name,
-            "faults": [str(fault) for fault in found.faults],
+            "faults": [str(fault) for fault in catalog.faults],
         }
 
     return routes

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions: the model that answers, without the conversation around it."""
+"""POST /v1/chat/completions: direct access to the language model."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ ROLES: dict[str, Literal["system", "user", "assistant", "tool"]] = {
     "assistant": "assistant",
     "tool": "tool",
 }
-"""What a message's role is to an engine."""
+"""The engines' role for each role of the API."""
 
 
 class StreamOptions(BaseModel):
-    """Of a streamed answer."""
+    """Options of a streamed response."""
 
     include_usage: bool = False
 
 
 class ChatRequest(BaseModel):
-    """The body, as far as the engines follow it; sampling is the server's own, and what is unknown is passed over."""
+    """The supported fields of the body. The server sets sampling itself and ignores unknown fields."""
 
     model: str = ""
     messages: list[dict[str, Any]] = Field(min_length=1)
@@ -53,12 +53,12 @@ class ChatRequest(BaseModel):
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """The route."""
+    """Return the route."""
     routes = APIRouter()
 
     @routes.post("/v1/chat/completions", response_model=None)
     async def completions(asked: ChatRequest, request: Request) -> Response | dict[str, Any]:
-        """An answer, whole or streamed."""
+        """Return a response, whole or streamed."""
         model = require_engines(runtime).llm
         messages = _messages(asked)
         _check(asked)
@@ -72,7 +72,7 @@ def router(runtime: Runtime) -> APIRouter:
 
 
 async def _answer(model: ChatModel, messages: list[Message], asked: ChatRequest) -> AsyncGenerator[Delta, None]:
-    """The model's deltas, up to a stop sequence."""
+    """Yield the model's deltas, up to a stop sequence."""
     stops = StopSequences([asked.stop] if isinstance(asked.stop, str) else asked.stop or [])
     tools: dict[str, Any] = {}
     if asked.tools:
@@ -84,7 +84,7 @@ async def _answer(model: ChatModel, messages: list[Message], asked: ChatRequest)
             text = stops.push(delta.text) + (stops.finish() if delta.finish_reason else "")
             written += bool(delta.text)
             if stops.met:
-                # the model is stopped there, so what it cost is counted here: a piece of text is about a token
+                # the model is stopped here, so tokens are counted here: a delta is about one token
                 yield Delta(text, finish_reason="stop", usage=delta.usage or Usage(output_tokens=written))
                 return
             if text or delta.call or delta.finish_reason:
@@ -158,7 +158,7 @@ def _cost(usage: Usage) -> dict[str, Any]:
 
 
 def _check(asked: ChatRequest) -> None:
-    """Raises ApiError for what would otherwise be answered as if it had not been asked."""
+    """Raise ApiError for requests that the server would otherwise silently ignore."""
     if asked.n not in (None, 1):
         raise invalid_value("This server gives one answer: n must be 1.", "n")
     if asked.logprobs:
@@ -187,16 +187,16 @@ def _message(message: dict[str, Any], where: str) -> Message:
     content = message.get("content")
     if content is None and not (role == "assistant" and calls):
         raise invalid_value("The message has no content.", f"{where}.content", "missing_required_parameter")
-    taken: Message = {"role": ROLES[role], "content": _text(content, f"{where}.content")}
+    parsed: Message = {"role": ROLES[role], "content": _text(content, f"{where}.content")}
     if calls is not None and role == "assistant":
         if not isinstance(calls, list) or not all(isinstance(call, dict) and "function" in call for call in calls):
             raise invalid_value("tool_calls is a list of calls, each with its function.", f"{where}.tool_calls")
-        taken["tool_calls"] = calls
+        parsed["tool_calls"] = calls
     if role == "tool":
         if not isinstance(message.get("tool_call_id"), str):
             raise invalid_value("A tool's message names its tool_call_id.", f"{where}.tool_call_id")
-        taken["tool_call_id"] = message["tool_call_id"]
-    return taken
+        parsed["tool_call_id"] = message["tool_call_id"]
+    return parsed
 
 
 def _text(content: Any, where: str) -> str:

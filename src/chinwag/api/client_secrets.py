@@ -1,4 +1,4 @@
-"""POST /v1/realtime/client_secrets: a key for a page or an app that is to talk, and to do nothing else."""
+"""POST /v1/realtime/client_secrets: create a short-lived key that can only open sessions."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from chinwag.runtime.runtime import Runtime
 
 
 class ExpiresAfter(BaseModel):
-    """How long the secret opens sessions; those that it opened go on."""
+    """Lifetime of the secret. Sessions that it opened continue afterwards."""
 
     anchor: Literal["created_at"] = "created_at"
     seconds: int = Field(DEFAULT_S, ge=MIN_S, le=MAX_S)
 
 
 class ClientSecretRequest(BaseModel):
-    """The body. session: as `session.update` takes it."""
+    """The body. session: as in `session.update`."""
 
     expires_after: ExpiresAfter | None = None
     session: dict[str, Any] | None = None
 
 
 def router(runtime: Runtime, secrets: ClientSecrets) -> APIRouter:
-    """The route."""
+    """Return the route."""
     routes = APIRouter()
 
     @routes.post("/v1/realtime/client_secrets")
     async def client_secrets(asked: ClientSecretRequest | None = None) -> dict[str, Any]:
-        """Make one; the session is checked now and begins with it whenever the secret is used."""
+        """Create a secret. Its session settings are checked now and apply to each session that it opens."""
         require_engines(runtime)
         asked = asked or ClientSecretRequest()
         event = {"type": "session.update", "session": asked.session or {}}
@@ -43,7 +43,7 @@ def router(runtime: Runtime, secrets: ClientSecrets) -> APIRouter:
         session, _ = SessionConfig(new_id("sess"), runtime.defaults()).with_update(update)
         value, expires_at = secrets.create(update, (asked.expires_after or ExpiresAfter()).seconds)
         await runtime.peers.notify("secret", **secrets.export(value))
-        # the id is the session's own, which it gets as it opens
+        # the response has no session id: each session gets its own when it opens
         return {"value": value, "expires_at": expires_at, "session": session.wire}
 
     return routes

@@ -1,4 +1,4 @@
-"""/api/conversations: what is kept, to be listed, searched, renamed, deleted and taken away."""
+"""/api/conversations: list, search, rename, delete and export stored conversations."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 LONGEST_TITLE = 200
 MOST = 100
-"""Conversations on one page of the list."""
+"""Maximum conversations on one page of the list."""
 
 
 class Change(BaseModel):
-    """What a conversation is to be called."""
+    """The new title of a conversation."""
 
     title: str = Field(min_length=1, max_length=LONGEST_TITLE)
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """The routes."""
+    """Return the routes."""
     routes, archive = APIRouter(prefix="/api/conversations"), runtime.archive
 
     async def one(conversation_id: str) -> StoredConversation:
@@ -47,7 +47,7 @@ def router(runtime: Runtime) -> APIRouter:
     async def newest(
         q: str = "", after: str | None = None, limit: Annotated[int, Query(ge=1, le=MOST)] = 20
     ) -> dict[str, Any]:
-        """Those that were talked in last, first. q: only those that hold these words. after: behind that one."""
+        """List conversations, latest first. q: words that they contain. after: last id of the previous page."""
         found: list[StoredConversation] = []
         if archive.on:
             found = await archive.ask(lambda store: store.newest(limit + 1, after, q))
@@ -64,18 +64,18 @@ def router(runtime: Runtime) -> APIRouter:
 
     @routes.delete("")
     async def delete_all() -> dict[str, Any]:
-        """All of them, for good."""
+        """Delete all conversations permanently."""
         return {"object": "list.deleted", "deleted": await archive.forget_all()}
 
     @routes.get("/{conversation_id}")
     async def get(conversation_id: str) -> dict[str, Any]:
-        """One of them with its items."""
+        """Return a conversation with its items."""
         shown: dict[str, Any] = _export().as_json(*await whole(conversation_id))
         return shown
 
     @routes.patch("/{conversation_id}")
     async def rename(conversation_id: str, change: Change) -> dict[str, Any]:
-        """Call it otherwise."""
+        """Rename a conversation."""
         await one(conversation_id)
         title = " ".join(change.title.split())
         if not title:
@@ -85,14 +85,14 @@ def router(runtime: Runtime) -> APIRouter:
 
     @routes.delete("/{conversation_id}")
     async def delete(conversation_id: str) -> dict[str, Any]:
-        """One of them, for good."""
+        """Delete a conversation permanently."""
         if not (ID.fullmatch(conversation_id) and await archive.forget(conversation_id)):
             raise _missing(conversation_id)
         return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
 
     @routes.get("/{conversation_id}/export")
     async def export(conversation_id: str, format: Literal["md", "json", "wav"] = "md") -> Response:
-        """To take away: Markdown, JSON, or a stereo WAV where its sound was kept."""
+        """Export a conversation as Markdown, JSON, or stereo WAV if its audio was stored."""
         known, items = await whole(conversation_id)
         headers = _named(known, format)
         if format == "md":
@@ -101,7 +101,7 @@ def router(runtime: Runtime) -> APIRouter:
             return JSONResponse(_export().as_json(known, items), 200, headers)
         sound = await archive.ask(lambda store: store.wav(conversation_id))
         if sound is None:
-            message = "No sound of this conversation was kept: store.audio has the server keep it."
+            message = "The audio of this conversation was not saved. Set store.audio to save audio."
             raise ApiError(404, message, "audio_not_kept", "format")
         return StreamingResponse(sound, 200, headers, "audio/wav")
 
@@ -120,8 +120,8 @@ def _missing(conversation_id: str) -> ApiError:
 
 
 def _named(one: StoredConversation, form: str) -> dict[str, str]:
-    """The file's name: the title, and for old clients what ASCII has of it."""
+    """Return headers with the file name: the title, and its ASCII form for old clients."""
     name = re.sub(r"[^\w .-]+", " ", one.title).strip(" .")[:80] or "conversation"
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().strip() or "conversation"
-    told = f"attachment; filename=\"{plain}.{form}\"; filename*=UTF-8''{quote(name)}.{form}"
-    return {"Content-Disposition": told, "Cache-Control": "no-store"}
+    disposition = f"attachment; filename=\"{plain}.{form}\"; filename*=UTF-8''{quote(name)}.{form}"
+    return {"Content-Disposition": disposition, "Cache-Control": "no-store"}

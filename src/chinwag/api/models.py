@@ -1,4 +1,4 @@
-"""GET /v1/models: what the server answers, hears and speaks with."""
+"""GET /v1/models: the models of the LLM, STT and TTS engines."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from chinwag.runtime.runtime import Runtime
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """The routes."""
+    """Return the routes."""
     routes = APIRouter()
 
     @routes.get("/v1/models")
     async def models() -> dict[str, Any]:
-        """All of them, the one that answers first, as clients that choose by themselves take the first."""
+        """List all models. The LLM comes first, because some clients choose the first model."""
         return {"object": "list", "data": _models(runtime)}
 
     @routes.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
-        """One of them."""
+        """Return one model."""
         for known in _models(runtime):
             if known["id"] == name:
                 return known

@@ -1,4 +1,4 @@
-"""POST /v1/audio/speech: text spoken, sent as it is made."""
+"""POST /v1/audio/speech: synthesise text, and stream the audio."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ LONGEST_INPUT = 4096
 """Characters, as OpenAI's limit."""
 
 READING_VOICES = OPENAI_VOICES | {"fable", "onyx", "nova"}
-"""OpenAI has these for speech as well; each of them is the server's own voice."""
+"""OpenAI's voices for speech; each of them selects the server's own voice."""
 
 
 class SpeechRequest(BaseModel):
-    """The body. `model` and `instructions` are passed over: there is one voice engine, and it reads as it does."""
+    """The body. `model` and `instructions` are ignored: the server has one TTS engine without instructions."""
 
     input: str = Field(min_length=1, max_length=LONGEST_INPUT)
     voice: str | dict[str, Any] | None = None
@@ -43,12 +43,12 @@ class SpeechRequest(BaseModel):
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """The route."""
+    """Return the routes."""
     routes = APIRouter()
 
     @routes.post("/v1/audio/speech", response_model=None)
     async def speech(asked: SpeechRequest, request: Request) -> Response:
-        """The sound, mono at 24 kHz."""
+        """Return the audio, mono at 24 kHz."""
         voice = require_engines(runtime).tts
         settings = runtime.config.tts
         named = _voice(asked.voice, voice) or settings.voice or None
@@ -62,7 +62,7 @@ def router(runtime: Runtime) -> APIRouter:
 
     @routes.get("/v1/audio/voices")
     async def voices() -> dict[str, Any]:
-        """The voices there are, as servers beside OpenAI's list them."""
+        """List the voices, in the form of other OpenAI-compatible servers."""
         voice = require_engines(runtime).tts
         spoken = {name: language for language, names in voice.languages.items() for name in names}
         return {"voices": [{"id": name, "name": name, "language": spoken.get(name)} for name in voice.voices]}
@@ -105,6 +105,6 @@ async def _events(sound: AsyncGenerator[bytes, None], characters: int) -> AsyncG
     async with aclosing(sound) as pieces:
         async for piece in pieces:
             yield {"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode()}
-    # voices read characters, not tokens
+    # TTS engines count characters, not tokens
     usage = {"input_tokens": characters, "output_tokens": 0, "total_tokens": characters}
     yield {"type": "speech.audio.done", "usage": usage}

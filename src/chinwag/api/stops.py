@@ -1,4 +1,4 @@
-"""Stop sequences: text ends in front of the first of them."""
+"""Stop sequences: the text ends before the first one."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ from collections.abc import Sequence
 
 
 class StopSequences:
-    """Give the text as it comes to `push`, then call `finish`; both return what is sure by now.
+    """Cuts streamed text at the first stop sequence. `push` and `finish` return the text that is safe to send.
 
-    Only what may be the beginning of a sequence is held back. met: one was found, and nothing comes any more.
+    Text that may begin a sequence is delayed. met: a sequence was found; no more text is returned.
     """
 
     def __init__(self, sequences: Sequence[str]) -> None:
         self.met = False
         self._sequences = [sequence for sequence in sequences if sequence]
-        self._held = ""
+        self._pending = ""
 
     def push(self, text: str) -> str:
-        """Take the next piece."""
+        """Append a piece of text; return the text that is safe to send."""
         if self.met:
             return ""
-        self._held += text
-        found = [place for sequence in self._sequences if (place := self._held.find(sequence)) >= 0]
+        self._pending += text
+        found = [place for sequence in self._sequences if (place := self._pending.find(sequence)) >= 0]
         if found:
             self.met = True
-            said, self._held = self._held[: min(found)], ""
+            said, self._pending = self._pending[: min(found)], ""
             return said
-        keep = max((_begun(self._held, sequence) for sequence in self._sequences), default=0)
-        said, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        keep = max((_begun(self._pending, sequence) for sequence in self._sequences), default=0)
+        said, self._pending = self._pending[: len(self._pending) - keep], self._pending[len(self._pending) - keep :]
         return said
 
     def finish(self) -> str:
-        """The text has ended: what was held back."""
-        said, self._held = self._held, ""
+        """Return the delayed text at the end."""
+        said, self._pending = self._pending, ""
         return said
 
 
 def _begun(text: str, sequence: str) -> int:
-    """How many characters at the text's end may begin the sequence."""
+    """Return how many characters at the end of the text may begin the sequence."""
     longest = min(len(sequence) - 1, len(text))
     return next((size for size in range(longest, 0, -1) if text.endswith(sequence[:size])), 0)

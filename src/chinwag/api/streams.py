@@ -1,4 +1,4 @@
-"""Answers that are made as they are sent, and work that ends when its client has gone."""
+"""Streamed HTTP responses, and work that is cancelled when its client disconnects."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from chinwag.runtime.http_errors import ApiError, error_body, to_api_error
 T = TypeVar("T")
 
 CLIENT_GONE = 499
-"""nginx's status for a client that went; nobody reads it."""
+"""nginx's status for a client that has disconnected; it appears only in logs."""
 
 
 async def run_unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What the work returns; it is cancelled, and ApiError raised, where the client goes first.
+    """Return the result of the work. If the client disconnects first, cancel the work and raise ApiError.
 
     The request's body must have been read.
     """
     working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_gone(request))
+    watching = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -37,11 +37,11 @@ async def run_unless_disconnected(request: Request, work: Coroutine[Any, Any, T]
 
 
 async def stream_response(
-    request: Request, pieces: AsyncGenerator[bytes, None], media_type: str, told: Callable[[ApiError], bytes] | None
+    request: Request, pieces: AsyncGenerator[bytes, None], media_type: str, on_error: Callable[[ApiError], bytes] | None
 ) -> StreamingResponse:
-    """The pieces as a response, begun once the first is there, so that what fails before it has its own status.
+    """Stream the pieces. The response begins with the first piece, so that earlier errors have their own status.
 
-    told: what a failure behind that adds to the stream; None breaks the connection off, where the form has no errors.
+    on_error: returns what a later error adds to the stream; None closes the connection, for formats without errors.
     """
     try:
         first = await run_unless_disconnected(request, _next(pieces))
@@ -49,7 +49,7 @@ async def stream_response(
         await pieces.aclose()
         raise
 
-    async def all_of_them() -> AsyncIterator[bytes]:
+    async def body() -> AsyncIterator[bytes]:
         try:
             if first is not None:
                 yield first
@@ -57,19 +57,19 @@ async def stream_response(
                 yield piece
         except Exception as error:
             explanation = to_api_error(error)
-            if told is None:
+            if on_error is None:
                 raise
-            yield told(explanation)
+            yield on_error(explanation)
         finally:
             await pieces.aclose()
 
-    return StreamingResponse(all_of_them(), media_type=media_type, headers={"Cache-Control": "no-cache"})
+    return StreamingResponse(body(), media_type=media_type, headers={"Cache-Control": "no-cache"})
 
 
 async def stream_events(
     request: Request, events: AsyncGenerator[Any, None], *, done: bool = False
 ) -> StreamingResponse:
-    """Objects as server-sent events. done: the stream ends with `[DONE]`, as a chat's does."""
+    """Stream objects as server-sent events. done: end the stream with `[DONE]`, as chat completions do."""
 
     async def lines() -> AsyncGenerator[bytes, None]:
         try:
@@ -80,10 +80,10 @@ async def stream_events(
         finally:
             await events.aclose()
 
-    def told(error: ApiError) -> bytes:
+    def on_error(error: ApiError) -> bytes:
         return _line(error_body(error.message, code=error.code, param=error.param, kind="server_error"))
 
-    return await stream_response(request, lines(), "text/event-stream", told)
+    return await stream_response(request, lines(), "text/event-stream", on_error)
 
 
 def _line(event: Any) -> bytes:
@@ -94,6 +94,6 @@ async def _next(pieces: AsyncGenerator[bytes, None]) -> bytes | None:
     return await anext(pieces, None)
 
 
-async def _gone(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

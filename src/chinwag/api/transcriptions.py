@@ -1,4 +1,4 @@
-"""POST /v1/audio/transcriptions: the words in a file."""
+"""POST /v1/audio/transcriptions: transcribe an audio file."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from chinwag.runtime.runtime import Runtime
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 
 FORM_BYTES = 64 * 1024
-"""What the form around the file may take."""
+"""Maximum bytes of the form besides the file."""
 DISCARD_FACTOR = 8
-"""Times the limit that is read of a file too large before the connection is cut."""
+"""A file is read up to this multiple of its limit before the connection is closed."""
 
 
 class FileTranscription:
-    """A file on its way to words. seconds: of its sound so far; segments: those so far."""
+    """The transcription of a file. seconds: audio decoded so far; segments: transcribed so far."""
 
     def __init__(self, engines: Engines, file: UploadFile, language: str | None) -> None:
         self.seconds = 0.0
@@ -41,16 +41,16 @@ class FileTranscription:
 
     @property
     def text(self) -> str:
-        """All words so far."""
+        """The text so far."""
         return " ".join(segment.text for segment in self.segments)
 
     @property
     def usage(self) -> dict[str, Any]:
-        """What it cost, as OpenAI counts it for Whisper: in seconds begun."""
+        """The usage as OpenAI counts it for Whisper: in started seconds."""
         return {"type": "duration", "seconds": math.ceil(self.seconds)}
 
     async def listen(self) -> AsyncGenerator[Segment, None]:
-        """Each segment as it is heard. Raises ApiError where the file is no sound."""
+        """Yield each segment once it is transcribed. Raises ApiError if the file is no audio."""
         try:
             async with aclosing(transcribe_segments(self._engines, self._pieces(), self._language)) as segments:
                 async for segment in segments:
@@ -67,15 +67,15 @@ class FileTranscription:
 
 
 def router(runtime: Runtime) -> APIRouter:
-    """The route."""
+    """Return the route."""
     routes = APIRouter()
 
     @routes.post("/v1/audio/transcriptions", response_model=None)
     async def transcriptions(request: Request) -> Response:
-        """The words, in the form that was asked for, or streamed."""
+        """Return the transcript in the requested format, or stream it."""
         engines = require_engines(runtime)
         form = await _limited(request, runtime.config.server.max_upload_bytes).form(max_files=1)
-        handed_on = False
+        is_streaming = False
         try:
             file = form.get("file")
             if not isinstance(file, UploadFile):
@@ -84,50 +84,52 @@ def router(runtime: Runtime) -> APIRouter:
             streams = _field(form, "stream").lower() in ("true", "1")
             _check(form, wanted, streams=streams)
             language = _language(engines, form, runtime.config.stt.language)
-            heard = FileTranscription(engines, file, language)
+            transcription = FileTranscription(engines, file, language)
             if streams:
-                handed_on = True
-                return await stream_events(request, _events(heard, form))
-            await run_unless_disconnected(request, _all(heard))
-            return _written(heard, wanted, language)
+                is_streaming = True
+                return await stream_events(request, _events(transcription, form))
+            await run_unless_disconnected(request, _all(transcription))
+            return _written(transcription, wanted, language)
         finally:
-            if not handed_on:
+            if not is_streaming:
                 await form.close()
 
     return routes
 
 
-async def _all(heard: FileTranscription) -> None:
-    async with aclosing(heard.listen()) as segments:
+async def _all(transcription: FileTranscription) -> None:
+    async with aclosing(transcription.listen()) as segments:
         async for _ in segments:
             continue
 
 
-async def _events(heard: FileTranscription, form: FormData) -> AsyncGenerator[dict[str, Any], None]:
+async def _events(transcription: FileTranscription, form: FormData) -> AsyncGenerator[dict[str, Any], None]:
     try:
-        async with aclosing(heard.listen()) as segments:
+        async with aclosing(transcription.listen()) as segments:
             async for segment in segments:
-                space = "" if len(heard.segments) == 1 else " "
+                space = "" if len(transcription.segments) == 1 else " "
                 yield {"type": "transcript.text.delta", "delta": space + segment.text}
-        yield {"type": "transcript.text.done", "text": heard.text, "usage": heard.usage}
+        yield {"type": "transcript.text.done", "text": transcription.text, "usage": transcription.usage}
     finally:
         await form.close()
 
 
 def _limited(request: Request, limit: int) -> Request:
-    """The request, whose body ends with ApiError 413 where it is longer; what is too much is read and dropped, as a
-    client hears no answer before it has sent all."""
-    taken = 0
+    """Return the request with a limited body: reading it raises ApiError 413 if it is longer.
+
+    The excess is read and discarded, because many clients read no response before they have sent everything.
+    """
+    received = 0
 
     async def receive() -> Message:
-        nonlocal taken
+        nonlocal received
         message = await request.receive()
-        taken += len(message.get("body", b""))
-        if taken <= limit + FORM_BYTES:
+        received += len(message.get("body", b""))
+        if received <= limit + FORM_BYTES:
             return message
-        while message.get("more_body") and taken < limit * DISCARD_FACTOR:
+        while message.get("more_body") and received < limit * DISCARD_FACTOR:
             message = await request.receive()
-            taken += len(message.get("body", b""))
+            received += len(message.get("body", b""))
         raise ApiError(
             413, f"The file is larger than {limit} bytes. Send it in pieces, or compress it.", "file_too_large", "file"
         )
@@ -157,35 +159,35 @@ def _check(form: FormData, wanted: str, *, streams: bool) -> None:
     if streams and wanted not in ("json", "text"):
         raise invalid_value("A stream has response_format json or text.", "response_format")
     granularities = form.getlist("timestamp_granularities[]") + form.getlist("timestamp_granularities")
-    if any(one != "segment" for one in granularities):
-        message = "Times are those of segments: words have none here."
+    if any(name != "segment" for name in granularities):
+        message = "Only segments have timestamps; word timestamps are not supported."
         raise invalid_value(message, "timestamp_granularities", "unsupported_value")
 
 
-def _written(heard: FileTranscription, wanted: str, language: str) -> Response:
+def _written(transcription: FileTranscription, wanted: str, language: str) -> Response:
     match wanted:
         case "text":
-            return PlainTextResponse(heard.text + "\n")
+            return PlainTextResponse(transcription.text + "\n")
         case "srt":
-            return PlainTextResponse(_srt(heard.segments), media_type="application/x-subrip")
+            return PlainTextResponse(_srt(transcription.segments), media_type="application/x-subrip")
         case "vtt":
-            return PlainTextResponse(_vtt(heard.segments), media_type="text/vtt")
+            return PlainTextResponse(_vtt(transcription.segments), media_type="text/vtt")
         case "verbose_json":
             return JSONResponse(
                 {
                     "task": "transcribe",
                     "language": language,
-                    "duration": round(heard.seconds, 3),
-                    "text": heard.text,
-                    "segments": [_detailed(index, segment) for index, segment in enumerate(heard.segments)],
-                    "usage": heard.usage,
+                    "duration": round(transcription.seconds, 3),
+                    "text": transcription.text,
+                    "segments": [_detailed(index, segment) for index, segment in enumerate(transcription.segments)],
+                    "usage": transcription.usage,
                 }
             )
-    return JSONResponse({"text": heard.text, "usage": heard.usage})
+    return JSONResponse({"text": transcription.text, "usage": transcription.usage})
 
 
 def _detailed(index: int, segment: Segment) -> dict[str, Any]:
-    """In Whisper's fields, those that a recogniser of another make can tell."""
+    """Return a segment in Whisper's fields, as far as other STT engines have them."""
     text = segment.text.encode()
     return {
         "id": index,
@@ -203,13 +205,15 @@ def _detailed(index: int, segment: Segment) -> dict[str, Any]:
 
 def _srt(segments: list[Segment]) -> str:
     return "".join(
-        f"{index}\n{_clock(one.start, ',')} --> {_clock(one.end, ',')}\n{one.text}\n\n"
-        for index, one in enumerate(segments, 1)
+        f"{index}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{segment.text}\n\n"
+        for index, segment in enumerate(segments, 1)
     )
 
 
 def _vtt(segments: list[Segment]) -> str:
-    cues = "".join(f"{_clock(one.start, '.')} --> {_clock(one.end, '.')}\n{one.text}\n\n" for one in segments)
+    cues = "".join(
+        f"{_clock(segment.start, '.')} --> {_clock(segment.end, '.')}\n{segment.text}\n\n" for segment in segments
+    )
     return f"WEBVTT\n\n{cues}"
 
 

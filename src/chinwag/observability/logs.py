@@ -1,8 +1,7 @@
-"""What the server logs: as text or as JSON, without a word that was said, and without keys.
+"""Logs as text or JSON, without user text and without keys.
 
-A message of an exception may quote what somebody said, or a key: of an exception the kind and the places in the code
-are logged, and only at level debug what it says. What looks like a secret, or is one of the settings', is masked in any
-case.
+An exception's message may quote user text or a key. Therefore the log has an exception's type and traceback, and its
+message only at level debug. Configured secrets, and anything that looks like a secret, are always masked.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Any, TextIO
 from chinwag.config import Config, ServerSettings
 
 session: ContextVar[str] = ContextVar("session", default="")
-"""Id of the conversation that what runs now belongs to."""
+"""Id of the session that the running code belongs to."""
 
 MASK = "***"
 
@@ -34,15 +33,15 @@ _SECRETS = re.compile(
     re.IGNORECASE,
 )
 _QUERY = re.compile(r"(?<=[\w/%.-])\?(?=[\w%])[^\s\"']+")
-"""Of an address: a search's words, a token to resume with."""
+"""The query of a URL, which may have search words or a resume token."""
 
 log = logging.getLogger(__name__)
 
 
 class RedactingFormatter(logging.Formatter):
-    """Text for a terminal, or a JSON object a line.
+    """Formats a record as text for a terminal, or as one JSON object per line.
 
-    secrets: what must never be logged. telling: exceptions may say what they say.
+    secrets: texts to mask. messages: include the messages of exceptions.
     """
 
     def __init__(self, *, as_json: bool, secrets: Iterable[str] = (), messages: bool = False) -> None:
@@ -51,31 +50,31 @@ class RedactingFormatter(logging.Formatter):
         self._secrets = sorted({secret for secret in secrets if len(secret) > 3}, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line as JSON; as text, one and those of an exception's places."""
-        told: dict[str, Any] = {
+        """Return one line of JSON, or one line of text followed by an exception's traceback."""
+        entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": self._masked(_message(record)),
         }
-        if of := session.get():
-            told["session"] = of
-        told.update(getattr(record, "fields", {}))
+        if session_id := session.get():
+            entry["session"] = session_id
+        entry.update(getattr(record, "fields", {}))
         if record.exc_info and record.exc_info[1]:
-            told["exception"] = [
+            entry["exception"] = [
                 self._masked(line) for line in describe_exception(record.exc_info[1], messages=self._messages)
             ]
         if self._json:
-            return self._masked(json.dumps(told, ensure_ascii=False, default=str))
-        return self._as_text(told)
+            return self._masked(json.dumps(entry, ensure_ascii=False, default=str))
+        return self._as_text(entry)
 
-    def _as_text(self, told: dict[str, Any]) -> str:
+    def _as_text(self, entry: dict[str, Any]) -> str:
         fields = {
-            key: value for key, value in told.items() if key not in ("time", "level", "logger", "message", "exception")
+            key: value for key, value in entry.items() if key not in ("time", "level", "logger", "message", "exception")
         }
-        behind = "".join(f" {key}={value}" for key, value in fields.items())
-        line = f"{told['level'].upper()} {told['logger']}: {told['message']}{behind}"
-        return "\n  ".join([line, *told.get("exception", ())])
+        suffix = "".join(f" {key}={value}" for key, value in fields.items())
+        line = f"{entry['level'].upper()} {entry['logger']}: {entry['message']}{suffix}"
+        return "\n  ".join([line, *entry.get("exception", ())])
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:
@@ -84,7 +83,7 @@ class RedactingFormatter(logging.Formatter):
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The message. Of the addresses in uvicorn's, what stands behind the question mark is left out, whatever it is."""
+    """Return the message, without the query of URLs in uvicorn's messages."""
     if record.name.startswith("uvicorn") and isinstance(record.args, tuple):
         parts = [part.partition("?")[0] if isinstance(part, str) else part for part in record.args]
         return str(record.msg) % tuple(parts) if parts else str(record.msg)
@@ -92,7 +91,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def describe_exception(error: BaseException, *, messages: bool = False) -> list[str]:
-    """An exception, those it came from, and where. telling: with what they say, which may be somebody's words."""
+    """Return lines on an exception and its causes with tracebacks. messages: include messages, maybe user text."""
     lines: list[str] = []
     for part in traceback.TracebackException.from_exception(error).format() if messages else ():
         lines += part.rstrip().splitlines()
@@ -103,14 +102,14 @@ def describe_exception(error: BaseException, *, messages: bool = False) -> list[
         lines.append(f"{type(cause).__module__}.{type(cause).__qualname__}")
         frames = traceback.extract_tb(cause.__traceback__)
         lines += [f"  at {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
-        for one in cause.exceptions if isinstance(cause, BaseExceptionGroup) else ():
-            lines += [f"  with {line}" for line in describe_exception(one)]
+        for member in cause.exceptions if isinstance(cause, BaseExceptionGroup) else ():
+            lines += [f"  with {line}" for line in describe_exception(member)]
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return lines
 
 
 def configure_logging(config: Config, to: TextIO | None = None) -> None:
-    """Log as the settings say, to the standard error output unless another is given. Call it once, at the start."""
+    """Configure logging from the settings, by default to stderr. Call it once, at the start."""
     server = config.server
     debug = server.log_level == "debug"
     handler = logging.StreamHandler(to or sys.stderr)
@@ -121,7 +120,7 @@ def configure_logging(config: Config, to: TextIO | None = None) -> None:
     level = server.log_level.upper()
     for name in ("chinwag", "uvicorn"):
         logging.getLogger(name).setLevel(level)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # whatever set them up before
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # remove handlers that were installed before
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     sys.unraisablehook, threading.excepthook = _on_unraisable, _on_thread_exception
@@ -130,24 +129,24 @@ def configure_logging(config: Config, to: TextIO | None = None) -> None:
 
 
 def on_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """In place of asyncio's own handler, which writes out whole tasks, and with them what they work on."""
+    """Log an error of the event loop. asyncio's own handler prints whole tasks with their data."""
     error = context.get("exception")
     log.error("%s", context.get("message", "a task failed"), exc_info=error)
 
 
-def _on_unraisable(told: sys.UnraisableHookArgs) -> None:
-    """In place of Python's own, for what fails while an object is let go: that writes out what the exception says."""
-    where = getattr(told.object, "__qualname__", type(told.object).__name__)
-    log.error("Exception ignored in %s", where, exc_info=told.exc_value)
+def _on_unraisable(failure: sys.UnraisableHookArgs) -> None:
+    """Log an error in a finalizer. Python's own hook prints the exception's message."""
+    where = getattr(failure.object, "__qualname__", type(failure.object).__name__)
+    log.error("Exception ignored in %s", where, exc_info=failure.exc_value)
 
 
-def _on_thread_exception(told: threading.ExceptHookArgs) -> None:
-    """In place of threading's own, for the same reason."""
-    log.error("A thread broke off: %s", told.thread.name if told.thread else "unknown", exc_info=told.exc_value)
+def _on_thread_exception(failure: threading.ExceptHookArgs) -> None:
+    """Log the error that ended a thread, without its message."""
+    log.error("A thread failed: %s", failure.thread.name if failure.thread else "unknown", exc_info=failure.exc_value)
 
 
 def secrets_in(config: Config) -> set[str]:
-    """All keys of the settings."""
+    """Return all keys in the settings."""
     found = set(config.server.api_keys) | {config.server.metrics_key}
     found |= {getattr(config, task).api_key for task in ("stt", "llm", "tts")}
     found |= {server.credential for server in config.webrtc.ice_servers}
@@ -157,13 +156,13 @@ def secrets_in(config: Config) -> set[str]:
 
 
 def start_messages(server: ServerSettings, to_terminal: Callable[[str], None]) -> Callable[[str], None]:
-    """What tells a person how the server starts: their terminal, or in JSON the log."""
+    """Return the function that prints start messages: to the terminal, or to the JSON log."""
     return _log_message if server.log_format == "json" else to_terminal
 
 
 def _log_message(line: str) -> None:
     own = logging.getLogger("chinwag")
-    # at any level, as a terminal would show it too
+    # logged at any level, as the terminal output is
     own.handle(own.makeRecord(own.name, logging.INFO, __file__, 0, line, (), None))
 
 
@@ -175,5 +174,5 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A library's warning may quote what it was given: its kind and its place are told."""
+    """Log only a warning's type and place, because its text may quote user data."""
     logging.getLogger("py.warnings").warning("%s at %s:%d", category.__name__, filename, lineno)

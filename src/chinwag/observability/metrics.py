@@ -1,4 +1,4 @@
-"""Figures of the server in Prometheus' form. Every label has few values, and none of them comes from a client."""
+"""Prometheus metrics of the server. Every label has few values, and none of them comes from a client."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STAGES = (
     "first_clause",
     "first_audio",
 )
-"""Of a turn's trace, as docs/realtime-api.md explains them."""
+"""Stages of a turn's trace; docs/realtime-api.md explains them."""
 
 KINDS = ("hearing_failed", "transcription_failed", "response_failed", "request_failed", "language_not_spoken")
 REASONS = ("not_ready", "draining", "server_full", "session_not_found", "conversation_not_found")
@@ -41,102 +41,98 @@ OTHER = "other"
 
 
 class Metrics:
-    """The figures of one server."""
+    """The metrics of one server."""
 
     def __init__(self, config: Config) -> None:
         own = self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=own)
         self._engines = {name for task in TASKS for name in registry.names(task)}
-        self.sessions = Counter("chinwag_sessions", "Conversations that have begun.", ["transport"], registry=own)
+        self.sessions = Counter("chinwag_sessions", "Sessions that have started.", ["transport"], registry=own)
         self.open_sessions = Gauge(
             "chinwag_sessions_open",
-            "Conversations that are held, with those that wait for their client to come back.",
+            "Sessions that are open, including those that wait for their client to reconnect.",
             ["transport"],
             registry=own,
         )
-        self.lengths = Histogram(
-            "chinwag_session_seconds", "How long conversations lasted.", buckets=LENGTHS, registry=own
-        )
+        self.lengths = Histogram("chinwag_session_seconds", "Duration of sessions.", buckets=LENGTHS, registry=own)
         self.refusals = Counter(
-            "chinwag_sessions_refused", "Clients that could not begin a conversation.", ["reason"], registry=own
+            "chinwag_sessions_refused", "Clients that could not start a session.", ["reason"], registry=own
         )
-        self.turns = Counter("chinwag_turns", "Turns that were taken in.", registry=own)
+        self.turns = Counter("chinwag_turns", "Committed turns.", registry=own)
         self.retractions = Counter(
             "chinwag_turns_taken_back",
-            "Turns that were no ends: the person went on before anything of the answer was heard.",
+            "Retracted turns: the user continued before any of the response was heard.",
             registry=own,
         )
         self.cut_ins = Counter(
-            "chinwag_cut_ins", "Answers that began before the person had finished, and were heard.", registry=own
+            "chinwag_cut_ins", "Responses that were heard before the user had finished.", registry=own
         )
-        self.interruptions = Counter("chinwag_interruptions", "Answers that a person stopped.", registry=own)
+        self.interruptions = Counter("chinwag_interruptions", "Responses that the user interrupted.", registry=own)
         self.backchannels = Counter(
-            "chinwag_backchannels", "Speech or noise over an answer that did not stop it.", registry=own
+            "chinwag_backchannels", "Speech or noise over a response that did not stop it.", registry=own
         )
-        self.responses = Counter("chinwag_replies", "Answers that have ended.", ["status"], registry=own)
+        self.responses = Counter("chinwag_replies", "Responses that have ended.", ["status"], registry=own)
         self.stages = Histogram(
             "chinwag_turn_stage_seconds",
-            "From the arrival of a person's last sound to each stage of the answer; before it counts as 0.",
+            "Time from the end of the user's speech to each stage of the response; earlier stages count as 0.",
             ["stage"],
             buckets=LATENCY,
             registry=own,
         )
         self.voice_to_voice = Histogram(
             "chinwag_voice_to_voice_seconds",
-            "From the arrival of a person's last sound to the first sound of the answer, as sent.",
+            "Time from the end of the user's speech to the first audio of the response, as sent.",
             buckets=LATENCY,
             registry=own,
         )
-        self.errors = Counter(
-            "chinwag_errors", "What failed, by the engine that did.", ["engine", "kind"], registry=own
-        )
+        self.errors = Counter("chinwag_errors", "Errors by engine.", ["engine", "kind"], registry=own)
         self.waits = Histogram(
             "chinwag_worker_wait_seconds",
-            "How long a step waited for an engine's thread.",
+            "Time that a step waited for an engine's thread.",
             ["worker", "priority"],
             buckets=WAITS,
             registry=own,
         )
         self.steps = Histogram(
             "chinwag_worker_step_seconds",
-            "How long a step ran on an engine's thread.",
+            "Time that a step ran on an engine's thread.",
             ["worker", "priority"],
             buckets=WAITS,
             registry=own,
         )
         self.requests = Counter(
-            "chinwag_http_requests", "Requests over HTTP that were answered.", ["route", "code"], registry=own
+            "chinwag_http_requests", "HTTP requests that were answered.", ["route", "code"], registry=own
         )
-        for priority in worker.Priority:  # so that a rate can be drawn from the first one on
+        for priority in worker.Priority:  # a rate needs the series to exist before its first value
             for task in ("vad", "turn", "stt", "tts"):
                 name = getattr(config, task).engine
                 if name in self._engines:
                     self.waits.labels(name, priority.name.lower())
 
     def open(self) -> None:
-        """Begin to watch the engines' threads."""
+        """Start to observe the engines' threads."""
         worker.observers.add(self._on_step)
 
     def close(self) -> None:
-        """No longer."""
+        """Stop to observe the engines' threads."""
         worker.observers.discard(self._on_step)
 
     def observe_session(self, transport: str) -> SessionMetrics:
-        """A session begins."""
+        """Return the observer of a new session."""
         return SessionMetrics(self, transport)
 
     def count_refusal(self, reason: str) -> None:
-        """No conversation could begin."""
+        """Count a refused session."""
         self.refusals.labels(reason if reason in REASONS else OTHER).inc()
 
     def count_error(self, engine: str, kind: str) -> None:
-        """Something did. engine: empty where it was none."""
+        """Count an error. engine: empty if none caused it."""
         named = engine if engine in self._engines else OTHER if engine else "none"
         self.errors.labels(named, kind if kind in KINDS else OTHER).inc()
 
     def render(self) -> bytes:
-        """All of it, as CONTENT_TYPE. It asks the system about the process's children, and so belongs on a thread."""
+        """Return all metrics in CONTENT_TYPE. Call it on a thread: it queries the system about child processes."""
         return generate_latest(self.registry)
 
     def _on_step(self, step: worker.FinishedStep) -> None:
@@ -150,7 +146,7 @@ class Metrics:
 
 
 class SessionMetrics:
-    """Watches one session."""
+    """Observes one session."""
 
     def __init__(self, metrics: Metrics, transport: str) -> None:
         self._metrics, self._transport = metrics, transport
@@ -159,7 +155,7 @@ class SessionMetrics:
         self._began = time.monotonic()
 
     def on_event(self, event: events.Event) -> None:
-        """That has happened in it."""
+        """Handle an event of the session."""
         metrics = self._metrics
         match event:
             case events.InputCommitted():
@@ -188,19 +184,19 @@ class SessionMetrics:
                 metrics.count_error(event.engine, event.code)
 
     def on_end(self) -> None:
-        """Nothing more will."""
+        """Handle the end of the session."""
         self._metrics.lengths.observe(time.monotonic() - self._began)
         self._metrics.open_sessions.labels(self._transport).dec()
 
 
 class RequestMetricsMiddleware:
-    """ASGI middleware that counts what was answered, by the route as the code has it, never by the path as it came."""
+    """ASGI middleware that counts responses by the route's pattern, never by the requested path."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass it on."""
+        """Forward the request and count its response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,6 +1,6 @@
-"""Who watches conversations: each event of a session is told to the metrics, to the traces, and at its ends to the log.
+"""Session observers: pass each event of a session to the metrics and the traces, and log its start and end.
 
-This is the one place that they are fed from; what hears, answers and speaks knows nothing of them.
+They are the only source of metrics and traces: the conversation's own code does not know them.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ log = logging.getLogger(__name__)
 
 
 class Observer(Protocol):
-    """Watches one session."""
+    """Observes one session."""
 
     def on_event(self, event: Event) -> None:
-        """That has happened in it."""
+        """Handle an event of the session."""
 
     def on_end(self) -> None:
-        """Nothing more will."""
+        """Handle the end of the session."""
 
 
 class Observers:
-    """All that watches one server."""
+    """The observers of one server."""
 
     def __init__(self, config: Config) -> None:
         self.metrics = Metrics(config)
@@ -38,19 +38,19 @@ class Observers:
         self._tracer: Tracer | None = None
 
     def open(self) -> None:
-        """Begin: where the environment asks for traces, with those."""
+        """Start metrics, and traces if the environment configures them."""
         self.metrics.open()
         self._tracer = create_tracer()
 
     def close(self) -> None:
-        """End; traces that wait are sent."""
+        """Stop, and send pending traces."""
         self.metrics.close()
         if self._tracer:
             self._tracer.close()
             self._tracer = None
 
     def observe_session(self, session_id: str, transport: Transport) -> SessionObservers:
-        """A session begins."""
+        """Return the observers of a new session."""
         observers: list[Observer] = [self.metrics.observe_session(transport)]
         if self._tracer:
             observers.append(self._tracer.observe_session(session_id, transport))
@@ -58,29 +58,29 @@ class Observers:
 
 
 class SessionObservers:
-    """One session. A watcher that fails is let go, and the session never notices."""
+    """The observers of one session. One that fails is removed; the session is not affected."""
 
     def __init__(self, observers: list[Observer], transport: Transport) -> None:
         self._observers, self._transport = observers, transport
         self._began, self._turns = time.monotonic(), 0
-        log.info("a session began", extra={"fields": {"transport": transport}})
+        log.info("session started", extra={"fields": {"transport": transport}})
 
     def on_event(self, event: Event) -> None:
-        """That has happened in it."""
+        """Handle an event of the session."""
         self._turns += isinstance(event, InputCommitted)
         for observer in tuple(self._observers):
             try:
                 observer.on_event(event)
             except Exception:
                 self._observers.remove(observer)
-                log.exception("a session is not watched any more")
+                log.exception("An observer failed and was removed from its session.")
 
     def on_end(self) -> None:
-        """Nothing more will happen."""
+        """Handle the end of the session."""
         for observer in self._observers:
             try:
                 observer.on_end()
             except Exception:
-                log.exception("the end of a session was not noticed")
+                log.exception("An observer failed at the end of its session.")
         lasted = {"seconds": round(time.monotonic() - self._began, 1), "turns": self._turns}
-        log.info("a session ended", extra={"fields": {"transport": self._transport, **lasted}})
+        log.info("session ended", extra={"fields": {"transport": self._transport, **lasted}})

@@ -1,6 +1,6 @@
-"""OpenTelemetry traces: each spoken turn is one, its stages are spans within, and no attribute holds a word of it.
+"""OpenTelemetry traces: one trace for each spoken turn, with its stages as spans. No attribute has user text.
 
-The environment asks for them and configures them, as OpenTelemetry's specification has it: OTEL_EXPORTER_OTLP_ENDPOINT,
+Environment variables of the OpenTelemetry specification turn them on and configure them: OTEL_EXPORTER_OTLP_ENDPOINT,
 OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_BSP_*, and so on.
 """
 
@@ -24,7 +24,7 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 SUPPORTED_PROTOCOL = "http/protobuf"
 
 MAX_OPEN = 64
-"""Utterances and replies of one session whose begin is kept; more are begun only by a client that means harm."""
+"""Utterances and responses of a session whose start is remembered; only a malicious client has more."""
 
 STAGES = (
     ("transcribe", "", "transcript_final"),
@@ -33,13 +33,13 @@ STAGES = (
     ("phrase", "first_token", "first_clause"),
     ("speak", "first_clause", "first_audio"),
 )
-"""Spans of a turn: name, the stage of its trace that each begins with (the end of speech for none), and ends with."""
+"""Spans of a turn: name, the stage at its start (empty: the end of speech), the stage at its end."""
 
 log = logging.getLogger(__name__)
 
 
 def create_tracer(environment: Mapping[str, str] = os.environ) -> Tracer | None:
-    """What sends traces where the environment asks for them; None where it does not, or what sends them is missing."""
+    """Return a tracer; None if the environment does not ask for traces, or OpenTelemetry is not installed."""
     chosen = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
     asked = chosen == "otlp" or any(environment.get(name) for name in ENDPOINTS)
     if not asked or chosen == "none" or environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
@@ -47,7 +47,7 @@ def create_tracer(environment: Mapping[str, str] = os.environ) -> Tracer | None:
     protocol = next((environment[name] for name in PROTOCOLS if environment.get(name)), SUPPORTED_PROTOCOL)
     if chosen not in ("", "otlp") or protocol != SUPPORTED_PROTOCOL:
         log.warning(
-            "No traces are sent: only OTLP over %s is spoken here, not %s.", SUPPORTED_PROTOCOL, chosen or protocol
+            "No traces are sent: only OTLP over %s is supported, not %s.", SUPPORTED_PROTOCOL, chosen or protocol
         )
         return None
     if importlib.util.find_spec("opentelemetry.sdk") is None:
@@ -57,7 +57,7 @@ def create_tracer(environment: Mapping[str, str] = os.environ) -> Tracer | None:
 
 
 def _provider(environment: Mapping[str, str]) -> TracerProvider:
-    """Our own, not the process's: libraries that trace as well would put words into their attributes."""
+    """Return a provider of our own: the traces of libraries could contain user text."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -78,36 +78,38 @@ class Tracer:
         self._tracer = provider.get_tracer("chinwag", __version__)
 
     def close(self) -> None:
-        """Send what waits. It may take seconds, so it belongs on a thread."""
+        """Send pending traces. Call it on a thread: it may take seconds."""
         self._provider.shutdown()
 
     def observe_session(self, session_id: str, transport: str) -> SessionTraces:
-        """A session begins."""
+        """Return the observer of a new session."""
         return SessionTraces(self, {"chinwag.session_id": session_id, "chinwag.transport": transport})
 
     def record(self, name: str, span: Span, children: Mapping[str, Span]) -> None:
-        """A span that is over, with those within."""
+        """Record a finished span with its children."""
         from opentelemetry.trace import StatusCode, set_span_in_context
 
         root = self._tracer.start_span(name, attributes=span.attributes, start_time=_ns(span.start))
         within = set_span_in_context(root)
-        for child, one in children.items():
-            made = self._tracer.start_span(child, within, attributes=one.attributes, start_time=_ns(one.start))
-            made.end(_ns(max(one.start, one.end)))
+        for child_name, child in children.items():
+            started = self._tracer.start_span(
+                child_name, within, attributes=child.attributes, start_time=_ns(child.start)
+            )
+            started.end(_ns(max(child.start, child.end)))
         if span.failed:
             root.set_status(StatusCode.ERROR)
         root.end(_ns(max(span.start, span.end)))
 
 
 class Span:
-    """From when to when, in seconds since 1970."""
+    """A span. start, end: seconds since 1970."""
 
     def __init__(self, start: float, end: float, attributes: dict[str, Any] | None = None, *, failed: bool = False):
         self.start, self.end, self.attributes, self.failed = start, end, attributes or {}, failed
 
 
 class SessionTraces:
-    """Watches one session. clock: seconds since 1970."""
+    """Observes one session. clock: seconds since 1970."""
 
     def __init__(self, create_tracer: Tracer, attributes: dict[str, Any], clock: Any = time.time) -> None:
         self._tracer, self._attributes, self._clock = create_tracer, attributes, clock
@@ -116,7 +118,7 @@ class SessionTraces:
         self._turns: dict[str, tuple[events.TurnTraced, float]] = {}
 
     def on_event(self, event: events.Event) -> None:
-        """That has happened in it."""
+        """Handle an event of the session."""
         match event:
             case events.SpeechStarted():
                 _remember(self._speech_started_ms, event.item_id, event.at_ms)
@@ -128,7 +130,7 @@ class SessionTraces:
                 self._record_response(event.response_id, event.status, event.reason or "", event.engine)
 
     def on_end(self) -> None:
-        """Nothing more will: what was under way ends with it."""
+        """Handle the end of the session; open responses end with it."""
         for response_id in [*self._responses_began]:
             self._record_response(response_id, "cancelled", "session_ended", "")
 
@@ -139,7 +141,7 @@ class SessionTraces:
         known = {"chinwag.reason": reason, "chinwag.engine": engine}
         attributes.update({name: value for name, value in known.items() if value})
         failed = status == "failed"
-        if turn is None:  # it was typed, or nothing of the answer was heard
+        if turn is None:  # the turn was typed, or nothing of the response was heard
             self._tracer.record("reply", Span(began, now, attributes, failed=failed), {})
             return
         traced, speech_end = turn
@@ -164,10 +166,10 @@ def _stages(stages: Mapping[str, float], speech_end: float) -> dict[str, Span]:
     }
 
 
-def _remember(kept: dict[str, Any], name: str, value: Any) -> None:
-    while len(kept) >= MAX_OPEN:
-        kept.pop(next(iter(kept)))
-    kept[name] = value
+def _remember(values: dict[str, Any], name: str, value: Any) -> None:
+    while len(values) >= MAX_OPEN:
+        values.pop(next(iter(values)))
+    values[name] = value
 
 
 def _ns(seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""Who may begin a conversation now, and who is told to wait, in which place and for how long."""
+"""Admission control: starts sessions while the machine has room, and queues further clients."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Any, Literal
 from chinwag.load import Load
 
 SETTLING_S = 15.0
-"""So long a conversation that has begun does not yet show in what is measured."""
+"""Seconds until a new session shows in the measured load."""
 
 CORES_PER_SESSION = 0.5
-"""That one conversation takes until it is known better; measured: 0.85 alone, with all that is done ahead of time, and
-0.34 each where four leave that out."""
+"""Assumed CPU cores of a session until its load is measured. Measured: 0.85 for one session with all speculative
+work, 0.34 each for four sessions without it."""
 MIN_SHARE = 0.02
 
 MAX_CORES_SHARE = 0.95
-"""Pressure that one more conversation may not lead beyond."""
+"""Maximum share of the cores that one more session may lead to."""
 
 MIN_RETRY_S, MAX_RETRY_S = 3, 30
-"""Who is next asks again after the first; nobody is told to wait longer than the second without asking."""
+"""Seconds to the next attempt: the minimum, for the head of the queue, and the maximum."""
 GRACE_S = 10.0
-"""Who has not asked again so long after they were to has gone."""
+"""A queued client loses its place if its next attempt is later than this."""
 MAX_QUEUE = 200
 
 
 @dataclass(eq=False)
 class QueueTicket:
-    """A place in the queue. until: when it is given up, unless its holder asks again."""
+    """A place in the queue. expires_at: when it is removed, unless its client asks again."""
 
     name: str
     expires_at: float
@@ -38,7 +38,7 @@ class QueueTicket:
 
 @dataclass(frozen=True)
 class QueuePlace:
-    """No, not yet. place: in the queue, from 1. retry_after_s: ask again then, with the ticket, if there is one."""
+    """A refusal. place: in the queue, from 1. retry_after_s: when to ask again. ticket: to send then; may be empty."""
 
     message: str
     place: int
@@ -46,12 +46,12 @@ class QueuePlace:
     ticket: str
 
     def as_dict(self) -> dict[str, Any]:
-        """For the error event."""
+        """Return the fields of the error event."""
         return {"place": self.place, "retry_after_s": self.retry_after_s, "ticket": self.ticket}
 
 
 class Admission:
-    """The door. most: conversations at once, or auto: as many as the load allows. clock: seconds."""
+    """Admits sessions. most: maximum concurrent sessions; auto: as many as the load allows. clock: seconds."""
 
     def __init__(self, most: int | Literal["auto"], load: Load, clock: Callable[[], float]) -> None:
         self._limit, self._load, self._clock = most, load, clock
@@ -60,18 +60,18 @@ class Admission:
 
     @property
     def waiting(self) -> int:
-        """How many are in the queue."""
+        """The number of queued clients."""
         self._drop_expired()
         return len(self._queue)
 
     def request_admission(self, ticket: str | None = None) -> QueuePlace | None:
-        """May one more begin now? None: yes, and it is counted as begun; whoever waits goes before who comes.
+        """Admit one more session and return None, or return its place in the queue.
 
-        ticket: that was given before; any other text asks for one. Who sends none knows of no queue and takes no place
-        in it, as nobody could tell whether they are the same when they ask again.
+        Queued clients are admitted before new ones. ticket: from the previous attempt; any other text asks for a new
+        one. A client without a ticket gets no place, because its next attempt could not be recognised.
         """
         self._drop_expired()
-        place = next((at for at, one in enumerate(self._queue) if one.name == ticket), len(self._queue))
+        place = next((at for at, queued in enumerate(self._queue) if queued.name == ticket), len(self._queue))
         if place == 0 and self.has_room:
             del self._queue[:1]
             self._admitted.append(self._clock())
@@ -83,26 +83,26 @@ class Admission:
         elif ticket is not None and len(self._queue) < MAX_QUEUE:
             self._queue.append(QueueTicket(f"wait_{secrets.token_hex(8)}", expires_at))
         name = self._queue[place].name if place < len(self._queue) else ""
-        held = self._load.sessions
-        why = f"All {held} places are taken" if held != 1 else "The one place is taken"
+        sessions = self._load.sessions
+        why = f"All {sessions} places are taken" if sessions != 1 else "The one place is taken"
         message = f"{why}. You are number {place + 1} in the queue; ask again in {retry} s."
         return QueuePlace(message, place + 1, retry, name)
 
     @property
     def has_room(self) -> bool:
-        """Whether there is a place; where it is measured, whether those there are would still be answered in time."""
-        held, load = self._load.sessions, self._load
+        """Whether one more session fits; with "auto", whether the measured load leaves room for it."""
+        sessions, load = self._load.sessions, self._load
         if self._limit != "auto":
-            return held < self._limit
-        if held == 0:
+            return sessions < self._limit
+        if sessions == 0:
             return True
         since = self._clock() - SETTLING_S
         self._admitted = [at for at in self._admitted if at > since]
-        new = min(len(self._admitted), held)
-        shown = held - new
-        share = max(load.cores / shown, MIN_SHARE) if shown else CORES_PER_SESSION / (os.cpu_count() or 1)
+        new = min(len(self._admitted), sessions)
+        measured = sessions - new
+        share = max(load.cores / measured, MIN_SHARE) if measured else CORES_PER_SESSION / (os.cpu_count() or 1)
         return max(load.fullness, (load.cores + share * (new + 1)) / MAX_CORES_SHARE) < 1.0
 
     def _drop_expired(self) -> None:
         now = self._clock()
-        self._queue = [one for one in self._queue if one.expires_at > now]
+        self._queue = [queued for queued in self._queue if queued.expires_at > now]

@@ -1,4 +1,4 @@
-"""Which conversations of a server are kept, and which of them are being held now."""
+"""The archive: the stored conversations of a server, and the recorders of its running sessions."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 ID = re.compile(r"conv_[0-9a-f]{20}")
 
 NEW = "new"
-"""In place of an id: a conversation that begins, and is to be kept."""
+"""In place of an id: store the conversation under a new id."""
 
 MOST_ITEMS = 500
-"""Of a conversation that goes on, so many are given to the session and told to the client, from the end."""
+"""Last items of a reopened conversation that the session and the client get."""
 
 ENDS_WITHIN_S = 5.0
-"""A talk that goes on elsewhere is over by then."""
+"""Time limit for the end of a session whose conversation is opened elsewhere."""
 
 TRY_AGAIN_S = 15.0
-"""A database that could not be opened is tried again after so long."""
+"""Seconds until a database that could not be opened is tried again."""
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ T = TypeVar("T")
 
 
 class Archive:
-    """The conversations of one server. The database is opened when it is first needed, and off the event loop.
+    """The conversations of one server. The database is opened at its first use, on a thread.
 
-    live: those that are being held, by their id. peers: servers that may hold others.
+    live: recorders of running sessions, by conversation id. peers: the other replicas.
     """
 
     def __init__(self, settings: StoreSettings, peers: Peers | None = None) -> None:
@@ -50,18 +50,18 @@ class Archive:
         self.live: dict[str, Recorder] = {}
         self._store: ConversationStore | None = None
         self._opening = asyncio.Lock()
-        self._tried_at = -TRY_AGAIN_S
+        self._last_attempt_at = -TRY_AGAIN_S
 
     @property
     def on(self) -> bool:
-        """Whether anything is ever kept."""
+        """Whether conversations are stored at all."""
         return self.settings.keep != "off"
 
     async def open(self) -> ConversationStore | None:
-        """The store; None where it is off, or cannot be opened, which `error` and the log tell."""
+        """Return the store; None if it is off or cannot be opened: `error` and the log have the reason."""
         async with self._opening:
-            if self._store is None and self.on and time.monotonic() - self._tried_at >= TRY_AGAIN_S:
-                self._tried_at = time.monotonic()
+            if self._store is None and self.on and time.monotonic() - self._last_attempt_at >= TRY_AGAIN_S:
+                self._last_attempt_at = time.monotonic()
                 try:
                     self._store = await asyncio.to_thread(_open, self.settings)
                     self.error = None
@@ -72,24 +72,24 @@ class Archive:
         return self._store
 
     async def close(self) -> None:
-        """Write what is left."""
+        """Write what is pending, and close the store."""
         store, self._store = self._store, None
-        self._tried_at = time.monotonic()
+        self._last_attempt_at = time.monotonic()
         if store:
             await asyncio.to_thread(store.close)
 
     async def ask(self, work: Callable[[ConversationStore], T]) -> T:
-        """What the store answers, asked on a thread. Raises StoreError, also where there is none."""
+        """Run `work` with the store on a thread. Raises StoreError, also if there is no store."""
         store = await self.open()
         if store is None:
-            raise self.error or StoreError("This server keeps no conversations.", "Set store.keep to asked or all.")
+            raise self.error or StoreError("This server stores no conversations.", "Set store.keep to asked or all.")
         return await asyncio.to_thread(work, store)
 
     async def recorder(self, wanted: str | None, instructions: str, *, may_reopen: bool) -> Recorder | None:
-        """For a conversation that begins, or goes on; None where it is not kept.
+        """Return the recorder of a new or reopened conversation; None if it is not stored.
 
-        wanted: what the client asks for, its id or NEW. instructions: the server's own.
-        Raises Refused where it cannot go on, or a client may not ask for that.
+        wanted: the client's request, an id or NEW. instructions: the server's own.
+        Raises Refused if it cannot be reopened, or the client may not reopen it.
         """
         if wanted not in (None, NEW):
             return await self._reopened(wanted, instructions, may=may_reopen)
@@ -99,40 +99,40 @@ class Archive:
         return self._recorder(None, instructions)
 
     async def rename(self, conversation_id: str, title: str) -> None:
-        """Call it otherwise; who holds it is told."""
+        """Rename a conversation; its running session and the other replicas are notified."""
         await self.ask(lambda store: store.rename(conversation_id, title))
         self.renamed(conversation_id, title)
         await self._peers.notify("renamed", conversation_id=conversation_id, title=title)
 
     def renamed(self, conversation_id: str, title: str) -> None:
-        """It is called otherwise now."""
-        if held := self.live.get(conversation_id):
-            held.renamed(title)
+        """Notify the running session of a new title."""
+        if recorder := self.live.get(conversation_id):
+            recorder.renamed(title)
 
     async def forget(self, conversation_id: str) -> bool:
-        """Delete one; False where there is none. If it is being held, the talk goes on and is not kept."""
-        held = self.forgotten(conversation_id)
+        """Delete one; return False if there is none. Its running session continues without being stored."""
+        was_running = self.forgotten(conversation_id)
         await self._peers.notify("forgotten", conversation_id=conversation_id)
-        return await self.ask(lambda store: store.delete(conversation_id)) or held
+        return await self.ask(lambda store: store.delete(conversation_id)) or was_running
 
     async def forget_all(self) -> int:
-        """Delete all; how many there were."""
+        """Delete all conversations; return their number."""
         self.forgotten(None)
         await self._peers.notify("forgotten", conversation_id=None)
         return await self.ask(lambda store: store.delete_all())
 
     def forgotten(self, conversation_id: str | None) -> bool:
-        """Nothing more is written of it, or of any; whether it is being held here."""
-        held = [one for one in self.live.values() if conversation_id in (None, one.id)]
-        for one in held:
-            one.forget()
-        return bool(held)
+        """Stop recording a conversation, or all for None; return whether one was running here."""
+        recorders = [recorder for recorder in self.live.values() if conversation_id in (None, recorder.id)]
+        for recorder in recorders:
+            recorder.forget()
+        return bool(recorders)
 
     async def let_go(self, conversation_id: str) -> None:
-        """It goes on at another server: who holds it here ends, and what was said is written by then."""
+        """End the session of a conversation that continues at another replica, after its items are written."""
         if conversation_id in self.live:
             await self._take_over(conversation_id)
-            await self.ask(lambda store: store.get(conversation_id))  # which is read behind what was to be written
+            await self.ask(lambda store: store.get(conversation_id))  # reads are ordered after pending writes
 
     # ---------------------------------------------------------------------------------------------------------
 
@@ -160,15 +160,15 @@ class Archive:
         return self._recorder(one, instructions, known)
 
     async def _take_over(self, conversation_id: str) -> None:
-        """Who holds it now lets it go: it goes on where it was opened last."""
-        if held := self.live.get(conversation_id):
-            held.hand_over()
+        """End the running session of a conversation, so that the one opened last continues it."""
+        if recorder := self.live.get(conversation_id):
+            recorder.hand_over()
             try:
                 async with asyncio.timeout(ENDS_WITHIN_S):
-                    await held.over.wait()
+                    await recorder.over.wait()
             except TimeoutError:
                 fix = "Try again in a moment."
-                raise Refused("conversation_busy", "This conversation is still held elsewhere.", fix) from None
+                raise Refused("conversation_busy", "This conversation is still open elsewhere.", fix) from None
 
     def _recorder(
         self, one: StoredConversation | None, instructions: str, known: Sequence[StoredItem] = ()
@@ -188,12 +188,12 @@ class Archive:
 
 
 def opened_with(recorder: Recorder | None, opening: dict[str, Any]) -> dict[str, Any]:
-    """The session's settings at its beginning: those of the client secret, over what the conversation had before."""
+    """Return the first settings of a session: those of the client secret over those of the stored conversation."""
     return {"instructions": recorder.instructions, **opening} if recorder and recorder.instructions else opening
 
 
 def _open(settings: StoreSettings) -> ConversationStore:
-    # imported late, on a thread: SQLAlchemy takes half a second, which a server that keeps nothing saves
+    # SQLAlchemy takes half a second to import, which a server that stores nothing need not spend
     from chinwag.store import ConversationStore
 
     return ConversationStore(settings.folder, settings.url, settings.audio_max_mb * 1_000_000)

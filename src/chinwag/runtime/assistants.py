@@ -1,4 +1,4 @@
-"""The assistants of a server, as conversations take them."""
+"""The server's assistants, as settings of sessions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _AssistantTools:
-    """An assistant's own tools, and those that every conversation has."""
+    """An assistant's own tools and the tools of every session."""
 
     common: ToolSource | None
     own: tuple[Tool, ...]
@@ -33,7 +33,7 @@ class _AssistantTools:
 
 
 class Assistants:
-    """Read from their files by `look`, at the start and whenever somebody asks what there is."""
+    """The assistants, read from their files by `reload` at the start and whenever a client lists them."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -41,7 +41,7 @@ class Assistants:
         self._reported_faults: set[str] = set()
 
     async def reload(self) -> AssistantCatalog:
-        """Read the files. Raises ConfigError where the server's own assistant is not among them."""
+        """Read the files. Raises ConfigError if the server's default assistant is not among them."""
         read = await asyncio.to_thread(self._read_files)
         found, _ = read
         found.get(self._config.assistant.name)
@@ -59,43 +59,50 @@ class Assistants:
 
     @property
     def own(self) -> Assistant:
-        """The server's, with what chinwag.toml says in place of the file's words."""
+        """The server's default assistant; texts in chinwag.toml replace those of its file."""
         return self._named(self._config.assistant.name)
 
     def part(self, name: str, plain: SessionSettings, voices: Sequence[str]) -> AssistantProfile:
-        """An assistant laid over the server's other settings. voices: of the engine that speaks; another one is left.
+        """Return the settings of an assistant over the server's settings. voices: of the TTS engine; ignore others.
 
-        Raises Refused for one there is not.
+        Raises Refused if the assistant does not exist.
         """
         try:
-            one = self._named(name)
+            assistant = self._named(name)
         except ConfigError as error:
             raise Refused("invalid_value", error.message, error.fix, "session.assistant") from error
-        speaks = one.voice if one.voice in voices else ""
-        given = {"voice": speaks, "speed": one.speed, "language": one.language, "patience": one.patience}
-        hearing, style = plain.listening, plain.style
-        if one.language:
-            hearing = replace(hearing, language=requested_language(one.language))
-        if one.patience is not None:
-            hearing = replace(hearing, endpointer=Endpointer(one.patience))
+        voice = assistant.voice if assistant.voice in voices else ""
+        given = {
+            "voice": voice,
+            "speed": assistant.speed,
+            "language": assistant.language,
+            "patience": assistant.patience,
+        }
+        listening, style = plain.listening, plain.style
+        if assistant.language:
+            listening = replace(listening, language=requested_language(assistant.language))
+        if assistant.patience is not None:
+            listening = replace(listening, endpointer=Endpointer(assistant.patience))
         settings = replace(
             plain,
-            instructions=one.instructions,
-            greeting=one.greeting,
-            listening=hearing,
-            style=replace(style, voice=speaks or style.voice, speed=style.speed if one.speed is None else one.speed),
+            instructions=assistant.instructions,
+            greeting=assistant.greeting,
+            listening=listening,
+            style=replace(
+                style, voice=voice or style.voice, speed=style.speed if assistant.speed is None else assistant.speed
+            ),
         )
-        if tools := self._loaded()[1].get(one.name):
+        if tools := self._loaded()[1].get(assistant.name):
             settings = replace(settings, tools=replace(plain.tools, own=_AssistantTools(plain.tools.own, tools)))
         return AssistantProfile(settings, frozenset(key for key, value in given.items() if value not in ("", None)))
 
     def _loaded(self) -> tuple[AssistantCatalog, dict[str, tuple[Tool, ...]]]:
-        self._read = self._read or self._read_files()  # a few small files
+        self._read = self._read or self._read_files()  # blocks shortly: a few small files
         return self._read
 
     def _named(self, name: str) -> Assistant:
-        one, said = self._loaded()[0].get(name), self._config.assistant
-        if name != said.name:
-            return one
-        words = {"instructions": said.instructions, "greeting": said.greeting}
-        return one.model_copy(update={key: value for key, value in words.items() if value})
+        assistant, default = self._loaded()[0].get(name), self._config.assistant
+        if name != default.name:
+            return assistant
+        texts = {"instructions": default.instructions, "greeting": default.greeting}
+        return assistant.model_copy(update={key: value for key, value in texts.items() if value})

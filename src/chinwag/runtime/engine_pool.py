@@ -1,4 +1,4 @@
-"""Engines that are loaded, shared by all who use them: fetched and loaded when wanted, closed when long unused."""
+"""The engine pool: loads engines on demand, shares them between sessions, and closes them when long unused."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ EngineFinder = Callable[[Task, str], type[Engine]]
 """Finds an engine's class by its task and name, as `registry.find` does."""
 
 CLOSE_AFTER_S = 600.0
-"""An engine that nobody has used for so long is closed: who changes back within that time need not wait."""
+"""Seconds until an unused engine is closed; a session that switches back before that need not wait."""
 
 LINGER_S = 30.0
-"""Until then it is not closed for another's sake: the words of a long recording may still be on their way."""
+"""Seconds for which an unused engine is not closed to make room: a long transcription may still use it."""
 
 PROGRESS_EVERY_S = 0.5
 
 MEMORY_PER_WEIGHT_BYTE, MEMORY_BASE = 1.7, 80 * 2**20
-"""Memory that an engine takes: by each byte of its weights, and beside them. Measured with `benchmarks engines`:
+"""Memory of an engine: bytes per byte of weights, and a constant. Measured with `benchmarks engines`:
 Moonshine tiny 139 MB of 44, Whisper base 198 of 98, Qwen2.5 0.5B 889 of 491, Kokoro 380 of 119."""
 
 PER_SESSION = {"voice", "speed", "language", "partial_every_ms"}
-"""Settings that each conversation has for itself: they make no other engine."""
+"""Settings of a session: engines that differ only in these are the same engine."""
 
 
 @dataclass(eq=False)
 class PooledEngine:
-    """An engine that is loaded, or on its way. since: when the last one let it go."""
+    """An engine that is loaded or loading. unused_since: when the last user released it (event loop time)."""
 
     task: Task
     settings: Any
@@ -56,12 +56,12 @@ class PooledEngine:
 
     @property
     def loaded(self) -> bool:
-        """It can be used."""
+        """Whether the engine can be used."""
         return self.loading.done() and not self.loading.cancelled() and self.loading.exception() is None
 
     @property
     def engine(self) -> Engine:
-        """Once it is loaded. Raises what its loading raised."""
+        """The loaded engine. Raises the error of its loading."""
         return self.loading.result()
 
 
@@ -79,7 +79,7 @@ class Lease:
 
     @property
     def settings(self) -> Any:
-        """What it was asked for with."""
+        """The settings that it was requested with."""
         return self.pooled.settings
 
     def hold(self) -> None:
@@ -94,7 +94,7 @@ class Lease:
 class EnginePool:
     """One engine for each task, name, model and settings.
 
-    find: where the engines come from. free: bytes of memory that programs can have.
+    find: returns an engine's class. free: returns the available memory in bytes.
     """
 
     def __init__(
@@ -112,10 +112,10 @@ class EnginePool:
         self._tasks = TaskSet()
 
     async def lease(self, task: Task, settings: Any, on_progress: OnProgress | None = None) -> Lease:
-        """The engine, from among those that are loaded or loaded now; who asks at the same time waits for the same.
+        """Return a lease of the engine, which is loaded if necessary. Concurrent requests share one loading.
 
-        tell: is told of its stage at each change and while bytes come. Raises EngineError or WeightsError; then all is
-        as it was before.
+        on_progress: called at each change of the stage and while bytes arrive. Raises EngineError or WeightsError;
+        the pool is then unchanged.
         """
         key = _key(task, settings)
         pooled = self._engines.get(key)
@@ -132,19 +132,19 @@ class EnginePool:
         return Lease(self, pooled)
 
     def hold(self, pooled: PooledEngine) -> None:
-        """Count one user more, and do not close the engine."""
+        """Add a user, which keeps the engine loaded."""
         pooled.users += 1
         if pooled.closing:
             pooled.closing.cancel()
             pooled.closing = None
 
     def release(self, pooled: PooledEngine) -> None:
-        """Count one user less. An engine without users is closed after UNUSED_S."""
+        """Remove a user. An engine without users is closed after CLOSE_AFTER_S."""
         pooled.users -= 1
         if pooled.users:
             return
         if not pooled.loading.done() and pooled.stage == "fetching":
-            pooled.loading.cancel()  # a pull can be broken off, and goes on from there the next time
+            pooled.loading.cancel()  # a download can be cancelled and continues from there next time
             self._forget(pooled)
         else:
             loop = asyncio.get_running_loop()
@@ -152,11 +152,11 @@ class EnginePool:
             pooled.closing = loop.call_later(CLOSE_AFTER_S, self._expire, pooled)
 
     def loaded(self, task: Task) -> list[PooledEngine]:
-        """Those of a task that can be used at once."""
+        """Return the loaded engines of a task."""
         return [pooled for pooled in self._engines.values() if pooled.task == task and pooled.loaded]
 
     async def close(self) -> None:
-        """Close all of them; one that loads is waited for, as a thread cannot be stopped."""
+        """Close all engines. Wait for one that loads, because its thread cannot be stopped."""
         for pooled in list(self._engines.values()):
             if pooled.stage == "fetching":
                 pooled.loading.cancel()
@@ -166,12 +166,12 @@ class EnginePool:
     # --- loading ---------------------------------------------------------------------------------------------
 
     async def _wait_until_loaded(self, pooled: PooledEngine, on_progress: OnProgress | None) -> None:
-        told: tuple[Any, ...] = ()
+        reported: tuple[Any, ...] = ()
         while not pooled.loading.done():
-            news = pooled.stage, pooled.progress.done
-            if on_progress and news != told:
+            state = pooled.stage, pooled.progress.done
+            if on_progress and state != reported:
                 on_progress(pooled.stage, pooled.progress)
-                told = news
+                reported = state
             await asyncio.wait({pooled.loading}, timeout=PROGRESS_EVERY_S)
         pooled.loading.result()
 
@@ -257,5 +257,5 @@ def _out_of_memory(pooled: PooledEngine, free: int) -> EngineError:
 
 
 def find_registered(task: Task, name: str) -> type[Engine]:
-    """Where engines usually come from: entry points. Raises EngineError."""
+    """Find an engine's class among the entry points. Raises EngineError."""
     return registry.find(task, name)

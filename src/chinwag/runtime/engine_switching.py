@@ -1,4 +1,4 @@
-"""Changes the engines of one conversation while it goes on: asked for, loaded, and taken by the session."""
+"""Switches the engines of a running session: parses the request, loads the engines, applies them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from chinwag.tasks import TaskSet
 from chinwag.weights.progress import Progress
 
 TASKS: tuple[Task, ...] = ("stt", "llm", "tts")
-"""Those a client may choose for."""
+"""Tasks whose engine a client may choose."""
 
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """An engine that a client asks for.
+    """An engine that a client requests.
 
-    model: empty for the engine's own choice. voice: empty for the engine's own, None for the one there is.
+    model: empty for the engine's default. voice: empty for the engine's default, None to keep the current voice.
     """
 
     task: Task
@@ -40,7 +40,7 @@ class EngineChoice:
 
 
 class EngineSwitch:
-    """The engines that one conversation uses. `connection` is set as soon as there is one."""
+    """The engines of one session. `connection` is set once the session is connected."""
 
     def __init__(self, runtime: Runtime) -> None:
         assert runtime.engines is not None
@@ -51,26 +51,26 @@ class EngineSwitch:
         self._chosen: dict[Task, EngineChoice] = {
             task: EngineChoice(task, runtime.states[task].name, getattr(runtime.config, task).model) for task in TASKS
         }
-        self._changing: asyncio.Task[None] | None = None
-        self._changing_for: str | None = None
+        self._change_task: asyncio.Task[None] | None = None
+        self._change_event_id: str | None = None
         self._tasks = TaskSet()
 
     def request(self, wanted: Any, event_id: str | None) -> None:
-        """Load what is wanted and go on with it; what was asked before and is not done yet is dropped."""
+        """Load the requested engines and use them; an earlier request that is still loading is cancelled."""
         asked = [self._parse_choice(task, fields) for task, fields in _requested_tables(wanted)]
-        if self._changing and not self._changing.done():
-            self._changing.cancel()
-            superseded = Refused("superseded", "Another change of engines was asked for before this one was done.")
-            self._client.send_error(superseded, self._changing_for)
-        self._changing, self._changing_for = self._tasks.start(self._change(asked, event_id)), event_id
+        if self._change_task and not self._change_task.done():
+            self._change_task.cancel()
+            superseded = Refused("superseded", "Another change of engines was requested before this one was finished.")
+            self._client.send_error(superseded, self._change_event_id)
+        self._change_task, self._change_event_id = self._tasks.start(self._change(asked, event_id)), event_id
 
     def offer(self, engine: str, *tasks: Task) -> Offer:
-        """The engine that could stand in for the one that failed, if it is here and needs nothing else."""
+        """Return an installed engine that can replace a failed one, if there is one."""
         task = next((task for task in tasks if self._chosen[task].engine == engine), None)
         return self._runtime.fallback(task, engine) if task else None
 
     async def close(self) -> None:
-        """The conversation is over."""
+        """Release the engines at the end of the session."""
         await self._tasks.close()
         for lease in self._leases.values():
             lease.release()
@@ -119,14 +119,14 @@ class EngineSwitch:
         self._chosen |= {wanted.task: wanted for wanted in asked}
         for task, lease in fresh.items():
             replaced, self._leases[task] = self._leases.get(task), lease
-            if replaced:  # responses and utterances that began with its engine hold it on
+            if replaced:  # responses and utterances that began with this engine have their own hold
                 replaced.release()
         connection.send_extension("chinwag.engines.updated", engines=self.shown)
 
     async def _load(self, wanted: EngineChoice) -> Lease:
         settings = self._runtime.settings_for(wanted.task, wanted.engine, wanted.model)
         if wanted.model and wanted.model != getattr(self._runtime.config, wanted.task).model:
-            # any other name could be a path on this machine, or a download without end
+            # an unlisted name could be a path on this machine, or an unlimited download
             engine = await asyncio.to_thread(registry.find, wanted.task, wanted.engine)
             if wanted.model not in (known := await asyncio.to_thread(engine.models, settings)):
                 message = f"The {wanted.task} engine {wanted.engine} offers no model {wanted.model[:100]}."
@@ -140,12 +140,12 @@ class EngineSwitch:
 
     def _fallback_for(self, asked: list[EngineChoice], error: ChinwagError) -> Offer:
         failed = getattr(error, "engine", "")
-        wanted = next((one for one in asked if failed and one.engine == failed), None)
+        wanted = next((choice for choice in asked if failed and choice.engine == failed), None)
         return self._runtime.fallback(wanted.task, failed, self._chosen[wanted.task].engine) if wanted else None
 
     @property
     def shown(self) -> dict[str, Any]:
-        """What is in use, as clients are told."""
+        """The engines in use, as clients get them."""
         engines, chosen = self.engines, self._chosen
         languages = {language: list(names) for language, names in engines.tts.languages.items()}
         return {
@@ -162,7 +162,7 @@ class EngineSwitch:
 
 
 def engine_switch(runtime: Runtime, connection: HTTPConnection) -> EngineSwitch | None:
-    """For a conversation that begins; None where it may not change its engines."""
+    """Return the engine switch of a new session; None if it may not switch engines."""
     allowed = runtime.config.server.switching and not uses_client_secret(connection)
     return EngineSwitch(runtime) if allowed and runtime.engines else None
 

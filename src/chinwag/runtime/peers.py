@@ -1,4 +1,4 @@
-"""The other servers of the same application, where there are any: what one learns and all have to know."""
+"""Events between the server replicas of one cluster."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ PeerEvent = Literal["taken_over", "renamed", "forgotten", "secret"]
 
 
 class Peers(Protocol):
-    """place: this server's own mark, which what it hands out ends with, so that a request finds its way back to it."""
+    """The other replicas. replica_id: of this replica; its tokens end with it, which routes requests back."""
 
     replica_id: str
 
     async def notify(self, what: PeerEvent, **facts: Any) -> None:
-        """Have all others know, and have done what it asks of them. One that cannot be reached is passed over."""
+        """Send an event to all other replicas and wait until they have handled it; unreachable ones are skipped."""
         ...
 
 
 class NoPeers:
-    """There are none."""
+    """A single server without other replicas."""
 
     replica_id = ""
 
     async def notify(self, what: PeerEvent, **facts: Any) -> None:
-        """Nobody hears it."""
+        """Do nothing."""
 
 
 def with_replica_id(name: str, peers: Peers) -> str:
-    """A name that a request for it finds its way back by: "resume_0f…" of the server at "k3" is "resume_0f….k3"."""
+    """Append this replica's id to a token: "resume_0f…" of replica "k3" becomes "resume_0f….k3"."""
     return f"{name}.{peers.replica_id}" if peers.replica_id else name

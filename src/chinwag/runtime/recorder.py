@@ -1,4 +1,4 @@
-"""Writes down one conversation while it is held: what was said, as the other side took it in."""
+"""The recorder: stores the conversation of a session while it runs, as far as it was heard."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
     from chinwag.realtime.connection import Connection
     from chinwag.store import ConversationStore
 
-LOOK_EVERY_S = 0.25
-"""What was heard is written down so often: who kills the server loses no more."""
+WRITE_EVERY_S = 0.25
+"""Seconds between two writes: a server that is killed loses no more."""
 
 SETTLED_AFTER_S = 10.0
-"""A reply that was heard so long ago is not cut off any more, and no report about it comes."""
+"""Seconds after its playback in which a response may still be truncated or reported on."""
 
 TITLE = 60
-"""Characters of a title that is made of the first words."""
+"""Maximum characters of a title that is made from the first words."""
 
-NOT_KEPT = "What is said is not being kept, and the talk goes on: {}"
+NOT_SAVED = "This conversation is not being saved; it continues: {}"
 
 
 @dataclass
 class _Heard:
-    """The sound of a reply. began: seconds since 1970. frames: PCM16."""
+    """The audio of a response. began: seconds since 1970. frames: PCM16."""
 
     began: float
     frames: list[np.ndarray] = field(default_factory=list)
 
 
 class Recorder:
-    """Looks at the history of a session, and has the store write what has changed since.
+    """Compares the history of a session with the store at intervals, and writes the changes.
 
-    store: None where nothing is kept. known: what was said before, where the conversation goes on. instructions: the
-    server's own, which are not written down. sound: the sound is kept as well. trouble: why nothing can be kept.
-    live: those that are being held, by id; a conversation is held once at a time. over: the talk has ended.
+    store: None if nothing is stored. known: items of a reopened conversation. instructions: the server's own, which
+    are not stored. sound: store audio too. trouble: why nothing can be stored. live: running recorders by conversation
+    id; a conversation runs once at a time. over: set when the session has ended.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Recorder:
     ) -> None:
         self.id, self.over = one.id, asyncio.Event()
         self.entries: list[Item] = [_entry(item) for item in known]
-        self._store, self._one, self._titled = store, one, bool(one.title)
+        self._store, self._stored, self._titled = store, one, bool(one.title)
         self._rows = {item.item_id: item for item in known}
         self._settled = set(self._rows)
         self._instructions, self._sound, self._trouble, self._live = instructions, sound, trouble, live
@@ -73,16 +73,16 @@ class Recorder:
 
     @property
     def shown(self) -> dict[str, object]:
-        """As clients are told of it."""
-        return {"id": self.id, "title": self._one.title, "kept": self._store is not None and not self._trouble}
+        """The conversation, as clients get it."""
+        return {"id": self.id, "title": self._stored.title, "kept": self._store is not None and not self._trouble}
 
     @property
     def instructions(self) -> str:
-        """That it was held with before; empty for the server's own."""
-        return self._one.instructions
+        """Instructions of the stored conversation; empty for the server's own."""
+        return self._stored.instructions
 
     def on_event(self, event: events.Event) -> None:
-        """What happens in the session, for the sound of it."""
+        """Collect the audio of an event of the session."""
         if not (self._sound and self._connection):
             return
         match event:
@@ -95,63 +95,63 @@ class Recorder:
                 heard.frames.append(np.frombuffer(event.audio.to_pcm16(), "<i2"))
 
     async def run(self, connection: Connection) -> None:
-        """Write down what is said in that connection's session, until cancelled."""
+        """Store the conversation of that connection's session, until cancelled."""
         self._connection = connection
-        if (held := self._live.get(self.id)) and held is not self:
-            held.hand_over()
+        if (other := self._live.get(self.id)) and other is not self:
+            other.hand_over()
         self._live[self.id] = self
         if self._trouble:
-            self._connection.send_fault("conversation_not_kept", NOT_KEPT.format(self._trouble))
+            self._connection.send_fault("conversation_not_kept", NOT_SAVED.format(self._trouble))
         if self._store is None:
             return
         try:
             while True:
-                await asyncio.sleep(LOOK_EVERY_S)
-                self._look()
+                await asyncio.sleep(WRITE_EVERY_S)
+                self._write_changes()
                 if self._store and self._store.trouble != self._trouble:
-                    self._tell_of_trouble(self._store.trouble)
+                    self._send_trouble(self._store.trouble)
         finally:
-            self._look(last=True)
+            self._write_changes(last=True)
             if self._store:
                 self._store.keep_no_empty(self.id)
 
     def close(self) -> None:
-        """The session is over."""
+        """Unregister the recorder at the end of the session."""
         if self._live.get(self.id) is self:
             del self._live[self.id]
         self.over.set()
 
     def hand_over(self) -> None:
-        """End the talk: it goes on elsewhere."""
+        """End the session, because its conversation was opened elsewhere."""
         if self._connection:
             self._connection.end(Refused("conversation_taken_over", "This conversation was opened elsewhere."))
 
     def renamed(self, title: str) -> None:
-        """It was given a name by hand."""
-        self._one, self._titled = replace(self._one, title=title), True
-        self._tell()
+        """Use a title that a person gave."""
+        self._stored, self._titled = replace(self._stored, title=title), True
+        self._send_conversation()
 
     def forget(self) -> None:
-        """The conversation was deleted: nothing more of it is written."""
+        """Stop writing: the conversation was deleted."""
         self._store = None
-        self._tell()
+        self._send_conversation()
 
     # ---------------------------------------------------------------------------------------------------------
 
-    def _tell(self) -> None:
+    def _send_conversation(self) -> None:
         if self._connection:
             self._connection.send_extension("chinwag.conversation", conversation=self.shown)
 
-    def _tell_of_trouble(self, trouble: str) -> None:
-        """Said when it begins, once, and when it is over."""
+    def _send_trouble(self, trouble: str) -> None:
+        """Notify the client when saving begins to fail, and when it works again."""
         began, self._trouble = trouble and not self._trouble, trouble
         if began and self._connection:
-            self._connection.send_fault("conversation_not_kept", NOT_KEPT.format(f"{trouble}."))
+            self._connection.send_fault("conversation_not_kept", NOT_SAVED.format(f"{trouble}."))
         if began or not trouble:
-            self._tell()
+            self._send_conversation()
 
-    def _look(self, *, last: bool = False) -> None:
-        """Have written what has changed."""
+    def _write_changes(self, *, last: bool = False) -> None:
+        """Write the items that have changed."""
         store, connection = self._store, self._connection
         if store is None or connection is None:
             return
@@ -175,24 +175,24 @@ class Recorder:
         for item_id in gone:
             del self._rows[item_id]
         if changed or gone:
-            self._keep_conversation(store)
+            self._write_conversation(store)
         for item in changed:
             store.keep_item(self.id, item)
         for entry in settled:
             if entry.item_id in self._rows:
-                self._keep_sound(entry)
-        for held in (self._heard, self._began):  # of what nobody heard, or is no part of the conversation any more
-            for item_id in [one for one in held if one in self._settled or (last and one not in present)]:
-                del held[item_id]
+                self._write_audio(entry)
+        for by_item in (self._heard, self._began):  # drop audio that was not heard or whose item was deleted
+            for item_id in [key for key in by_item if key in self._settled or (last and key not in present)]:
+                del by_item[item_id]
         for item_id in gone:
             store.keep_without(self.id, item_id)
 
-    def _keep_conversation(self, store: ConversationStore) -> None:
+    def _write_conversation(self, store: ConversationStore) -> None:
         assert self._connection is not None
-        session, before = self._connection.session, self._one
+        session, before = self._connection.session, self._stored
         title = before.title if self._titled else self._title()
         instructions = session.settings.instructions
-        self._one = replace(
+        self._stored = replace(
             before,
             title=title,
             language=session.language or before.language,
@@ -200,9 +200,9 @@ class Recorder:
             created=before.created or time.time(),
             updated=time.time(),
         )
-        store.keep(self._one)
+        store.keep(self._stored)
         if title != before.title:
-            self._tell()
+            self._send_conversation()
 
     def _title(self) -> str:
         rows = sorted(self._rows.values(), key=lambda item: item.place)
@@ -211,37 +211,37 @@ class Recorder:
         return title_of(first.words) if first else ""
 
     def _item(self, entries: Sequence[Item], number: int) -> StoredItem | None:
-        """The entry as it is kept; None where nothing of it was heard, or it is no part of what was said."""
+        """Return the entry as it is stored; None if nothing of it was heard, or it is not stored at all."""
         entry = entries[number]
         if isinstance(entry, McpItem) or entry.is_filler:
             return None
         before = self._rows.get(entry.item_id)
         place = before.place if before else self._place(entries, number)
-        made = StoredItem(
+        stored = StoredItem(
             entry.item_id, place, "message", entry.role, created=before.created if before else time.time()
         )
         if isinstance(entry, ToolCall):
             if entry.status != "completed":
                 return None
-            call = replace(made, kind="function_call", call_id=entry.call_id, name=entry.name)
+            call = replace(stored, kind="function_call", call_id=entry.call_id, name=entry.name)
             ran = replace(call, server=entry.server, called=entry.called, output=entry.result)
             return replace(ran, arguments=entry.arguments)
         if isinstance(entry, ToolResult):
-            return replace(made, kind="function_call_output", call_id=entry.call_id, output=entry.output)
+            return replace(stored, kind="function_call_output", call_id=entry.call_id, output=entry.output)
         words, whole, spoken = entry.heard_text.strip(), True, isinstance(entry, MessageItem) and entry.spoken
         if isinstance(entry, Response):
             whole, spoken = entry.status == "completed" and words == entry.text.strip(), entry.options.audio
-        return replace(made, words=words, spoken=spoken, whole=whole) if words else None
+        return replace(stored, words=words, spoken=spoken, whole=whole) if words else None
 
     def _place(self, entries: Sequence[Item], number: int) -> float:
-        """Behind what is before it, in front of what follows."""
+        """Return a sort position between the neighbours of the entry."""
         before = next((row.place for one in entries[:number][::-1] if (row := self._rows.get(one.item_id))), None)
         behind = next((row.place for one in entries[number + 1 :] if (row := self._rows.get(one.item_id))), None)
         if behind is None:
             return 1.0 if before is None else before + 1
         return behind - 1 if before is None else (before + behind) / 2
 
-    def _keep_sound(self, entry: Item) -> None:
+    def _write_audio(self, entry: Item) -> None:
         if not (self._sound and self._store):
             return
         if isinstance(entry, MessageItem) and entry.audio is not None:
@@ -254,7 +254,7 @@ class Recorder:
 
 
 def _settled(entry: Item, *, final: bool) -> bool:
-    """Nothing of it will change."""
+    """Return whether the entry is final."""
     match entry:
         case Response():
             over = asyncio.get_running_loop().time() - entry.playout.ends_at > SETTLED_AFTER_S
@@ -267,7 +267,7 @@ def _settled(entry: Item, *, final: bool) -> bool:
 
 
 def title_of(words: str) -> str:
-    """The first words, on one line, cut between two of them."""
+    """Return the first words on one line, cut between two words."""
     line = " ".join(words.split())
     if len(line) <= TITLE:
         return line.rstrip(".,;:")
@@ -275,7 +275,7 @@ def title_of(words: str) -> str:
 
 
 def _entry(item: StoredItem) -> Item:
-    """What was kept, as the session has it."""
+    """Convert a stored item to an item of the session's history."""
     if item.kind == "function_call":
         call = ToolCall(item.item_id, item.call_id, item.name, item.arguments, server=item.server, called=item.called)
         call.status, call.result, call.announced = "completed", item.output, True
