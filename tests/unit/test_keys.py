@@ -97,7 +97,7 @@ async def test_a_client_secret_opens_sessions_that_begin_as_it_says() -> None:
         for path in ("/v1/realtime/client_secrets", "/v1/models"):
             answer = await client.post(path, json={}, headers=bearer)
             assert answer.status_code == 401, "it opens sessions and does nothing else"
-            assert "opening sessions only" in answer.json()["error"]["message"]
+            assert "can only open sessions" in answer.json()["error"]["message"]
     for _ in range(2):
         opened = (await dialled(app, ["realtime", SUBPROTOCOL_KEY + made["value"]]))["session"]
         assert opened["instructions"] == "Speak like a pirate."
