@@ -1,4 +1,4 @@
-"""Models' weights: what there is (`catalog`), where it comes from (`sources`), what is here (`store`)."""
+"""Model weights: the list of models (`catalog`), download (`sources`, `pull`), the files on disk (`store`)."""
 
 from chinwag.weights.catalog import Catalog, CatalogModel
 from chinwag.weights.progress import Progress

@@ -1,4 +1,4 @@
-"""The models there are: names, licences, and each file's bytes and sources, read from catalog.toml."""
+"""The catalog of models, read from catalog.toml: names, licences, files with sizes, hashes and sources."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PackageArchive(_CatalogTable):
 
 
 class ArchiveMember(_CatalogTable):
-    """A member of an archive that is a file, or the next piece of one. size, sha256: the piece's own."""
+    """A member of an archive that is a file, or the next piece of one. size, sha256: of the piece."""
 
     requirement: str
     member: str
@@ -61,7 +61,7 @@ class HubFile(_CatalogTable):
 
 
 class File(_CatalogTable):
-    """One file of a model. Its bytes are the same from every source: the sha256 decides."""
+    """One file of a model. Every source must deliver the bytes with this sha256."""
 
     name: PlainName
     size: Bytes
@@ -71,7 +71,7 @@ class File(_CatalogTable):
 
     @cached_property
     def pieces(self) -> tuple[FilePiece, ...]:
-        """The index's parts with the place of each in the file."""
+        """Archive members of the package index with their offsets in the file."""
         pieces: list[FilePiece] = []
         offset = 0
         for part in self.index:
@@ -81,7 +81,7 @@ class File(_CatalogTable):
         return tuple(pieces)
 
     def has(self, source: SourceName) -> bool:
-        """Whether that source offers the file."""
+        """Return whether the source offers the file."""
         return bool(self.index) if source == "index" else self.hub is not None
 
     @model_validator(mode="after")
@@ -97,7 +97,7 @@ class File(_CatalogTable):
 
 
 class FilePiece:
-    """A part and the bytes of the file that it is: [offset, offset + size)."""
+    """An archive member and its byte range in the file: [offset, offset + size)."""
 
     def __init__(self, file: File, part: ArchiveMember, offset: int, size: int, sha256: str) -> None:
         self.file, self.part = file, part
@@ -121,7 +121,7 @@ class CatalogModel(_CatalogTable):
         return sum(file.size for file in self.files)
 
     def pieces_of(self, archive: PackageArchive) -> list[FilePiece]:
-        """Every piece of this model that the archive holds."""
+        """Return all pieces of this model that the archive contains."""
         return [piece for file in self.files for piece in file.pieces if piece.part.requirement == archive.requirement]
 
     @model_validator(mode="after")
@@ -142,13 +142,13 @@ class Catalog:
         if text is None:
             text = package_files("chinwag.weights").joinpath("catalog.toml").read_text("utf-8")
         try:
-            found = [CatalogModel(**table) for table in tomllib.loads(text)["models"]]
+            models = [CatalogModel(**table) for table in tomllib.loads(text)["models"]]
         except (tomllib.TOMLDecodeError, KeyError, TypeError, ValidationError) as error:
             raise WeightsError(f"The catalog of models cannot be read: {error}.", "Install Chinwag again.") from error
-        self.models = {model.name: model for model in found}
+        self.models = {model.name: model for model in models}
 
     def model(self, name: str) -> CatalogModel:
-        """The model of that name. Raises WeightsError with the nearest name where there is none."""
+        """Return the model with that name. Raises WeightsError with the most similar name if there is none."""
         if name in self.models:
             return self.models[name]
         near = difflib.get_close_matches(name, self.models, n=1, cutoff=0.4)

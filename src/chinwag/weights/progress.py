@@ -1,4 +1,4 @@
-"""How far a pull has come: bytes that came over the wire, per file and in total."""
+"""Progress of a download: bytes received, per file and in total."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RATE_WINDOW_S = 5.0
 
 @dataclass
 class FileProgress:
-    """Bytes of one file that are here, of those its source sends for it (not those it has unpacked)."""
+    """Bytes received of one file, and the bytes that its source sends for it. Compressed bytes count as sent."""
 
     name: str
     done: float
@@ -22,9 +22,9 @@ class FileProgress:
 
 
 class Progress:
-    """Filled in by a pull on its threads; read from anywhere, at any time.
+    """Progress of one pull; its threads update it, and any thread may read it.
 
-    say: called with each line a person should read, e.g. that a source was passed over; `lines` keeps them.
+    say: called with each message for a person, such as that a source is skipped; `lines` contains all messages.
     """
 
     def __init__(self, say: Callable[[str], None] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,12 +37,12 @@ class Progress:
         self._samples: deque[tuple[float, float]] = deque()
 
     def set_file(self, name: str, done: float, total: int) -> None:
-        """Set a file's numbers without counting them as received: a plan, or what was here before."""
+        """Set a file's numbers without counting them as received: a plan, or bytes of an earlier pull."""
         with self._lock:
             self._files[name] = FileProgress(name, done, total)
 
     def receive(self, name: str, bytes_: float) -> None:
-        """Count bytes of a file that came in just now; fewer than none where a source began again."""
+        """Count received bytes of a file; negative if a source started again."""
         with self._lock:
             file = self._files[name]
             file.done = min(max(file.done + bytes_, 0), file.total)
@@ -57,35 +57,35 @@ class Progress:
                 self._samples.popleft()
 
     def finish(self, name: str) -> None:
-        """A file is whole and checked."""
+        """Mark a file as complete and verified."""
         with self._lock:
             self._files[name].done = self._files[name].total
 
     def say(self, line: str) -> None:
-        """Tell a person."""
+        """Record a message for a person and pass it on."""
         self.lines.append(line)
         if self._say is not None:
             self._say(line)
 
     @property
     def files(self) -> list[FileProgress]:
-        """A copy of each file's numbers, in the order they were planned."""
+        """Copies of the files' numbers, in the planned order."""
         with self._lock:
             return [FileProgress(file.name, file.done, file.total) for file in self._files.values()]
 
     @property
     def done(self) -> int:
-        """Bytes here, of all files."""
+        """Bytes received of all files."""
         return int(sum(file.done for file in self.files))
 
     @property
     def total(self) -> int:
-        """Bytes that all files take to fetch."""
+        """Bytes to receive for all files."""
         return sum(file.total for file in self.files)
 
     @property
     def bytes_per_s(self) -> float:
-        """The rate over the last few seconds; 0.0 where nothing comes."""
+        """Rate over the last RATE_WINDOW_S seconds; 0.0 if nothing arrives."""
         with self._lock:
             if not self._samples:
                 return 0.0
@@ -97,14 +97,14 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the present rate; None while that is not known."""
+        """Seconds until the end at the current rate; None if the rate is unknown."""
         left, rate = self.total - self.done, self.bytes_per_s
         if left <= 0:
             return 0.0
         return left / rate if rate > 0 else None
 
     def as_dict(self) -> dict[str, Any]:
-        """The `weights` of `GET /api/status`."""
+        """Return the `weights` object of `GET /api/status`."""
         left = self.seconds_left
         return {
             "done": self.done,

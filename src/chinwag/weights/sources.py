@@ -1,6 +1,6 @@
-"""Where bytes come from: the package index, by pip, and the Hugging Face hub. Blocks: for threads.
+"""Downloads from the package index, with pip, and from the Hugging Face hub. All functions block; run them on threads.
 
-No index's address is written anywhere: pip's own configuration decides.
+pip's own configuration decides the address of the package index.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _NO_SPACE = re.compile(r"no space left|not enough space|disk quota exceeded|errn
 _UNREACHABLE = re.compile(r"connection broken by '.*?(?:: )?([^:]+?)[\"')]*': /")
 
 OnBytes = Callable[[int], None]
-"""Told how many bytes more are here; fewer where a source began again."""
+"""Receives the number of new bytes; negative if a source started again."""
 
 
 class SourceError(Exception):
-    """A source did not deliver; the text says why. gone: it does not answer at all, so ask it no more."""
+    """A source failed; the text is the reason. gone: it does not respond at all and must not be tried again."""
 
     def __init__(self, why: str, gone: bool = False) -> None:
         super().__init__(why)
@@ -69,7 +69,7 @@ def fetch_archive(archive: PackageArchive, work: Path, on_bytes: OnBytes, stop: 
     else:
         command += ["--only-binary", ":all:", archive.requirement]
         command += ["--platform", archive.platform] if archive.platform else []
-    # pip works in the temporary folder first: it is to be on the disk that was looked at, and seen to grow.
+    # pip downloads to its temporary folder first; here its size is measured and its disk has been checked.
     env = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
 
     seen = 0
@@ -96,7 +96,7 @@ def fetch_archive(archive: PackageArchive, work: Path, on_bytes: OnBytes, stop: 
 
 
 def members(archive: Path, names: set[str]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Open each of the named members of a wheel or an sdist, in the order they lie in it."""
+    """Open each of the named members of a wheel or an sdist, in the archive's order."""
     missing = set(names)
     try:
         if zipfile.is_zipfile(archive):
@@ -126,7 +126,7 @@ def _pip(command: str) -> list[str]:
 
 
 def _index_answers(archive: PackageArchive, stop: threading.Event) -> bool:
-    """Whether pip gets a list of versions in time: then a slow archive is worth waiting for."""
+    """Return whether pip gets a list of versions in time; if so, the archive is only slow."""
     started = time.monotonic()
     with (
         tempfile.TemporaryFile() as log,
@@ -149,7 +149,7 @@ def _pip_error(said: str, code: int) -> Exception:
 
 @contextmanager
 def _child(command: list[str], env: dict[str, str], log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is gone when the block ends; in a session of its own: Ctrl-C comes to us alone."""
+    """Run a process that is killed when the block ends. It has its own session, so Ctrl-C does not reach it."""
     flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
     child = subprocess.Popen(
         command,
@@ -180,7 +180,7 @@ def _while_running(child: subprocess.Popen[Any], stop: threading.Event) -> Itera
 
 
 def _bytes_under(folder: Path) -> int:
-    """What the files in a folder take; they come and go while it is counted."""
+    """Return the size of a folder's files in bytes; files may disappear meanwhile."""
     total = 0
     for where, _, names in os.walk(folder):
         for name in names:
@@ -192,11 +192,11 @@ def _bytes_under(folder: Path) -> int:
 
 
 def fetch_hub_file(source: HubFile, size: int, target: Path, on_bytes: OnBytes, stop: threading.Event) -> None:
-    """Download a file of the hub to `target`, going on from the bytes that are there already.
+    """Download a file of the hub to `target`, after the bytes that are already there.
 
-    huggingface_hub gives the address (HF_ENDPOINT is heeded). Its own download begins again from zero in
-    every process (since its pull request 4228), so the transfer, with HTTP Range, is here.
-    Raises SourceError or Stopped, and OSError where the disk does not take it.
+    huggingface_hub returns the address and respects HF_ENDPOINT. Its own download starts from zero in every process
+    (since its pull request 4228), so this function transfers the bytes with HTTP Range.
+    Raises SourceError, Stopped, or OSError if the disk cannot be written.
     """
     url = hf_hub_url(source.repo, source.path, revision=source.revision, endpoint=os.environ.get("HF_ENDPOINT") or None)
     headers = {"accept-encoding": "identity", "user-agent": "chinwag"}
@@ -214,10 +214,10 @@ def fetch_hub_file(source: HubFile, size: int, target: Path, on_bytes: OnBytes, 
                 raise SourceError(f"it answered {error.response.status_code}") from error
             except httpx.HTTPError as error:
                 why = str(error) or type(error).__name__
-                if _size(target) <= before:  # not a byte came: no use in asking again
+                if _size(target) <= before:  # no byte arrived: do not try again
                     raise SourceError(f"it cannot be reached ({why})", gone=True) from error
     if _size(target) < size:
-        raise SourceError(f"the transfer broke off again and again ({why})")
+        raise SourceError(f"the transfer broke off repeatedly ({why})")
 
 
 def _continue(
@@ -230,14 +230,14 @@ def _continue(
     stop: threading.Event,
 ) -> None:
     have = _size(target)
-    asked = {**headers, "range": f"bytes={have}-"} if have else headers
-    with client.stream("GET", url, headers=asked) as answer:
-        answer.raise_for_status()
-        if have and answer.status_code != httpx.codes.PARTIAL_CONTENT:
+    request_headers = {**headers, "range": f"bytes={have}-"} if have else headers
+    with client.stream("GET", url, headers=request_headers) as response:
+        response.raise_for_status()
+        if have and response.status_code != httpx.codes.PARTIAL_CONTENT:
             on_bytes(-have)
             have = 0
         with target.open("ab" if have else "wb") as out:
-            for chunk in answer.iter_bytes(CHUNK):
+            for chunk in response.iter_bytes(CHUNK):
                 if stop.is_set():
                     raise Stopped
                 have += len(chunk)

@@ -1,7 +1,7 @@
-"""The weights on this disk: fetched whole and checked, or not there at all.
+"""The folder of model weights: only complete, verified models count as present.
 
-FOLDER/NAME/            a model's files, and .chinwag.json with what they were when they were last hashed
-FOLDER/.partial/NAME/   what of it has come so far; a broken pull goes on from here
+FOLDER/NAME/            a model's files, and .chinwag.json with their hashes and times at the last check
+FOLDER/.partial/NAME/   an incomplete download; the next pull resumes it
 FOLDER/.partial/NAME.lock
 """
 
@@ -38,7 +38,7 @@ _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 @dataclass(frozen=True)
 class ListedModel:
-    """A line of `chinwag models list`. on_disk: bytes, of a pull that was broken off too."""
+    """A line of `chinwag models list`. on_disk: bytes, incomplete downloads included."""
 
     model: CatalogModel
     state: State
@@ -47,7 +47,7 @@ class ListedModel:
 
 @dataclass(frozen=True)
 class VerifiedFile:
-    """A file, hashed. detail: what is wrong with it; empty where nothing is."""
+    """The result of checking one file. detail: the fault, or "" if there is none."""
 
     model: str
     file: str
@@ -56,7 +56,7 @@ class VerifiedFile:
 
 
 class Store:
-    """All models of the catalog and their state in one folder. Several processes may use it at once."""
+    """The catalog's models in one folder. Several processes may use the folder at once."""
 
     def __init__(self, settings: WeightsSettings, catalog: Catalog | None = None) -> None:
         self.catalog = catalog or Catalog()
@@ -64,7 +64,7 @@ class Store:
         self.root = settings.folder.expanduser().absolute()
 
     def folder(self, name: str) -> Path:
-        """The folder of a model's files, all of them whole. Raises WeightsError with the way to get them."""
+        """Return the folder of a complete model. Raises WeightsError with the command that downloads it."""
         model = self.catalog.model(name)
         wrong = self._find_faults(model)
         if not wrong:
@@ -76,25 +76,25 @@ class Store:
         raise WeightsError(f"The weights of {name} are damaged: {file.name} {detail}.", fix)
 
     def missing(self, names: Iterable[str]) -> list[str]:
-        """Those of the models, each once, that a pull has work for: not here, not whole, or damaged."""
+        """Return the models that need a pull because files are missing or damaged, each once."""
         return [name for name in dict.fromkeys(names) if self._find_faults(self.catalog.model(name))]
 
     def size(self, names: Iterable[str]) -> int:
-        """Bytes that the models take on disk."""
+        """Return the size of the models on disk, in bytes."""
         return sum(self.catalog.model(name).size for name in dict.fromkeys(names))
 
     def listing(self) -> list[ListedModel]:
-        """Every model of the catalog with its state."""
-        found: list[ListedModel] = []
+        """Return every model of the catalog with its state."""
+        models: list[ListedModel] = []
         for model in self.catalog.models.values():
             wrong = [state for _, state, _ in self._find_faults(model)]
             state: State = "ready" if not wrong else "damaged" if "damaged" in wrong else "missing"
             on_disk = _folder_size(self.root / model.name) + _folder_size(self._partial(model))
-            found.append(ListedModel(model, state, on_disk))
-        return found
+            models.append(ListedModel(model, state, on_disk))
+        return models
 
     def verify(self, names: Iterable[str] = ()) -> list[VerifiedFile]:
-        """Hash every file of the models; without names, of those that are on this disk."""
+        """Hash every file of the models; without names, of all models on this disk."""
         chosen = [self.catalog.model(name) for name in dict.fromkeys(names)]
         if not chosen:
             chosen = [model for model in self.catalog.models.values() if (self.root / model.name).is_dir()]
@@ -107,7 +107,7 @@ class Store:
         return checked
 
     def remove(self, name: str) -> int:
-        """Delete a model, and what a broken pull of it left. Returns the bytes that this freed."""
+        """Delete a model and its incomplete download; return the bytes freed."""
         model = self.catalog.model(name)
         freed = 0
         with self._locked(model, threading.Event(), None):
@@ -126,10 +126,10 @@ class Store:
         return freed
 
     async def pull(self, names: Iterable[str], progress: Progress | None = None) -> None:
-        """Fetch what is missing of the models and check it, on a thread; at most three downloads at once.
+        """Download and verify the models' missing files on a thread; at most three downloads run at once.
 
-        Raises WeightsError: unknown name, offline, disk full, or no source delivered. Cancelling it ends the
-        downloads at once; what has come is kept for the next time.
+        Raises WeightsError: unknown name, offline, disk full, or all sources failed. Cancelling stops the downloads
+        at once; the next pull resumes them.
         """
         models = [self.catalog.model(name) for name in dict.fromkeys(names)]
         stop = threading.Event()
@@ -140,7 +140,7 @@ class Store:
             stop.set()
             await asyncio.wait({work})
             if not work.cancelled():
-                work.exception()  # heard: it would be logged otherwise
+                work.exception()  # retrieve it, or asyncio logs it
             raise
 
     def _pull(self, models: list[CatalogModel], progress: Progress, stop: threading.Event) -> None:
@@ -211,11 +211,11 @@ class Store:
 
     @contextlib.contextmanager
     def _locked(self, model: CatalogModel, stop: threading.Event, progress: Progress | None) -> Iterator[None]:
-        """One process at a time works on a model; the others wait."""
+        """Hold the model's lock; other processes wait for it."""
         where = self.root / ".partial" / f"{model.name}.lock"
         where.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(where)
-        told = False
+        announced = False
         while True:
             try:
                 lock.acquire(timeout=_LOCK_POLL_S)
@@ -223,23 +223,23 @@ class Store:
             except filelock.Timeout:
                 if stop.is_set():
                     raise Stopped from None
-                if progress is not None and not told:
-                    progress.say(f"{model.name}: another Chinwag is fetching it; waiting for that one.")
-                    told = True
+                if progress is not None and not announced:
+                    progress.say(f"{model.name}: another Chinwag process is fetching it; waiting for it to finish.")
+                    announced = True
         try:
             yield
         finally:
             lock.release()
 
     def _find_faults(self, model: CatalogModel, hash_all: bool = False) -> list[tuple[File, State, str]]:
-        """The files that are not as the catalog has them.
+        """Return the missing and damaged files, each with its state and the fault.
 
-        A file is hashed only where its size and time are not those of the last good hash.
+        A file is hashed only if its size or time differs from the last successful check.
         """
         folder = self.root / model.name
-        known = self._manifest(model)
+        manifest = self._manifest(model)
         wrong: list[tuple[File, State, str]] = []
-        learned = False
+        verified = False
         for file in model.files:
             path = folder / file.name
             try:
@@ -249,24 +249,24 @@ class Store:
                 continue
             if stat.st_size != file.size:
                 wrong.append((file, "damaged", f"has {stat.st_size} bytes instead of {file.size}"))
-            elif hash_all or known.get(file.name) != [file.sha256, stat.st_mtime_ns]:
+            elif hash_all or manifest.get(file.name) != [file.sha256, stat.st_mtime_ns]:
                 if sha256_of(path) == file.sha256:
-                    learned = True
+                    verified = True
                 else:
                     wrong.append((file, "damaged", "is not the file that the catalog names (its sha256 differs)"))
-        if learned and not wrong:
+        if verified and not wrong:
             self._write_manifest(model)
         return wrong
 
     def _manifest(self, model: CatalogModel) -> dict[str, Any]:
         try:
-            found = json.loads((self.root / model.name / _MANIFEST).read_text("utf-8"))
+            manifest = json.loads((self.root / model.name / _MANIFEST).read_text("utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return manifest if isinstance(manifest, dict) else {}
 
     def _write_manifest(self, model: CatalogModel) -> None:
-        """Remember the files as they are now, just hashed and good. Only saves time, so it may fail."""
+        """Record the hashes and times of verified files. It only saves time, so failures are ignored."""
         folder = self.root / model.name
         with contextlib.suppress(OSError):
             facts = {file.name: [file.sha256, (folder / file.name).stat().st_mtime_ns] for file in model.files}
@@ -277,7 +277,7 @@ class Store:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
+    """Return a file's SHA-256 as hex digits."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK):
