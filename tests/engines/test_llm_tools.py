@@ -15,7 +15,7 @@ from engines.test_llm_embedded import asks
 from engines.test_llm_ollama import chatting as ollama_chatting
 
 from chinwag.config import LlmSettings
-from chinwag.engines.llm.bare_calls import BareCall, plainly
+from chinwag.engines.llm.bare_calls import BareCall, calls_as_text
 from chinwag.engines.llm.calls import CallReader
 from chinwag.engines.llm.embedded import EmbeddedChat
 from chinwag.engines.protocols import CallDelta, ChatModel, Delta, Message
@@ -213,7 +213,7 @@ def test_a_call_that_is_written_as_text_is_found_and_not_said(pieces: list[str],
 
 
 def test_a_small_model_is_told_in_words() -> None:
-    told = plainly([SYSTEM, *LATER])
+    told = calls_as_text([SYSTEM, *LATER])
     assert [message["role"] for message in told] == ["system", "user", "assistant", "user"]
     assert all("tool_calls" not in message for message in told)
     assert "The result of get_weather is" in told[-1]["content"]

@@ -1,4 +1,4 @@
-"""llm.engine = "auto": Ollama where one answers with a chat model, else the embedded model. Never a cloud."""
+"""llm.engine = "auto": Ollama if it runs and has a chat model, else the embedded model. Never a cloud."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 from chinwag.engines.llm.ollama import detect
 
 
-async def resolve_auto(settings: Any, timeout: float = 1.0) -> str:  # noqa: ASYNC109 - handed on
-    """The engine's name, "ollama" or "embedded".
+async def resolve_auto(settings: Any, timeout: float = 1.0) -> str:  # noqa: ASYNC109 - passed to `detect`
+    """Return the engine's name, "ollama" or "embedded".
 
-    Ollama is looked for only at llm.base_url, OLLAMA_HOST, or its usual address on this machine.
+    Only llm.base_url, OLLAMA_HOST and Ollama's usual address on this machine are tried. timeout: seconds.
     """
     if settings.model.endswith(".gguf"):
         return "embedded"

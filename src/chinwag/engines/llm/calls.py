@@ -1,4 +1,4 @@
-"""Function calls as the various servers stream them, numbered and named as `CallDelta` promises."""
+"""Assembles streamed tool calls of various servers into the numbered, named pieces of `CallDelta`."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ class _Call:
 
 
 class CallReader:
-    """Follows the calls of one answer.
+    """Reads the tool calls of one response.
 
-    Servers differ: some stream a call in pieces that only the index holds together, some send each call whole, all of
-    them under index 0 or without one, with or without an id.
+    Some servers stream a call in pieces that share only an index. Others send each call whole, with index 0 or none,
+    with or without an id.
     """
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
-        self._at: dict[int, int] = {}
+        self._number_by_index: dict[int, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._calls)
 
     def read(self, index: int | None, call_id: str, name: str, arguments: str) -> CallDelta | None:
-        """One piece; None while its call has no name yet."""
-        number = self._at.get(-1 if index is None else index)
-        begins = number is None or self._is_another(self._calls[number], call_id, name)
-        if number is None or begins:
+        """Return one piece as a CallDelta; None while its call has no name."""
+        number = self._number_by_index.get(-1 if index is None else index)
+        is_new = number is None or self._is_new_call(self._calls[number], call_id, name)
+        if number is None or is_new:
             number = len(self._calls)
             self._calls.append(_Call(call_id or new_id("call")))
-            self._at[-1 if index is None else index] = number
+            self._number_by_index[-1 if index is None else index] = number
         call = self._calls[number]
         unnamed = not call.name
         call.name = call.name or name
@@ -49,7 +49,7 @@ class CallReader:
         return CallDelta(number, arguments=arguments)
 
     @staticmethod
-    def _is_another(call: _Call, call_id: str, name: str) -> bool:
+    def _is_new_call(call: _Call, call_id: str, name: str) -> bool:
         if call_id:
             return call_id != call.call_id
         return bool(name and call.name) and _is_json(call.arguments)

@@ -1,4 +1,4 @@
-"""A model that comes with the program: llama.cpp's server as its child, spoken to like any other server."""
+"""A small model in llama.cpp's server, which runs as a child process and is used like any OpenAI-compatible server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from chinwag.engines.llm.bare_calls import BareCall, named, one_of, plainly
+from chinwag.engines.llm.bare_calls import BareCall, calls_as_text, names_grammar, required_tool
 from chinwag.engines.llm.endings import ASKED, LIKELIEST, QUESTIONS, WORTH_ASKING, sentence_end, turn_end
 from chinwag.engines.llm.llama_server import LlamaServer
 from chinwag.engines.llm.openai_compatible import OpenAIChat
@@ -33,29 +33,29 @@ from chinwag.ids import new_id
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
 MODELS = (DEFAULT_MODEL, "qwen2.5-coder-1.5b", "smollm2-135m")
 
-TOLD_PLAINLY = "qwen2.5-coder"
-"""Models of this family are told of calls and results in words; for what that changes see `bare_calls`."""
+CALLS_AS_TEXT = "qwen2.5-coder"
+"""Models of this family get tool calls and results as plain sentences (see `bare_calls`)."""
 
-CALL_BEGINS = '<tool_call>\n{"name": "'
-"""How a call begins where one is asked for; the grammar sees to the rest."""
+CALL_START = '<tool_call>\n{"name": "'
+"""Text that begins a forced tool call; the grammar constrains the rest."""
 
 HEALTHY_WITHIN_S = 5.0
-"""A server that is only busy tells so much sooner that it lives: another of its threads does."""
+"""Limit for the health check. A busy server answers much sooner, from another thread."""
 
-PLACE = "\x1a"
-"""Stands for words that are still to come when a prompt is rendered."""
+PLACEHOLDER = "\x1a"
+"""Placeholder for the user's text when a prompt is rendered."""
 
 NO_ECHO = {"repeat_penalty": 1.15, "repeat_last_n": 192}
-"""A small model that once repeats its listener goes on to: 12 of 40 answers did so with this one, and 1 with a penalty
-over two or three exchanges. llama.cpp's DRY did as well, but costs 55 ms before the first token."""
+"""A small model that once repeats the user keeps doing so: 12 of 40 responses without a penalty, 1 with a penalty over
+two or three exchanges. llama.cpp's DRY works as well, but delays the first token by 55 ms."""
 
 log = logging.getLogger(__name__)
 
 
 class EmbeddedChat:
-    """A GGUF model in llama.cpp's server (xllamacpp): batched, with a prompt cache and a slot per conversation.
+    """A GGUF model in llama.cpp's server (xllamacpp): batched, with a prompt cache and a slot for each session.
 
-    A server that has died, or hangs, fails the reply it was at, and is started again for the next.
+    If the server crashes or hangs, the current response fails, and the next one starts the server again.
     """
 
     name: ClassVar[str] = "embedded"
@@ -66,7 +66,7 @@ class EmbeddedChat:
         self._server, self._start, self._key, self._settings = server, start, key, settings
         self.model = _model_name(settings)
         self._starting = asyncio.Lock()
-        self._heard_at = time.monotonic()
+        self._last_token_at = time.monotonic()
         self._closed = False
         self._connect()
 
@@ -87,36 +87,36 @@ class EmbeddedChat:
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """Those in the catalog; a .gguf file's path does as well."""
+        """Return the models of the catalog; the path of a .gguf file is accepted as well."""
         return MODELS
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """The model's catalog name; nothing for a .gguf file. Raises EngineError, with the nearest, for another."""
+        """Return the model's catalog name; nothing for a .gguf file. Raises EngineError for an unknown model."""
         if settings.model.endswith(".gguf"):
             return ()
         name = settings.model or DEFAULT_MODEL
         if name not in MODELS:
-            near = difflib.get_close_matches(name, MODELS, n=1)
-            meant = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(MODELS)}."
+            nearest = difflib.get_close_matches(name, MODELS, n=1)
+            hint = f"Did you mean {nearest[0]}?" if nearest else f"There are: {', '.join(MODELS)}."
             raise EngineError(
-                f"The embedded engine has no model {name}.", f"{meant} A .gguf file's path does as well.", cls.name
+                f"The embedded engine has no model {name}.", f"{hint} Or set the path of a .gguf file.", cls.name
             )
         return (name,)
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Load the model, start its server on a free loopback port that only this program has the key of, warm up."""
+        """Start a server with the model on a free loopback port, protected by a random key, and warm it up."""
         options.only(cls.name)
         settings, key = options.settings, secrets.token_urlsafe(32)
-        wanted = {
+        server_settings = {
             "path": str(_model_path(options)),
             "key": key,
             "slots": settings.slots,
             "context_tokens": settings.context_tokens,
             "threads": settings.threads,
         }
-        start = partial(LlamaServer, wanted)
+        start = partial(LlamaServer, server_settings)
         server = start()
         try:
             asyncio.run(_warm_up(f"{server.address}/v1", key, settings))
@@ -124,7 +124,7 @@ class EmbeddedChat:
         except Exception as error:
             server.close()
             raise EngineError(
-                f"The embedded language model does not answer: {error}.", "Set another llm.model.", cls.name
+                f"The embedded language model does not respond: {error}.", "Set another llm.model.", cls.name
             ) from error
 
     async def chat(
@@ -136,91 +136,91 @@ class EmbeddedChat:
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] = "auto",
     ) -> AsyncGenerator[Delta, None]:
-        """Stream the answer, from the slot that has this conversation's prompt in its cache.
+        """Stream the response from the slot whose cache has this session's prompt.
 
-        A call that is asked for, or that the model writes out as text, has arguments held to the tool's schema.
+        The arguments of a required call, and of a call that the model writes as text, follow the tool's schema.
         """
-        await self._revive()
+        await self._ensure_running()
         await self._prefills.stop(cache_key)
         self._chats[cache_key] += 1
         try:
             with self._slots.use(cache_key) as slot:
                 extra: dict[str, Any] = {"id_slot": slot, "cache_prompt": True}
-                asked: dict[str, Any] = {"messages": self._told(messages)}
+                request: dict[str, Any] = {"messages": self._prepare(messages)}
                 if tools and tool_choice != "none":
-                    answer = self._with_tools({**asked, "tools": list(tools)}, tool_choice, max_tokens, extra)
+                    response = self._chat_with_tools({**request, "tools": list(tools)}, tool_choice, max_tokens, extra)
                 else:
-                    answer = self._inner.stream(asked, max_tokens, {**extra, **NO_ECHO})
-                async with aclosing(answer) as deltas:
+                    response = self._inner.stream(request, max_tokens, {**extra, **NO_ECHO})
+                async with aclosing(response) as deltas:
                     async for delta in deltas:
-                        self._heard_at = time.monotonic()
+                        self._last_token_at = time.monotonic()
                         yield delta
         except EngineError as error:
             if _timed_out(error):
-                await self._end_hung()
+                await self._kill_if_hung()
             raise
         finally:
             self._chats[cache_key] -= 1
             if not self._chats[cache_key]:
                 del self._chats[cache_key]
 
-    async def _with_tools(
+    async def _chat_with_tools(
         self,
-        asked: dict[str, Any],
+        request: dict[str, Any],
         tool_choice: str | Mapping[str, Any],
         max_tokens: int | None,
         extra: dict[str, Any],
     ) -> AsyncGenerator[Delta, None]:
-        spoken = {**extra, **NO_ECHO}  # a call's arguments are to say again what was said
-        schemas = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in asked["tools"]}
-        name = named(tool_choice)
+        text_extra = {**extra, **NO_ECHO}  # not for arguments, which repeat the user's words
+        schemas = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in request["tools"]}
+        name = required_tool(tool_choice)
         if name is None and tool_choice == "required":
-            name = await self._choose(asked, list(schemas), extra)
+            name = await self._choose_tool(request, list(schemas), extra)
         if name is None:
-            written, last = BareCall(), Delta()
-            async with aclosing(self._inner.stream(asked, max_tokens, spoken)) as deltas:
+            call_filter, last = BareCall(), Delta()
+            async with aclosing(self._inner.stream(request, max_tokens, text_extra)) as deltas:
                 async for delta in deltas:
                     if delta.call:
                         yield delta
                     elif delta.finish_reason:
                         last = delta
-                    elif said := written.feed(delta.text):
-                        yield Delta(said)
-                    if written.name is not None:
+                    elif text := call_filter.feed(delta.text):
+                        yield Delta(text)
+                    if call_filter.name is not None:
                         break
-            name = written.name
+            name = call_filter.name
             if name is None:
-                if rest := written.end():
+                if rest := call_filter.end():
                     yield Delta(rest)
                 yield last
                 return
         if name in schemas:
-            answer = self._call(asked, name, schemas[name], max_tokens, extra)
-        else:  # a tool that it made up: it is to answer as well as it can
-            answer = self._inner.stream({"messages": asked["messages"]}, max_tokens, spoken)
-        async with aclosing(answer) as deltas:
+            response = self._stream_call(request, name, schemas[name], max_tokens, extra)
+        else:  # the model invented the tool: respond without tools
+            response = self._inner.stream({"messages": request["messages"]}, max_tokens, text_extra)
+        async with aclosing(response) as deltas:
             async for delta in deltas:
                 yield delta
 
-    async def _choose(self, asked: Mapping[str, Any], names: Sequence[str], extra: Mapping[str, Any]) -> str:
-        """The tool that the model would sooner call than the others."""
+    async def _choose_tool(self, request: Mapping[str, Any], names: Sequence[str], extra: Mapping[str, Any]) -> str:
+        """Return the tool that the model prefers."""
         if len(names) == 1:
             return names[0]
-        prompt = await self._prompt(asked) + CALL_BEGINS
-        stream = self._inner.stream({"prompt": prompt}, 40, {**extra, "grammar": one_of(names)})
+        prompt = await self._render(request) + CALL_START
+        stream = self._inner.stream({"prompt": prompt}, 40, {**extra, "grammar": names_grammar(names)})
         async with aclosing(stream) as deltas:
             return "".join([delta.text async for delta in deltas])
 
-    async def _call(
-        self, asked: Mapping[str, Any], name: str, schema: Any, max_tokens: int | None, extra: Mapping[str, Any]
+    async def _stream_call(
+        self, request: Mapping[str, Any], name: str, schema: Any, max_tokens: int | None, extra: Mapping[str, Any]
     ) -> AsyncGenerator[Delta, None]:
-        """A call of that tool; the model writes nothing but its arguments, and none where there are none."""
+        """Stream a call of that tool; the model generates only the arguments, if the tool has any."""
         yield Delta(call=CallDelta(0, new_id("call"), name))
         if not schema.get("properties"):
             yield Delta(call=CallDelta(0, arguments="{}"))
             yield Delta(finish_reason="tool_calls")
             return
-        prompt = await self._prompt(asked) + f'{CALL_BEGINS}{name}", "arguments": '
+        prompt = await self._render(request) + f'{CALL_START}{name}", "arguments": '
         stream = self._inner.stream({"prompt": prompt}, max_tokens, {**extra, "json_schema": schema})
         async with aclosing(stream) as deltas:
             async for delta in deltas:
@@ -230,89 +230,89 @@ class EmbeddedChat:
                     ended = "length" if delta.finish_reason == "length" else "tool_calls"
                     yield Delta(finish_reason=ended, usage=delta.usage)
 
-    async def _prompt(self, asked: Mapping[str, Any]) -> str:
-        """The messages and tools as the model's own template writes them."""
+    async def _render(self, request: Mapping[str, Any]) -> str:
+        """Return messages and tools as rendered by the model's chat template."""
         import httpx
 
         try:
-            answer = await self._http.post("/apply-template", json=asked)
-            return str(answer.raise_for_status().json()["prompt"])
+            response = await self._http.post("/apply-template", json=request)
+            return str(response.raise_for_status().json()["prompt"])
         except (httpx.HTTPError, LookupError, ValueError) as error:
-            message = f"The embedded language model cannot be asked for a call: {error}."
-            raise EngineError(message, "Leave the tools out, or set another llm.model.", self.name) from error
+            message = f"The embedded language model cannot be made to call a tool: {error}."
+            raise EngineError(message, "Remove the tools, or set another llm.model.", self.name) from error
 
-    def _told(self, messages: Sequence[Message]) -> list[Message]:
-        return plainly(messages) if self.model.startswith(TOLD_PLAINLY) else list(messages)
+    def _prepare(self, messages: Sequence[Message]) -> list[Message]:
+        return calls_as_text(messages) if self.model.startswith(CALLS_AS_TEXT) else list(messages)
 
     async def prefill(
         self, messages: Sequence[Message], *, cache_key: str = "", tools: Sequence[Mapping[str, Any]] = ()
     ) -> Ending | None:
-        """Read the prompt up to the last word of the last message; a newer one, or a chat, takes its place.
+        """Read the prompt into the cache, up to the last word of the last message.
 
-        Returns what the model gives to a full stop, a question or an exclamation mark or the end of the turn as the
-        next token, and then to the end of the turn behind the likeliest mark, but for a question: who asks wants an
-        answer. None where something took its place.
+        Return the model's probabilities that the sentence ends here, and that the turn ends after its likeliest closing
+        mark. After a question the latter is a constant, as a question awaits a response. None if a newer prefill or a
+        chat of the same key replaced this one.
         """
         if not cache_key or not messages or cache_key in self._chats:
             return None
-        return await self._prefills.run(cache_key, self._read(self._told(messages), cache_key, tools))
+        return await self._prefills.run(cache_key, self._prefill(self._prepare(messages), cache_key, tools))
 
     async def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         self._closed = True
         await self._prefills.close()
         await self._inner.close()
         await self._http.aclose()
         await asyncio.to_thread(self._server.close)
 
-    async def _end_hung(self) -> None:
-        """A server that answers nobody is ended, so that the next reply finds another; one that is only slow is not."""
+    async def _kill_if_hung(self) -> None:
+        """Kill the server if it hangs, so that the next response starts another. A slow server is left alone."""
         import httpx
 
-        silent_s = time.monotonic() - self._heard_at
+        silent_s = time.monotonic() - self._last_token_at
         try:
             await self._http.get("/health", timeout=HEALTHY_WITHIN_S)
         except httpx.HTTPError:
             silent_s = math.inf
         if silent_s >= self._settings.timeout_s:
-            log.warning("The embedded language model hangs; it is ended.")
+            log.warning("The embedded language model hangs; its process was killed.")
             await asyncio.to_thread(self._server.kill)
 
-    async def _revive(self) -> None:
-        """Start the server again where its process has died."""
+    async def _ensure_running(self) -> None:
+        """Start the server again if its process has ended."""
         if self._closed:
             raise EngineError("The embedded language model is closed.", "Start the server again.", self.name)
         async with self._starting:
             if self._server.running:
                 return
-            log.warning("The embedded language model has ended; starting it again.")
+            log.warning("The process of the embedded language model has ended; starting it again.")
             await self._inner.close()
             await self._http.aclose()
             await asyncio.to_thread(self._server.close)
             self._server = await asyncio.to_thread(self._start)
             self._connect()
 
-    async def _read(
+    async def _prefill(
         self, messages: Sequence[Message], cache_key: str, tools: Sequence[Mapping[str, Any]]
     ) -> Ending | None:
         import httpx
 
-        # A hint: whatever goes wrong here shows, with its reason, when the chat itself is asked for.
+        # A failed prefill is ignored: the chat itself reports the same error.
         with contextlib.suppress(httpx.HTTPError, LookupError, ValueError), self._slots.use(cache_key) as slot:
             if slot < 0:
                 return None
-            before = await self._before(messages[:-1], messages[-1]["role"], tools)
-            prompt = before + messages[-1]["content"].strip()
-            sentence, mark = sentence_end(await self._next(prompt, slot))
+            head = await self._render_before(messages[:-1], messages[-1]["role"], tools)
+            prompt = head + messages[-1]["content"].strip()
+            sentence, mark = sentence_end(await self._next_tokens(prompt, slot))
             if sentence < WORTH_ASKING:
                 return Ending(sentence)
             if mark in QUESTIONS:
                 return Ending(sentence, ASKED)
-            return Ending(sentence, turn_end(await self._next(prompt + mark, slot)) if mark else 1.0)
+            return Ending(sentence, turn_end(await self._next_tokens(prompt + mark, slot)) if mark else 1.0)
         return None
 
-    async def _next(self, prompt: str, slot: int) -> Sequence[Mapping[str, Any]]:
-        """The likeliest next tokens."""
+    async def _next_tokens(self, prompt: str, slot: int) -> Sequence[Mapping[str, Any]]:
+        """Return the likeliest next tokens with their log probabilities."""
         body = {
             "prompt": prompt,
             "n_predict": 1,
@@ -321,19 +321,19 @@ class EmbeddedChat:
             "id_slot": slot,
             "cache_prompt": True,
         }
-        answer = (await self._http.post("/completion", json=body)).json()
-        likeliest: list[Mapping[str, Any]] = answer["completion_probabilities"][0]["top_logprobs"]
+        response = (await self._http.post("/completion", json=body)).json()
+        likeliest: list[Mapping[str, Any]] = response["completion_probabilities"][0]["top_logprobs"]
         return likeliest
 
-    async def _before(self, earlier: Sequence[Message], role: str, tools: Sequence[Mapping[str, Any]]) -> str:
-        """The prompt up to where the words of one more message begin."""
+    async def _render_before(self, earlier: Sequence[Message], role: str, tools: Sequence[Mapping[str, Any]]) -> str:
+        """Return the rendered prompt up to the place where the text of one more message begins."""
         key = json.dumps([earlier, role, tools])
         if key != self._rendered[0]:
-            asked: dict[str, Any] = {"messages": [*earlier, {"role": role, "content": PLACE}]}
+            request: dict[str, Any] = {"messages": [*earlier, {"role": role, "content": PLACEHOLDER}]}
             if tools:
-                asked["tools"] = list(tools)
-            answer = await self._http.post("/apply-template", json=asked)
-            self._rendered = key, str(answer.json()["prompt"]).rpartition(PLACE)[0]
+                request["tools"] = list(tools)
+            response = await self._http.post("/apply-template", json=request)
+            self._rendered = key, str(response.json()["prompt"]).rpartition(PLACEHOLDER)[0]
         return self._rendered[1]
 
 
@@ -344,7 +344,7 @@ def _timed_out(error: EngineError) -> bool:
 
 
 async def _warm_up(base_url: str, key: str, settings: Any) -> None:
-    """A word through the very client of every answer: what that loads at its first use would delay the first one."""
+    """Generate two tokens: modules that the client loads at its first use would delay the first response."""
     chat = OpenAIChat(
         open_client(base_url, key, settings.timeout_s), _model_name(settings), settings, EmbeddedChat.name
     )

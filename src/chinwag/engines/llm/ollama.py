@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     from ollama import AsyncClient, Client
 
 KEEP_ALIVE = "30m"
-"""How long Ollama keeps the model in memory after the last word; its own five minutes make a pause expensive."""
+"""How long Ollama keeps the model in memory after a request. Its default of five minutes makes pauses expensive."""
 
 PULL_SILENCE_S = 120.0
-"""Without a word from Ollama for so long, a pull has failed; it tells of progress many times a second."""
+"""A pull fails after this much silence; Ollama normally reports progress many times a second."""
+
+LOOK_AT_LOG = "Look at Ollama's log, then try again."
 
 _CLOUD = ("-cloud", ":cloud")
 _EMBEDS = ("embed", "bge-", "minilm", "rerank")
-
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +47,14 @@ class OllamaChat:
 
     def __init__(self, client: AsyncClient, model: str, thinks: bool, settings: Any) -> None:
         self._client, self.model, self._settings = client, model, settings
-        # To a model that cannot think, the field is an error in some of Ollama's versions.
+        # Some versions of Ollama refuse the field for a model that cannot think.
         self._think = False if thinks else None
         self._in_thought = begins_thinking(model)
         self._prefills = Prefills()
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """Those that Ollama has and that can chat, the newest first."""
+        """Return Ollama's chat models, the newest first."""
         try:
             with _client(settings, timeout=10.0) as client:
                 return tuple(_chat_models(client))
@@ -62,24 +63,24 @@ class OllamaChat:
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """Nothing: Ollama has the weights."""
+        """Return nothing: Ollama has the weights."""
         return ()
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Choose the model and have Ollama bring it into memory; with `llm.options.pull`, fetch it first."""
+        """Choose the model and make Ollama load it; with `llm.options.pull`, fetch a missing model first."""
         import httpx
         from ollama import AsyncClient
 
         settings, fetch = options.settings, options.only(cls.name, pull=False)["pull"]
         try:
             with _client(settings, timeout=10.0) as client:
-                model = _choose(client, settings.model)
+                model = _choose_model(client, settings.model)
                 if model is None and fetch and settings.model:
-                    _fetch(settings, settings.model)
-                    model = _choose(client, settings.model)
+                    _fetch_model(settings, settings.model)
+                    model = _choose_model(client, settings.model)
                 if model is None:
-                    raise _has_none(settings.model, _names(client))
+                    raise _no_model(settings.model, _names(client))
                 thinks = "thinking" in _capabilities(client, model)
             with _client(settings, timeout=300.0) as client:
                 client.generate(model, keep_alive=KEEP_ALIVE)
@@ -99,7 +100,7 @@ class OllamaChat:
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] = "auto",
     ) -> AsyncGenerator[Delta, None]:
-        """Stream the answer, thinking left out. Every failure is an EngineError that says what to do."""
+        """Stream the response without its reasoning. Every failure raises an EngineError."""
         if tools and tool_choice not in ("auto", "none"):
             raise EngineError(
                 "Ollama cannot make a model call a tool.", "Set tool_choice to 'auto' or 'none'.", self.name
@@ -107,7 +108,7 @@ class OllamaChat:
         await self._prefills.stop(cache_key)
         settings, loop = self._settings, asyncio.get_running_loop()
         think, calls, deadline = ThinkFilter(self._in_thought), CallReader(), loop.time() + settings.timeout_s
-        parts = await self._ask(messages, max_tokens or settings.max_tokens, () if tool_choice == "none" else tools)
+        parts = await self._request(messages, max_tokens or settings.max_tokens, () if tool_choice == "none" else tools)
         last: Any = None
         try:
             while True:
@@ -120,43 +121,41 @@ class OllamaChat:
                     break
                 last = part
                 thought = part.message.thinking and think.in_thought
-                said = (think.answers() if thought else "") + think.feed(part.message.content or "")
-                made = part.message.tool_calls or ()  # each of them whole
-                if said:
-                    yield Delta(said)
-                for call in made:
-                    asked = json.dumps(dict(call.function.arguments or {}), ensure_ascii=False)
-                    yield Delta(call=calls.read(None, new_id("call"), call.function.name, asked))
-                if said or made:
+                text = (think.answers() if thought else "") + think.feed(part.message.content or "")
+                tool_calls = part.message.tool_calls or ()  # Ollama sends each call whole
+                if text:
+                    yield Delta(text)
+                for call in tool_calls:
+                    arguments = json.dumps(dict(call.function.arguments or {}), ensure_ascii=False)
+                    yield Delta(call=calls.read(None, new_id("call"), call.function.name, arguments))
+                if text or tool_calls:
                     deadline = loop.time() + settings.timeout_s
         finally:
             await parts.aclose()
         if last is None or not last.done:
-            raise EngineError(
-                "Ollama broke off in the middle of its answer.", "Look at Ollama's log, then ask again.", self.name
-            )
+            raise EngineError("Ollama broke off in the middle of its response.", LOOK_AT_LOG, self.name)
         rest = think.end(cut=last.done_reason == "length")
         self._in_thought = think.in_thought
         if rest:
             yield Delta(rest)
         usage = Usage(last.prompt_eval_count or 0, 0, last.eval_count or 0)
-        ended = "tool_calls" if calls else "stop"
-        yield Delta(finish_reason="length" if last.done_reason == "length" else ended, usage=usage)
+        reason = "tool_calls" if calls else "stop"
+        yield Delta(finish_reason="length" if last.done_reason == "length" else reason, usage=usage)
 
     async def prefill(
         self, messages: Sequence[Message], *, cache_key: str = "", tools: Sequence[Mapping[str, Any]] = ()
     ) -> Ending | None:
-        """Have Ollama read the prompt: an answer of one token, thrown away. It gives no probabilities: None."""
+        """Make Ollama read the prompt: request one token and discard it. Return None, as there are no probabilities."""
         if messages:
-            await self._prefills.run(cache_key, self._read(messages, tools))
+            await self._prefills.run(cache_key, self._prefill(messages, tools))
         return None
 
     async def close(self) -> None:
-        """Close the connections; Ollama lives on."""
+        """Close the connections; Ollama keeps running."""
         await self._prefills.close()
         await self._client.close()  # type: ignore[no-untyped-call]
 
-    async def _ask(self, messages: Sequence[Message], tokens: int, tools: Sequence[Mapping[str, Any]]) -> Any:
+    async def _request(self, messages: Sequence[Message], tokens: int, tools: Sequence[Mapping[str, Any]]) -> Any:
         return await self._client.chat(
             self.model,
             _as_ollama(messages),
@@ -167,57 +166,57 @@ class OllamaChat:
             options={"temperature": self._settings.temperature, "num_predict": tokens},
         )
 
-    async def _read(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> None:
+    async def _prefill(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> None:
         try:
-            parts = await self._ask(messages, 1, tools)
+            parts = await self._request(messages, 1, tools)
             try:
                 async for _ in parts:
                     pass
             finally:
                 await parts.aclose()
-        except Exception:  # a hint: the fault shows, with its reason, when the chat itself is asked for
+        except Exception:  # the chat itself reports the same error
             return
 
 
 def _as_ollama(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Calls with their arguments as an object, and results by the tool's name: Ollama knows no ids."""
+    """Return the messages in Ollama's form: arguments as objects, results by the tool's name instead of an id."""
     names: dict[str, str] = {}
-    written: list[dict[str, Any]] = []
+    converted: list[dict[str, Any]] = []
     for message in messages:
         plain: dict[str, Any] = {"role": message["role"], "content": message["content"]}
         if calls := message.get("tool_calls"):
             names.update({call["id"]: call["function"]["name"] for call in calls})
-            asked = [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls]
-            plain["tool_calls"] = [{"function": {"name": name, "arguments": what}} for name, what in asked]
+            functions = [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls]
+            plain["tool_calls"] = [{"function": {"name": name, "arguments": value}} for name, value in functions]
         if message["role"] == "tool":
             plain["tool_name"] = names.get(message.get("tool_call_id", ""), "")
-        written.append(plain)
-    return written
+        converted.append(plain)
+    return converted
 
 
 async def detect(settings: Any, timeout: float = 1.0) -> str | None:  # noqa: ASYNC109 - it bounds requests on a thread
-    """The chat model that Ollama would answer with, or None where none answers within `timeout` seconds.
+    """Return the chat model that would be used, or None if no Ollama with one answers within `timeout` seconds.
 
-    Asks only the address that the user set (llm.base_url, OLLAMA_HOST), else this machine's usual one.
+    Only the configured address (llm.base_url, OLLAMA_HOST) or else the usual one on this machine is tried.
     """
 
-    def look() -> str | None:
+    def find_model() -> str | None:
         try:
             with _client(settings, timeout) as client:
-                return _choose(client, settings.model)
-        except Exception:  # whatever is there, it is no Ollama that answers
+                return _choose_model(client, settings.model)
+        except Exception:  # no usable Ollama there
             return None
 
     try:
-        return await asyncio.wait_for(asyncio.to_thread(look), 2 * timeout)
+        return await asyncio.wait_for(asyncio.to_thread(find_model), 2 * timeout)
     except TimeoutError:
         return None
 
 
 def pull(settings: Any, model: str) -> Iterator[tuple[str, int, int]]:
-    """Have Ollama fetch a model: what it is at, the bytes of that which have come, and all of them. Blocks.
+    """Make Ollama fetch a model; yield its current step, the bytes received and the total bytes of that step. Blocks.
 
-    Raises EngineError where Ollama is not running, knows no such model, or breaks off.
+    Raises EngineError if Ollama is not running, does not know the model, or breaks off.
     """
     status = ""
     try:
@@ -228,17 +227,19 @@ def pull(settings: Any, model: str) -> Iterator[tuple[str, int, int]]:
     except Exception as error:
         raise _pull_failed(error, model, settings) from error
     if status != "success":
-        raise EngineError(f"Ollama broke off while it fetched {model}.", "Ask again: it goes on from there.", "ollama")
+        raise EngineError(
+            f"Ollama broke off while it fetched {model}.", "Try again: it continues from there.", "ollama"
+        )
 
 
-def _fetch(settings: Any, model: str) -> None:
-    """Fetch it, and log each tenth of its layers."""
-    told = ("", -1)
+def _fetch_model(settings: Any, model: str) -> None:
+    """Fetch a model and log each tenth of each layer."""
+    logged = ("", -1)
     log.info("Ollama has no %s; it is fetching it.", model)
     for status, done, total in pull(settings, model):
         tenth = (status, 10 * done // total if total else 0)
-        if total and tenth != told:
-            told = tenth
+        if total and tenth != logged:
+            logged = tenth
             log.info("Ollama fetches %s: %.0f of %.0f MB", model, done / 1e6, total / 1e6)
 
 
@@ -246,27 +247,27 @@ def _pull_failed(error: Exception, model: str, settings: Any) -> EngineError:
     from ollama import ResponseError
 
     if isinstance(error, ResponseError):
-        said = error.error.strip().rstrip(".")
-        unknown = "file does not exist" in said or "not found" in said
-        fix = "Look its name up at ollama.com/library." if unknown else "Look at the network and the disk; then again."
-        return EngineError(f"Ollama cannot fetch {model}: {said}.", fix, OllamaChat.name)
+        text = error.error.strip().rstrip(".")
+        unknown = "file does not exist" in text or "not found" in text
+        fix = (
+            "Look its name up at ollama.com/library." if unknown else "Check the network and the disk, then try again."
+        )
+        return EngineError(f"Ollama cannot fetch {model}: {text}.", fix, OllamaChat.name)
     return _explain(error, model, settings)
 
 
-def _has_none(wanted: str, names: Sequence[str]) -> EngineError:
+def _no_model(wanted: str, names: Sequence[str]) -> EngineError:
     if not wanted:
         fix = "Run `ollama pull llama3.2`, or `chinwag models pull ollama:llama3.2`."
         return EngineError("Ollama has no chat model.", fix, OllamaChat.name)
-    near = difflib.get_close_matches(wanted, [*names, *(name.removesuffix(":latest") for name in names)], n=1)
-    meant = f" Or did you mean {near[0]}?" if near else ""
-    fix = (
-        f"Run `ollama pull {wanted}`, or `chinwag models pull ollama:{wanted}`, or set llm.options.pull = true.{meant}"
-    )
+    nearest = difflib.get_close_matches(wanted, [*names, *(name.removesuffix(":latest") for name in names)], n=1)
+    hint = f" Or did you mean {nearest[0]}?" if nearest else ""
+    fix = f"Run `ollama pull {wanted}`, or `chinwag models pull ollama:{wanted}`, or set llm.options.pull = true.{hint}"
     return EngineError(f"Ollama has no {wanted}.", fix, OllamaChat.name)
 
 
 def _how_to_start(where: str) -> str:
-    """What to do about an Ollama that does not answer, on this system."""
+    """Return advice for this system to start an Ollama that does not respond."""
     if urlsplit(where if "//" in where else f"//{where}").hostname not in LOOPBACK:
         return "Start it there with OLLAMA_HOST=0.0.0.0, so that it listens to other machines, or correct llm.base_url."
     if shutil.which("ollama") is None and sys.platform != "darwin":
@@ -299,10 +300,10 @@ def _client(settings: Any, timeout: float) -> Client:
     return Client(_host(settings), timeout=timeout, **_client_options(settings))
 
 
-def _choose(client: Client, wanted: str) -> str | None:
-    """The model wanted where it is there (`name` means `name:latest`), else the newest that can chat.
+def _choose_model(client: Client, wanted: str) -> str | None:
+    """Return the configured model if Ollama has it (`name` means `name:latest`); without one, the newest chat model.
 
-    Never one that Ollama would only pass on to its cloud, unless it is asked for by name.
+    A model that runs in Ollama's cloud is used only if it is configured by name.
     """
     names = _names(client)
     if wanted:
@@ -321,10 +322,10 @@ def _names(client: Client) -> list[str]:
 
 
 def _capabilities(client: Client, model: str) -> list[str]:
-    told = client.show(model).capabilities
-    if told is not None:
-        return list(told)
-    return [] if any(part in model for part in _EMBEDS) else ["completion"]  # Ollama before 0.6.4 tells none
+    capabilities = client.show(model).capabilities
+    if capabilities is not None:
+        return list(capabilities)
+    return [] if any(part in model for part in _EMBEDS) else ["completion"]  # Ollama before 0.6.4 lists none
 
 
 def _explain(error: Exception, model: str, settings: Any) -> EngineError:
@@ -345,12 +346,11 @@ def _explain(error: Exception, model: str, settings: Any) -> EngineError:
         message = f"The model {model} cannot call tools."
         fix = "Set llm.model to one that can (`ollama pull qwen3:4b`), or leave session.tools and [tools] empty."
     elif isinstance(error, ResponseError):
-        message = f"Ollama failed: {error.error.strip().rstrip('.')}."
-        fix = "Look at Ollama's log, then ask again."
+        message, fix = f"Ollama failed: {error.error.strip().rstrip('.')}.", LOOK_AT_LOG
     elif isinstance(error, httpx.TransportError):
-        message, fix = "Ollama broke off in the middle of its answer.", "Look at Ollama's log, then ask again."
+        message, fix = "Ollama broke off in the middle of its response.", LOOK_AT_LOG
     elif isinstance(error, json.JSONDecodeError):
-        message, fix = f"What answers at {where} is no Ollama: it sends no JSON.", "Correct llm.base_url."
+        message, fix = f"The server at {where} is not Ollama: it sends no JSON.", "Correct llm.base_url."
     else:
-        message, fix = f"What Ollama sent cannot be read: {error}.", "Bring Ollama up to date."
+        message, fix = f"Ollama sent something that cannot be read: {error}.", "Update Ollama."
     return EngineError(message, fix, OllamaChat.name)

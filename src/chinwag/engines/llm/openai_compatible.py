@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from chinwag.engines.llm.calls import CallReader
 from chinwag.engines.llm.reasoning import ThinkFilter, begins_thinking
 from chinwag.engines.openai_server import (
+    LOOK_AT_ITS_LOG,
     address_and_key,
     error_summary,
     list_models,
@@ -34,12 +35,12 @@ class OpenAIChat:
 
     def __init__(self, client: AsyncOpenAI, model: str, settings: Any, name: str = "openai") -> None:
         self._client, self.model, self._settings, self._name = client, model, settings, name
-        self._refused: set[str] = set()
+        self._refused_fields: set[str] = set()
         self._in_thought = begins_thinking(model)
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """Those the server lists."""
+        """Return the models that the server lists."""
         base_url, key = address_and_key("llm", settings)
         return tuple(list_models("llm", base_url, key, settings.model))
 
@@ -50,11 +51,11 @@ class OpenAIChat:
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Reach the server and choose its first model where none is set."""
+        """Connect to the server; without llm.model use its first model."""
         options.only(cls.name)
         settings = options.settings
         base_url, key = address_and_key("llm", settings)
-        return cls(open_client(base_url, key, settings.timeout_s), _choose(base_url, key, settings), settings)
+        return cls(open_client(base_url, key, settings.timeout_s), _choose_model(base_url, key, settings), settings)
 
     async def chat(
         self,
@@ -65,26 +66,26 @@ class OpenAIChat:
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] = "auto",
     ) -> AsyncGenerator[Delta, None]:
-        """Stream the answer, thinking left out. Every failure is an EngineError that says what to do."""
+        """Stream the response without its reasoning. Every failure raises an EngineError."""
         request: dict[str, Any] = {"messages": list(messages)}
         if tools:
             request["tools"] = list(tools)
-            if tool_choice != "auto":  # what every server does unasked, and some refuse to be asked for
+            if tool_choice != "auto":  # the default everywhere; some servers refuse the field
                 request["tool_choice"] = tool_choice
         async with aclosing(self.stream(request, max_tokens)) as deltas:
             async for delta in deltas:
                 yield delta
 
     async def stream(
-        self, asked: Mapping[str, Any], max_tokens: int | None, extra: Mapping[str, Any] | None = None
+        self, fields: Mapping[str, Any], max_tokens: int | None, extra: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[Delta, None]:
-        """`chat`, or the completion of a raw prompt.
+        """Stream a chat, or the completion of a raw prompt.
 
-        asked: the fields that say what for, "messages" or "prompt" among them. extra: fields of no standard.
+        fields: request fields, among them "messages" or "prompt". extra: fields that are not part of OpenAI's API.
         """
         settings = self._settings
         request: dict[str, Any] = {
-            **asked,
+            **fields,
             "model": self.model,
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -99,45 +100,45 @@ class OpenAIChat:
             async with asyncio.timeout_at(deadline):
                 chunks = await self._begin(request)
         except Exception as error:
-            raise self._explained(error, tools="tools" in asked) from error
+            raise self._to_engine_error(error, tools="tools" in fields) from error
         try:
             while True:
                 try:
                     async with asyncio.timeout_at(deadline):
                         chunk = await anext(chunks, None)
                 except Exception as error:
-                    raise self._explained(error) from error
+                    raise self._to_engine_error(error) from error
                 if chunk is None:
                     break
-                text, thought, ended, cost = _read(chunk)
-                finish, usage = ended or finish, cost or usage
-                said = (think.answers() if thought and think.in_thought else "") + think.feed(text)
-                made = _calls(chunk, calls)
-                if said:
-                    yield Delta(said)
-                for call in made:
+                text, has_reasoning, reason, chunk_usage = _parse_chunk(chunk)
+                finish, usage = reason or finish, chunk_usage or usage
+                spoken_text = (think.answers() if has_reasoning and think.in_thought else "") + think.feed(text)
+                new_calls = _parse_calls(chunk, calls)
+                if spoken_text:
+                    yield Delta(spoken_text)
+                for call in new_calls:
                     yield Delta(call=call)
-                if said or made:
+                if spoken_text or new_calls:
                     deadline = loop.time() + settings.timeout_s
         finally:
             await chunks.aclose()
         if finish is None:
             raise EngineError(
-                f"{self._who} broke off in the middle of its answer.",
-                "Look at that server's log, then ask again.",
+                f"{self._server_name} broke off in the middle of its response.",
+                LOOK_AT_ITS_LOG,
                 self._name,
             )
         rest = think.end(cut=finish == "length")
         self._in_thought = think.in_thought
         if rest:
             yield Delta(rest)
-        ended = "tool_calls" if calls else "stop"  # some servers say "stop" behind a call
-        yield Delta(finish_reason="length" if finish == "length" else ended, usage=usage)
+        reason = "tool_calls" if calls else "stop"  # some servers send "stop" after a call
+        yield Delta(finish_reason="length" if finish == "length" else reason, usage=usage)
 
     async def prefill(
         self, messages: Sequence[Message], *, cache_key: str = "", tools: Sequence[Mapping[str, Any]] = ()
     ) -> Ending | None:
-        """Nothing: there is no way to ask a server of an unknown kind for it that costs nothing."""
+        """Do nothing: an unknown server has no free way to prefill."""
         return None
 
     async def close(self) -> None:
@@ -145,39 +146,41 @@ class OpenAIChat:
         await self._client.close()
 
     async def _begin(self, request: dict[str, Any]) -> Any:
-        """Send the request, again without a field that this model refuses (as OpenAI's reasoning models do)."""
+        """Send the request; repeat it without a field that the model refuses, as OpenAI's reasoning models do."""
         from openai import BadRequestError
 
         while True:
-            sent = {key: value for key, value in request.items() if key not in self._refused}
-            if "max_tokens" in self._refused and "max_completion_tokens" not in self._refused:
-                sent["max_completion_tokens"] = request["max_tokens"]
-            wire = self._client.completions if "prompt" in sent else self._client.chat.completions
+            body = {key: value for key, value in request.items() if key not in self._refused_fields}
+            if "max_tokens" in self._refused_fields and "max_completion_tokens" not in self._refused_fields:
+                body["max_completion_tokens"] = request["max_tokens"]
+            endpoint = self._client.completions if "prompt" in body else self._client.chat.completions
             try:
-                return await wire.create(**sent)
+                return await endpoint.create(**body)
             except BadRequestError as error:
-                if error.param not in sent or error.param not in {"temperature", "max_tokens", "stream_options"}:
+                if error.param not in body or error.param not in {"temperature", "max_tokens", "stream_options"}:
                     raise
-                self._refused.add(error.param)
+                self._refused_fields.add(error.param)
 
     @property
-    def _who(self) -> str:
+    def _server_name(self) -> str:
         return server_name("llm", str(self._client.base_url))
 
-    def _explained(self, error: Exception, *, tools: bool = False) -> EngineError:
-        explained = to_engine_error(error, "llm", self._name, self._who, self.model, self._settings.timeout_s)
+    def _to_engine_error(self, error: Exception, *, tools: bool = False) -> EngineError:
+        engine_error = to_engine_error(
+            error, "llm", self._name, self._server_name, self.model, self._settings.timeout_s
+        )
         if tools and isinstance(getattr(error, "status_code", None), int) and "tool" in error_summary(error).lower():
             return EngineError(
-                f"{self._who} takes no tools for the model {self.model}: {error_summary(error)}.",
+                f"{self._server_name} takes no tools for the model {self.model}: {error_summary(error)}.",
                 "Choose a model that can call tools (vLLM: start it with --enable-auto-tool-choice and a"
                 " --tool-call-parser; llama.cpp: with --jinja), or leave session.tools and [tools] empty.",
                 self._name,
             )
-        return explained
+        return engine_error
 
 
-def _choose(base_url: str, key: str, settings: Any) -> str:
-    """The model set, else the server's first. Asks the server in both cases, so that a fault shows at the start."""
+def _choose_model(base_url: str, key: str, settings: Any) -> str:
+    """Return the configured model, or the server's first. Always request the list, so that faults show at the start."""
     names = list_models("llm", base_url, key, settings.model)
     if not settings.model and not names:
         raise EngineError(
@@ -186,11 +189,11 @@ def _choose(base_url: str, key: str, settings: Any) -> str:
     return str(settings.model or names[0])
 
 
-def _read(chunk: Any) -> tuple[str, bool, str | None, Usage | None]:
-    """The text, whether a thought came in a field of its own, the finish reason and the cost in one chunk.
+def _parse_chunk(chunk: Any) -> tuple[str, bool, str | None, Usage | None]:
+    """Return a chunk's text, whether it has reasoning in a separate field, its finish reason and its usage.
 
-    What is not there is empty. Thoughts come as `reasoning_content` (DeepSeek, vLLM, llama.cpp), as `reasoning`
-    (OpenRouter, Ollama, newer vLLM) or as a part of the content (Mistral).
+    Reasoning comes as `reasoning_content` (DeepSeek, vLLM, llama.cpp), as `reasoning` (OpenRouter, Ollama, newer vLLM)
+    or as a part of the content (Mistral).
     """
     choice = chunk.choices[0] if getattr(chunk, "choices", None) else None
     usage = None
@@ -205,23 +208,23 @@ def _read(chunk: Any) -> tuple[str, bool, str | None, Usage | None]:
         return "", False, None, usage
     delta = getattr(choice, "delta", None)
     text = delta.content if delta else getattr(choice, "text", None)
-    thought = any(getattr(delta, field, None) for field in ("reasoning_content", "reasoning"))
+    has_reasoning = any(getattr(delta, field, None) for field in ("reasoning_content", "reasoning"))
     if isinstance(text, list):
         parts = [part for part in text if isinstance(part, dict)]
-        thought = thought or any(part.get("type") == "thinking" for part in parts)
+        has_reasoning = has_reasoning or any(part.get("type") == "thinking" for part in parts)
         text = "".join(str(part.get("text") or "") for part in parts if part.get("type") == "text")
-    return text or "", thought, choice.finish_reason, usage
+    return text or "", has_reasoning, choice.finish_reason, usage
 
 
-def _calls(chunk: Any, reader: CallReader) -> list[CallDelta]:
-    """What one chunk holds of calls."""
+def _parse_calls(chunk: Any, reader: CallReader) -> list[CallDelta]:
+    """Return the pieces of tool calls in one chunk."""
     choice = chunk.choices[0] if getattr(chunk, "choices", None) else None
-    found = []
+    deltas_found = []
     for piece in getattr(getattr(choice, "delta", None), "tool_calls", None) or ():
-        asked = piece.function
-        name, arguments = (asked.name or "", asked.arguments or "") if asked else ("", "")
+        function = piece.function
+        name, arguments = (function.name or "", function.arguments or "") if function else ("", "")
         if not isinstance(arguments, str):  # some servers send the object itself
             arguments = json.dumps(arguments)
         if call := reader.read(piece.index, piece.id or "", name, arguments):
-            found.append(call)
-    return found
+            deltas_found.append(call)
+    return deltas_found

@@ -1,4 +1,4 @@
-"""Prompts on their way into a model's cache: one for each conversation, the newest."""
+"""Running prefills: at most one for each session, the newest."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from chinwag.engines.protocols import Ending
 
 
 class Prefills:
-    """Runs each conversation's prefill and stops it when something newer comes."""
+    """Runs the prefill of each session and stops it when a newer request comes."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[Ending | None]] = {}
 
     async def run(self, key: str, work: Coroutine[Any, Any, Ending | None]) -> Ending | None:
-        """Do the work in place of what this conversation's last prefill still does; None where it is stopped."""
+        """Stop the prefill of the same key, then run this one. Return None if it is stopped in turn."""
         await self.stop(key)
         task = asyncio.create_task(work, name=f"prefill {key}")
         self._tasks[key] = task
-        task.add_done_callback(lambda _: self._forget(key, task))  # not before it has let the model go
+        task.add_done_callback(lambda _: self._forget(key, task))  # only after it has released the model
         try:
             await asyncio.wait({task})
             return None if task.cancelled() else task.result()
@@ -28,15 +28,15 @@ class Prefills:
             task.cancel()
 
     async def stop(self, key: str) -> None:
-        """Stop the conversation's prefill, and wait until it has let the model go."""
+        """Stop the prefill of a key and wait until it has released the model."""
         task = self._tasks.get(key)
         if task is not None:
-            if not task.cancelling():  # twice would break off how it lets go
+            if not task.cancelling():  # a second cancel would interrupt its cleanup
                 task.cancel()
             await asyncio.wait({task})
 
     async def close(self) -> None:
-        """Stop them all."""
+        """Stop all prefills."""
         for key in list(self._tasks):
             await self.stop(key)
 

@@ -1,9 +1,8 @@
-"""Makes a model's file fast once: `python -m chinwag.engines.llm.requantize FROM TO`.
+"""Requantizes a model's file for speed: `python -m chinwag.engines.llm.requantize FROM TO`.
 
-Q4_K_M stores Qwen 0.5B for the most part as Q5_0, because its rows (896) do not divide by 256. llama.cpp multiplies
-Q4_0 from tiles packed for the processor, Q5_0 row by row: five tokens of a prompt are read in 0.63 of the time and an
-answer is written 1.3 times as fast (docs/adr/0006-fast-weights.md). The layers that read and write words are left
-as they are.
+Q4_K_M stores most of Qwen 0.5B as Q5_0, because its rows (896) are no multiple of 256. llama.cpp multiplies Q4_0 in
+tiles packed for the processor, but Q5_0 row by row. With Q4_0 five prompt tokens take 0.63 of the time and generation
+is 1.3 times as fast (docs/adr/0006-fast-weights.md). The embedding and output layers are unchanged.
 """
 
 from __future__ import annotations
@@ -22,35 +21,35 @@ log = logging.getLogger(__name__)
 
 
 def fast_file(path: Path) -> Path:
-    """The file to load in place of `path`: made beside it at the first call, itself where that gains nothing or fails.
+    """Return the faster file to load instead of `path`, or `path` itself if requantizing gains nothing or fails.
 
-    Blocks for some 20 s the first time.
+    The first call writes the file beside `path` and blocks for about 20 s.
     """
-    made = path.with_name(path.stem + SUFFIX)
-    if made.is_file():
-        return made
-    log.info("Making the language model fast for this machine, once: about 20 seconds.")
+    target = path.with_name(path.stem + SUFFIX)
+    if target.is_file():
+        return target
+    log.info("Requantizing the language model for this machine, once. This takes about 20 seconds.")
     try:
-        command = [sys.executable, "-m", "chinwag.engines.llm.requantize", str(path), str(made)]
+        command = [sys.executable, "-m", "chinwag.engines.llm.requantize", str(path), str(target)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S, check=False)
         reason = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = str(error)
-    if made.is_file():
-        return made
-    log.warning("The language model stays as it was fetched, which is slower: %s", reason)
+    if target.is_file():
+        return target
+    log.warning("The language model stays as it was fetched, which is slower. Requantizing failed: %s", reason)
     return path
 
 
 def requantize(source: Path, target: Path) -> None:
-    """Write `source` anew with its Q5_0 and mixed layers as Q4_0; the target appears whole or not at all."""
+    """Write `source` to `target` with its Q5_0 and mixed layers as Q4_0; an interrupted run leaves no target."""
     from gguf import GGMLQuantizationType as Kind
     from gguf import GGUFReader, GGUFWriter
     from gguf.quants import dequantize, quantize
 
     reader = GGUFReader(source)
     if not any(tensor.tensor_type is Kind.Q5_0 for tensor in reader.tensors):
-        raise ValueError(f"{source.name} holds no Q5_0 layers: nothing to gain")
+        raise ValueError(f"{source.name} has no Q5_0 layers: nothing to gain")
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     writer = GGUFWriter(partial, _text(reader, "general.architecture"))
     for field in reader.fields.values():
@@ -74,9 +73,9 @@ def requantize(source: Path, target: Path) -> None:
 
 
 def _kind(name: str, now: Any, kind: Any) -> Any:
-    """What a layer becomes: matrices Q4_0; norms, biases and what reads and writes words stay as they are."""
-    kept = now in (kind.F32, kind.F16, kind.BF16) or name.startswith(("token_embd", "output"))
-    return now if kept else kind.Q4_0
+    """Return the new type of a layer: Q4_0 for matrices; norms, biases, embedding and output keep theirs."""
+    unchanged = now in (kind.F32, kind.F16, kind.BF16) or name.startswith(("token_embd", "output"))
+    return now if unchanged else kind.Q4_0
 
 
 def _text(reader: Any, name: str) -> str:

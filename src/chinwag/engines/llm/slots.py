@@ -1,4 +1,4 @@
-"""Where llama.cpp's server keeps each conversation's prompt."""
+"""The cache slots of llama.cpp's server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Slots:
-    """Which conversation's prompt is in which of the server's slots; the longest unused one gives way."""
+    """Assigns the server's slots to sessions; a new session takes the least recently used slot."""
 
     def __init__(self, count: int) -> None:
         self._owners: OrderedDict[str, int] = OrderedDict()
@@ -17,8 +17,8 @@ class Slots:
 
     @contextmanager
     def use(self, key: str) -> Iterator[int]:
-        """The slot for this conversation; -1 (any that is idle) where its own or all are busy, or it has no name."""
-        slot = self._choose(key)
+        """Reserve and yield the slot of a key; -1 (any idle slot) if its slot or all are busy, or the key is empty."""
+        slot = self._assign_slot(key)
         if slot >= 0:
             self._busy.add(slot)
         try:
@@ -26,7 +26,7 @@ class Slots:
         finally:
             self._busy.discard(slot)
 
-    def _choose(self, key: str) -> int:
+    def _assign_slot(self, key: str) -> int:
         if not key:
             return -1
         if key in self._owners:

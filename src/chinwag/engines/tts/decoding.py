@@ -1,4 +1,4 @@
-"""Sound as an engine gives it, in bytes of some format and pace, to what a voice yields; piece by piece."""
+"""Streaming decoder of an engine's bytes, with resampling and change of speed."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ TYPES: dict[str, Any] = {"s16": np.dtype("<i2"), "flt": np.dtype("<f4")}
 
 
 class Decoder:
-    """Turns what is fed into mono sound at `rate`, spoken at another speed without another pitch."""
+    """Decodes bytes to mono audio at `rate` Hz and changes its speed without changing its pitch."""
 
     rate = 24_000
 
     def __init__(self, form: Format | str, channels: int, rate: int, speed: float = 1.0) -> None:
-        """form: of the bytes; MP3 tells the channels and the rate itself. speed: 1.0 leaves it, 0.25 to 4.0."""
+        """form, channels, rate (Hz): of the bytes; MP3 brings its own channels and rate. speed: 0.25 to 4.0."""
         self._form, self._channels, self._rate, self._speed = form, channels, rate, speed
         self._mp3: Any = av.CodecContext.create("mp3float", "r") if form == "mp3" else None
         self._graph: Graph | None = None
-        self._odd = b""
-        self._at = 0
+        self._incomplete = b""
+        self._position = 0
 
     def feed(self, data: bytes) -> Samples:
-        """What these bytes bring out, float32; may be empty."""
-        return _joined(self._filtered(self._frames(data)))
+        """Decode bytes; return float32 samples, possibly none."""
+        return _join(self._filter(self._frames(data)))
 
     def end(self) -> Samples:
-        """What is still to come."""
+        """Return the remaining samples."""
         frames = list(self._mp3_frames(None)) if self._mp3 else []
-        made = [_joined(self._filtered(iter(frames)))]
+        pieces_left = [_join(self._filter(iter(frames)))]
         if self._graph:
             self._graph.push(None)
-            made.append(_joined(self._pulled(self._graph)))
-        return _joined(iter(made))
+            pieces_left.append(_join(self._pull(self._graph)))
+        return _join(iter(pieces_left))
 
     def _frames(self, data: bytes) -> Iterator[av.AudioFrame]:
         if self._mp3:
@@ -49,9 +49,9 @@ class Decoder:
             return
         kind = TYPES[self._form]
         size = kind.itemsize * self._channels
-        data = self._odd + data
+        data = self._incomplete + data
         whole = len(data) - len(data) % size
-        self._odd = data[whole:]
+        self._incomplete = data[whole:]
         if whole:
             samples = np.frombuffer(data[:whole], kind).reshape(1, -1)
             layout = "mono" if self._channels == 1 else "stereo"
@@ -61,19 +61,19 @@ class Decoder:
 
     def _mp3_frames(self, data: bytes | None) -> Iterator[av.AudioFrame]:
         for packet in self._mp3.parse(data):
-            with contextlib.suppress(av.InvalidDataError):  # a tag before the sound
+            with contextlib.suppress(av.InvalidDataError):  # a tag before the audio
                 yield from self._mp3.decode(packet)
 
-    def _filtered(self, frames: Iterator[av.AudioFrame]) -> Iterator[Samples]:
+    def _filter(self, frames: Iterator[av.AudioFrame]) -> Iterator[Samples]:
         for frame in frames:
             if self._graph is None:
-                self._graph = self._chain(frame)
-            frame.pts, frame.time_base = self._at, Fraction(1, frame.sample_rate)
-            self._at += frame.samples
+                self._graph = self._build_graph(frame)
+            frame.pts, frame.time_base = self._position, Fraction(1, frame.sample_rate)
+            self._position += frame.samples
             self._graph.push(frame)
-            yield from self._pulled(self._graph)
+            yield from self._pull(self._graph)
 
-    def _chain(self, first: av.AudioFrame) -> Graph:
+    def _build_graph(self, first: av.AudioFrame) -> Graph:
         graph = Graph()
         source = graph.add_abuffer(
             sample_rate=first.sample_rate, format=first.format.name, layout=first.layout.name,
@@ -89,7 +89,7 @@ class Decoder:
         return graph
 
     @staticmethod
-    def _pulled(graph: Graph) -> Iterator[Samples]:
+    def _pull(graph: Graph) -> Iterator[Samples]:
         while True:
             try:
                 frame = graph.pull()
@@ -99,10 +99,10 @@ class Decoder:
 
 
 def _factors(speed: float) -> list[float]:
-    """FFmpeg's atempo takes 0.5 at least, so a slower one is two."""
+    """Return factors for FFmpeg's atempo, whose minimum is 0.5; a slower speed needs two filters."""
     return [speed] if speed >= 0.5 else [speed**0.5] * 2
 
 
-def _joined(pieces: Iterator[Samples]) -> Samples:
-    held = [piece for piece in pieces if len(piece)]
-    return np.concatenate(held) if held else np.empty(0, np.float32)
+def _join(pieces: Iterator[Samples]) -> Samples:
+    filled = [piece for piece in pieces if len(piece)]
+    return np.concatenate(filled) if filled else np.empty(0, np.float32)

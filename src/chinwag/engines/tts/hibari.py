@@ -8,12 +8,12 @@ import numpy as np
 
 from chinwag.audio import Samples
 from chinwag.engines.protocols import About, EngineOptions
-from chinwag.engines.tts.sentences import SentenceVoice, refuse
+from chinwag.engines.tts.sentences import SentenceVoice, check_settings
 from chinwag.errors import EngineError
 
 
 class HibariVoice(SentenceVoice):
-    """Hibari voices: "heart", which comes in the package, and those that are already on this machine."""
+    """Hibari voices: "heart", which is part of the package, and the voices already on this machine."""
 
     name: ClassVar[str] = "hibari"
     about: ClassVar[About] = About("hibari: English, a hundred times faster than speech", "Apache-2.0", ("en",))
@@ -29,13 +29,13 @@ class HibariVoice(SentenceVoice):
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """Nothing: the weights come in the package."""
+        """Return nothing: the weights are part of the package."""
         return ()
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Open the voice in the package and note the others; speak a word that is in no lexicon, to warm all of it."""
-        refuse(cls.name, options.settings)
+        """Load the packaged voice, find the others, and warm up with a word that is in no lexicon."""
+        check_settings(cls.name, options.settings)
         try:
             from hibari import Hibari
             from hibari.voices import DEFAULT, VOICES, voice_path
@@ -43,20 +43,18 @@ class HibariVoice(SentenceVoice):
             raise EngineError(
                 f"hibari cannot be imported: {error}.", "Install it: pip install hibari-tts.", cls.name
             ) from error
-        found = {DEFAULT: None}
+        voices = {DEFAULT: None}
         for name in VOICES:
             try:
-                voice_path(name, download_missing=False)  # hibari itself would fetch what is missing
+                voice_path(name, download_missing=False)  # by default hibari downloads it
             except OSError:
                 continue
-            found.setdefault(name, None)
+            voices.setdefault(name, None)
         try:
-            # One thread: two would spin between calls, on cores that are everybody's.
-            voice = cls({**found, DEFAULT: Hibari(DEFAULT, threads=1)})
-            for text in ("Zorblax speaks.", "A second sentence, with a number: 42."):
-                for phonemes in voice._phonemes(DEFAULT, text):
-                    voice._sound(DEFAULT, phonemes, 1.0)
-        except Exception as error:  # hibari lets whatever onnxruntime and the file system raise pass
+            # One thread: two would spin between calls on cores that others need.
+            voice = cls({**voices, DEFAULT: Hibari(DEFAULT, threads=1)})
+            voice._warm_up(DEFAULT, "Zorblax speaks. A second sentence, with a number: 42.")
+        except Exception as error:  # hibari passes on errors of onnxruntime and the file system
             raise EngineError(
                 f"hibari cannot be loaded: {error}.",
                 "Install it again: pip install --force-reinstall hibari-tts.",
@@ -65,7 +63,7 @@ class HibariVoice(SentenceVoice):
         return voice
 
     async def close(self) -> None:
-        """End the thread and let the voices go."""
+        """Stop the thread and release the voices."""
         self._worker.close()
         self._loaded = {}
 
@@ -76,8 +74,8 @@ class HibariVoice(SentenceVoice):
             self._loaded[voice] = Hibari(voice, threads=1)
         return list(self._loaded[voice].phonemize(text))
 
-    def _sound(self, voice: str, phonemes: str, speed: float) -> Samples:
+    def _synthesize(self, voice: str, phonemes: str, speed: float) -> Samples:
         loaded = self._loaded[voice]
-        # The same noise each time, so that the same clause sounds the same.
+        # A fixed seed, so that the same clause sounds the same.
         pcm: Samples = loaded.from_ids(loaded.ids(phonemes), speed, np.random.default_rng(0))
         return pcm.astype(np.float32, copy=False)

@@ -13,29 +13,28 @@ import numpy as np
 from chinwag.audio import Samples
 from chinwag.engines.onnx import open_model, weights_folder
 from chinwag.engines.protocols import About, EngineOptions
-from chinwag.engines.tts.phonemes import G2P, NOT_BEYOND, g2p, missing, sentences
-from chinwag.engines.tts.sentences import SentenceVoice, refuse
+from chinwag.engines.tts.phonemes import G2P, UNSUPPORTED_SINCE, g2p, missing, sentences
+from chinwag.engines.tts.sentences import SentenceVoice, check_settings
 from chinwag.errors import EngineError
-from chinwag.language import language_name as called
-from chinwag.language import primary_subtag
+from chinwag.language import language_name, primary_subtag
 
 STYLES, STYLE_WIDTH = 510, 256
-"""A voice holds a style for every number of tokens from 0 to 509 (hexgrad/kokoro, pipeline.py)."""
+"""Shape of a voice: one style vector for each number of tokens, 0 to 509 (hexgrad/kokoro, pipeline.py)."""
 
 LONGEST = 400
-"""Phonemes in a piece; beyond about 450 Kokoro begins to hurry."""
+"""Most phonemes in a piece; beyond about 450 Kokoro speaks too fast."""
 
 LANGUAGES = {"a": "en", "b": "en", "e": "es", "f": "fr", "h": "hi", "i": "it", "j": "ja", "p": "pt", "z": "zh"}
-"""By the first letter of a voice's name; a is American, b British (hexgrad/kokoro, pipeline.py)."""
+"""Language by the first letter of a voice's name; a is American, b British (hexgrad/kokoro, pipeline.py)."""
 
 FIRST, LAST = "af_heart", "zf_xiaoni"
-"""The best of all, and the one that Whisper could not understand (docs/engines/speaking.md); others by their names."""
+"""The best voice, and the one that Whisper could not understand (docs/engines/speaking.md); others sort by name."""
 
 _CLAUSE = re.compile(r"(?<=[,;:—.!?…])\s+")
 
 
 class KokoroVoice(SentenceVoice):
-    """Kokoro's 54 voices. English words become phonemes by hibari's G2P, the others' by what the extra brings."""
+    """Kokoro's 54 voices. hibari's G2P converts English to phonemes, packages of the extra the other languages."""
 
     name: ClassVar[str] = "kokoro"
     about: ClassVar[About] = About(
@@ -63,13 +62,13 @@ class KokoroVoice(SentenceVoice):
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """The model's and the voices' catalog names."""
+        """Return the catalog names of the model and its voices."""
         return ("kokoro", "kokoro-voices")
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Open the model and speak a word with the voice that is set."""
-        refuse(cls.name, options.settings)
+        """Load the model and warm up with the configured voice."""
+        check_settings(cls.name, options.settings)
         try:
             from hibari.tts import ASSETS
         except ImportError as error:
@@ -82,27 +81,28 @@ class KokoroVoice(SentenceVoice):
         voices = weights_folder(options.weights, "kokoro-voices", cls.name)
         styles = {path.stem: path for path in voices.glob("*.bin") if path.stem[0] in LANGUAGES}
         if not styles:
-            raise EngineError("No Kokoro voice is here.", "Run `chinwag models pull kokoro-voices`.", cls.name)
+            raise EngineError(
+                "There is no Kokoro voice on this machine.", "Run `chinwag models pull kokoro-voices`.", cls.name
+            )
         threads = getattr(options.settings, "threads", 0) or 2
         model = open_model(folder / "kokoro-v1.0.int8.onnx", cls.name, threads)
         vocabulary = json.loads((Path(ASSETS) / "vocab.json").read_text("utf-8"))
         voice = cls(model, styles, vocabulary)
         try:
             name = voice.choose(getattr(options.settings, "voice", ""), None)
-            for phonemes in voice._phonemes(name, "Zorblax, 42."):
-                voice._sound(name, phonemes, 1.0)
+            voice._warm_up(name, "Zorblax, 42.")
         except Exception:
             voice._worker.close()
             raise
         return voice
 
     async def close(self) -> None:
-        """End the thread and release the model."""
+        """Stop the thread and release the model."""
         self._worker.close()
         self._model = None
 
     def choose(self, voice: str | None, language: str | None) -> str:
-        """As every voice's; British for en-GB."""
+        """Choose as `SentenceVoice.choose` does, but a British voice for en-GB."""
         if not voice and language and language.casefold().replace("_", "-") == "en-gb":
             return next((name for name in self.languages["en"] if name[0] == "b"), self.voices[0])
         if voice in self._files and voice not in self.voices:
@@ -121,14 +121,14 @@ class KokoroVoice(SentenceVoice):
         return [piece for sentence in split(text) for piece in _short_enough(convert(sentence))]
 
     def _converter(self, accent: str) -> G2P:
-        """Of a voice's first letter; made when it is first needed, as some read a large dictionary."""
+        """Return the converter for a voice's first letter; loaded at first use, as some read a large dictionary."""
         if accent not in self._g2p:
             language = LANGUAGES[accent]
             self._g2p[accent] = _english(accent) if language == "en" else g2p(language, self._converter("a"))
         return self._g2p[accent]
 
-    def _sound(self, voice: str, phonemes: str, speed: float) -> Samples:
-        ids = [self._vocabulary[sign] for sign in phonemes if sign in self._vocabulary]
+    def _synthesize(self, voice: str, phonemes: str, speed: float) -> Samples:
+        ids = [self._vocabulary[symbol] for symbol in phonemes if symbol in self._vocabulary]
         if not ids:
             return np.zeros(0, np.float32)
         style = self._style(voice)[min(len(ids), STYLES - 1)]
@@ -141,7 +141,7 @@ class KokoroVoice(SentenceVoice):
         return pcm
 
     def _style(self, voice: str) -> Samples:
-        """Float32 of shape (510, 256)."""
+        """Return the styles of a voice, float32 of shape (510, 256)."""
         if voice not in self._styles:
             styles = np.fromfile(self._files[voice], np.float32)
             if styles.size != STYLES * STYLE_WIDTH:
@@ -164,17 +164,18 @@ def _english_sentences(text: str) -> list[str]:
 
 
 def _to_install(language: str) -> EngineError:
-    """For a language of Kokoro's whose converter is not here."""
+    """Return the error for a language whose converter is not installed."""
     absent = " and no ".join(missing(language))
-    if language in NOT_BEYOND and sys.version_info >= NOT_BEYOND[language]:
-        fix = f"Use Python {NOT_BEYOND[language][0]}.{NOT_BEYOND[language][1] - 1} or older: misaki supports no newer."
+    if language in UNSUPPORTED_SINCE and sys.version_info >= UNSUPPORTED_SINCE[language]:
+        major, minor = UNSUPPORTED_SINCE[language]
+        fix = f"Use Python {major}.{minor - 1} or older: misaki supports no newer."
     else:
         fix = "Install it: pip install 'chinwag[kokoro]'."
-    return EngineError(f"Kokoro cannot speak {called(language)} yet: there is no {absent}.", fix, "kokoro")
+    return EngineError(f"Kokoro cannot speak {language_name(language)} yet: there is no {absent}.", fix, "kokoro")
 
 
 def _short_enough(phonemes: str) -> list[str]:
-    """Cut at punctuation, and where there is none at a space, so that no piece is longer than LONGEST."""
+    """Cut at punctuation, or else at a space, so that no piece exceeds LONGEST."""
     pieces, current = [], ""
     for part in _CLAUSE.split(phonemes):
         rest = part

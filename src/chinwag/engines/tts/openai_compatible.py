@@ -1,4 +1,4 @@
-"""Any server that speaks as OpenAI's does: OpenAI, Kokoro-FastAPI, Orpheus-FastAPI, LocalAI, another Chinwag."""
+"""Speech servers with OpenAI's API: OpenAI, Kokoro-FastAPI, Orpheus-FastAPI, LocalAI, another Chinwag."""
 
 from __future__ import annotations
 
@@ -9,32 +9,40 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from chinwag.audio import Audio, Resampler
-from chinwag.engines.openai_server import LOOPBACK, OPENAI, address_and_key, open_client, server_name, to_engine_error
+from chinwag.engines.openai_server import (
+    LOOK_AT_ITS_LOG,
+    OPENAI,
+    address_and_key,
+    open_blocking_client,
+    open_client,
+    server_name,
+    to_engine_error,
+)
 from chinwag.engines.protocols import About, EngineOptions
-from chinwag.engines.tts.sentences import refuse
+from chinwag.engines.tts.sentences import check_settings
 from chinwag.engines.tts.wav import WavReader
 from chinwag.errors import EngineError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-MODEL, USUAL_MODEL = "gpt-4o-mini-tts", "tts-1"
-"""OpenAI's own choice, and the name that compatible servers know their one model by."""
+OPENAI_MODEL, COMPATIBLE_MODEL = "gpt-4o-mini-tts", "tts-1"
+"""Default model of OpenAI, and the model name that compatible servers accept."""
 
 VOICES = (
     "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse",
 )  # fmt: skip
-"""OpenAI's, which many compatible servers take for their own."""
+"""OpenAI's voices, which many compatible servers accept."""
 
-REACH_S = 10.0
-"""How long a server may take to say what it has."""
+LIST_TIMEOUT_S = 10.0
+"""Limit for the lists of models and voices."""
 
 
 class OpenAIVoice:
-    """A voice behind an OpenAI-compatible address; its sound is passed on as it comes."""
+    """A voice behind an OpenAI-compatible address; its audio is streamed."""
 
     name: ClassVar[str] = "openai"
-    about: ClassVar[About] = About("OpenAI, or any speech server that is spoken to as it is", "the server's")
+    about: ClassVar[About] = About("OpenAI, or any speech server with its API", "the server's")
     rate: int = 24_000
 
     def __init__(self, client: AsyncOpenAI, model: str, voices: tuple[str, ...], listed: bool, settings: Any) -> None:
@@ -44,10 +52,10 @@ class OpenAIVoice:
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """Those the server lists, the one that is used first."""
+        """Return the models that the server lists, the one in use first."""
         base_url, key = address_and_key("tts", settings)
         names = _models(base_url, key, settings)
-        first = settings.model or _usual(base_url, names)
+        first = settings.model or _default_model(base_url, names)
         return tuple(dict.fromkeys([first, *names]))
 
     @classmethod
@@ -57,56 +65,56 @@ class OpenAIVoice:
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Reach the server, learn its voices and choose a model where none is set."""
+        """Connect to the server, list its voices and choose a model if none is set."""
         settings = options.settings
-        refuse(cls.name, settings, options=("instructions",), devices=("auto", "cpu", "cuda"), any_model=True)
+        check_settings(cls.name, settings, options=("instructions",), devices=("auto", "cpu", "cuda"), any_model=True)
         base_url, key = address_and_key("tts", settings)
-        model = settings.model or _usual(base_url, _models(base_url, key, settings))
+        model = settings.model or _default_model(base_url, _models(base_url, key, settings))
         listed = _voices(base_url, key, settings)
         if listed and settings.voice and settings.voice not in listed:
             raise _no_voice(server_name("tts", base_url), settings.voice, listed)
-        named = [settings.voice] if settings.voice else []
-        voices = tuple(dict.fromkeys([*named, *(listed or VOICES)]))
+        first = [settings.voice] if settings.voice else []
+        voices = tuple(dict.fromkeys([*first, *(listed or VOICES)]))
         return cls(open_client(base_url, key, settings.timeout_s), model, voices, bool(listed), settings)
 
     async def speak(
         self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
     ) -> AsyncGenerator[Audio, None]:
-        """Speak a clause at 24 kHz, a piece for each that the server sends. Closing hangs up on it."""
+        """Speak a clause at 24 kHz, in the pieces that the server sends. Closing the generator ends the request."""
         name = voice or self.voices[0]
         if self._listed and name not in self.voices:
-            raise _no_voice(self._who, name, self.voices)
+            raise _no_voice(self._server_name, name, self.voices)
         if not text.strip():
             return
-        asked: dict[str, Any] = {"model": self._model, "voice": name, "input": text, "response_format": "pcm"}
-        if speed != 1.0:  # some servers and models take none
-            asked["speed"] = speed
+        request: dict[str, Any] = {"model": self._model, "voice": name, "input": text, "response_format": "pcm"}
+        if speed != 1.0:  # some servers and models refuse the field
+            request["speed"] = speed
         if instructions := self._settings.options.get("instructions"):
-            asked["instructions"] = instructions
-        async with AsyncExitStack() as open_ones:
+            request["instructions"] = instructions
+        async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(self._settings.timeout_s):
-                    answer = self._client.audio.speech.with_streaming_response.create(**asked)
-                    response = await open_ones.enter_async_context(answer)
+                    request_context = self._client.audio.speech.with_streaming_response.create(**request)
+                    response = await stack.enter_async_context(request_context)
             except Exception as error:
-                raise self._explained(error, name) from error
-            sound = await open_ones.enter_async_context(aclosing(self._sound(response)))
-            async for piece in sound:
+                raise self._to_engine_error(error, name) from error
+            pieces = await stack.enter_async_context(aclosing(self._stream_audio(response)))
+            async for piece in pieces:
                 yield piece
 
     async def close(self) -> None:
         """Close the connections to the server."""
         await self._client.close()
 
-    async def _sound(self, response: Any) -> AsyncGenerator[Audio, None]:
+    async def _stream_audio(self, response: Any) -> AsyncGenerator[Audio, None]:
         kind = response.headers.get("content-type", "")
         if kind.startswith(("text/", "application/json")):
             raise EngineError(
-                f"{self._who} sent {kind.split(';')[0]}, which is no sound.",
+                f"{self._server_name} sent {kind.split(';')[0]}, which is not audio.",
                 "Check that tts.base_url is right: most end in /v1.",
                 self.name,
             )
-        reader, made, start = WavReader(self.rate), 0, 0
+        reader, sent_samples, start = WavReader(self.rate), 0, 0
         resampler: Resampler | None = None
         chunks = response.iter_bytes()
         while True:
@@ -114,7 +122,7 @@ class OpenAIVoice:
                 async with asyncio.timeout(self._settings.timeout_s):
                     data = await anext(chunks, None)
             except Exception as error:
-                raise self._broken(error) from error
+                raise self._stream_error(error) from error
             pcm = reader.push(data or b"")
             if len(pcm) or resampler:  # the rate is known
                 resampler = resampler or Resampler(reader.rate, self.rate)
@@ -122,42 +130,42 @@ class OpenAIVoice:
                 start += len(pcm)
                 if len(piece.pcm):
                     yield piece
-                    made += len(piece.pcm)
+                    sent_samples += len(piece.pcm)
             if data is None:
                 break
-        if not made:
-            raise EngineError(f"{self._who} sent no sound.", "Look at that server's log, then ask again.", self.name)
+        if not sent_samples:
+            raise EngineError(f"{self._server_name} sent no audio.", LOOK_AT_ITS_LOG, self.name)
 
     @property
-    def _who(self) -> str:
+    def _server_name(self) -> str:
         return server_name("tts", str(self._client.base_url))
 
-    def _broken(self, error: Exception) -> EngineError:
+    def _stream_error(self, error: Exception) -> EngineError:
         if isinstance(error, EngineError):
             return error
         if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
-            return self._explained(TimeoutError(), "")
+            return self._to_engine_error(TimeoutError(), "")
         return EngineError(
-            f"{self._who} broke off in the middle of speaking.",
-            "Look at that server's log, then ask again.",
+            f"{self._server_name} broke off in the middle of speaking.",
+            LOOK_AT_ITS_LOG,
             self.name,
         )
 
-    def _explained(self, error: Exception, voice: str) -> EngineError:
-        said = str(error)
+    def _to_engine_error(self, error: Exception, voice: str) -> EngineError:
+        text = str(error)
         status = getattr(error, "status_code", None)
-        if status in {400, 404, 422} and "voice" in said.lower() and "model" not in said.lower():
+        if status in {400, 404, 422} and "voice" in text.lower() and "model" not in text.lower():
             body = getattr(error, "body", None)
-            told = (body.get("message") if isinstance(body, dict) else None) or said
+            message = (body.get("message") if isinstance(body, dict) else None) or text
             return EngineError(
-                f"{self._who} refuses the voice {voice}: {str(told).rstrip('.')}.",
+                f"{self._server_name} refuses the voice {voice}: {str(message).rstrip('.')}.",
                 "Set tts.voice to one it has.",
                 self.name,
             )
-        return _told(error, self._who, self._model, self._settings.timeout_s)
+        return _request_error(error, self._server_name, self._model, self._settings.timeout_s)
 
 
-def _told(error: Exception, server: str, model: str, timeout_s: float) -> EngineError:
+def _request_error(error: Exception, server: str, model: str, timeout_s: float) -> EngineError:
     return to_engine_error(error, "tts", OpenAIVoice.name, server, model, timeout_s)
 
 
@@ -165,43 +173,42 @@ def _no_voice(server: str, voice: str, listed: tuple[str, ...]) -> EngineError:
     return EngineError(f"{server} has no voice {voice}.", f"There are: {', '.join(listed)}.", OpenAIVoice.name)
 
 
-def _usual(base_url: str, names: tuple[str, ...]) -> str:
+def _default_model(base_url: str, names: tuple[str, ...]) -> str:
     if urlsplit(base_url).hostname == urlsplit(OPENAI).hostname:
-        return MODEL
-    return USUAL_MODEL if not names or USUAL_MODEL in names else names[0]
+        return OPENAI_MODEL
+    return COMPATIBLE_MODEL if not names or COMPATIBLE_MODEL in names else names[0]
 
 
 def _models(base_url: str, key: str, settings: Any) -> tuple[str, ...]:
-    """The server's; none where it keeps no list."""
-    answer = _asked(base_url, key, "/models", settings)
-    found = answer.get("data") if isinstance(answer, dict) else None
-    return tuple(str(one["id"]) for one in found or () if isinstance(one, dict) and "id" in one)
+    """Return the server's models; none if it has no list."""
+    body = _get(base_url, key, "/models", settings)
+    models = body.get("data") if isinstance(body, dict) else None
+    return tuple(str(model["id"]) for model in models or () if isinstance(model, dict) and "id" in model)
 
 
 def _voices(base_url: str, key: str, settings: Any) -> tuple[str, ...]:
-    """The server's, as Kokoro-FastAPI and those that follow it list them; none where it keeps no list."""
+    """Return the server's voices, in the form of Kokoro-FastAPI and similar servers; none if it has no list."""
     if urlsplit(base_url).hostname == urlsplit(OPENAI).hostname:
         return ()
-    answer = _asked(base_url, key, "/audio/voices", settings)
-    found = answer.get("voices", answer.get("data")) if isinstance(answer, dict) else answer
+    body = _get(base_url, key, "/audio/voices", settings)
+    voices = body.get("voices", body.get("data")) if isinstance(body, dict) else body
     names = []
-    for one in found if isinstance(found, list) else ():
-        named = (one.get("id") or one.get("voice_id") or one.get("name")) if isinstance(one, dict) else one
-        if isinstance(named, str):
-            names.append(named)
+    for voice in voices if isinstance(voices, list) else ():
+        name = (voice.get("id") or voice.get("voice_id") or voice.get("name")) if isinstance(voice, dict) else voice
+        if isinstance(name, str):
+            names.append(name)
     return tuple(names)
 
 
-def _asked(base_url: str, key: str, path: str, settings: Any) -> Any:
-    """What the server says there; None where it knows no such path. Raises EngineError for every other fault."""
-    from openai import APIStatusError, DefaultHttpxClient, OpenAI
+def _get(base_url: str, key: str, path: str, settings: Any) -> Any:
+    """Return the JSON of a path, None if the server does not have it. Raises EngineError for every other fault."""
+    from openai import APIStatusError
 
-    http = DefaultHttpxClient(trust_env=urlsplit(base_url).hostname not in LOOPBACK)
-    limit = min(REACH_S, settings.timeout_s)
-    with OpenAI(base_url=base_url, api_key=key or "none", max_retries=0, timeout=limit, http_client=http) as client:
+    limit = min(LIST_TIMEOUT_S, settings.timeout_s)
+    with open_blocking_client(base_url, key, limit) as client:
         try:
             return client.get(path, cast_to=object)
         except Exception as error:
             if isinstance(error, APIStatusError) and error.status_code in {400, 404, 405, 501}:
                 return None
-            raise _told(error, server_name("tts", base_url), settings.model, limit) from error
+            raise _request_error(error, server_name("tts", base_url), settings.model, limit) from error

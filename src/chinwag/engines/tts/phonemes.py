@@ -1,8 +1,7 @@
-"""Words to the phonemes that Kokoro-82M v1.0 was trained on, in its languages other than English.
+"""Conversion of text to Kokoro-82M v1.0's phonemes, in its languages other than English.
 
 The same converters as in hexgrad/kokoro's pipeline.py: espeak-ng with misaki's mapping, misaki's Cutlet for Japanese
-and its ZHG2P for Chinese. misaki itself asks for a Japanese dictionary of 500 MB; the small one in
-unidic-lite does as well.
+and its ZHG2P for Chinese. misaki requires a Japanese dictionary of 500 MB, but the small unidic-lite works as well.
 """
 
 from __future__ import annotations
@@ -16,46 +15,46 @@ from typing import Any
 G2P = Callable[[str], str]
 
 ESPEAK = {"es": "es", "fr": "fr-fr", "hi": "hi", "it": "it", "pt": "pt-br"}
-"""What espeak-ng calls the voice of each."""
+"""espeak-ng's voice for each language."""
 
-_SPOKEN_BY_ESPEAK = ("espeakng_loader", "phonemizer")
+_ESPEAK_MODULES = ("espeakng_loader", "phonemizer")
 MODULES: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(ESPEAK, _SPOKEN_BY_ESPEAK),
+    **dict.fromkeys(ESPEAK, _ESPEAK_MODULES),
     "ja": ("misaki", "fugashi", "unidic_lite", "jaconv", "mojimoji"),
     "zh": ("misaki", "jieba", "pypinyin", "cn2an", "ordered_set"),
 }
-"""What each language imports."""
+"""Modules that each language imports."""
 
-NOT_BEYOND = {"ja": (3, 13), "zh": (3, 13)}
-"""The first Python that misaki cannot be installed for."""
+UNSUPPORTED_SINCE = {"ja": (3, 13), "zh": (3, 13)}
+"""The first Python version that misaki does not support."""
 
 _E2M = {
     "a^ɪ": "I", "a^ʊ": "W", "d^z": "ʣ", "d^ʒ": "ʤ", "e^ɪ": "A", "o^ʊ": "O",
     "ə^ʊ": "Q", "s^s": "S", "t^s": "ʦ", "t^ʃ": "ʧ", "ɔ^ɪ": "Y",
 }  # fmt: skip
-"""espeak-ng's two signs for one sound to Kokoro's one (hexgrad/misaki, espeak.py)."""
+"""Kokoro's single symbols for espeak-ng's pairs (hexgrad/misaki, espeak.py)."""
 
 _LATIN = re.compile(r"([A-Za-z](?:[A-Za-z'’ -]*[A-Za-z])?)")
-_STOP = re.compile(r"(?<=[!?…।])\s+|(?<=\w\w\w\.)\s+|(?<=[。！？])(?![」』”）])\s*")
-"""Behind a sentence. A full stop behind one or two letters may be an abbreviation's."""
+_SENTENCE_END = re.compile(r"(?<=[!?…।])\s+|(?<=\w\w\w\.)\s+|(?<=[。！？])(?![」』”）])\s*")
+"""The end of a sentence. A full stop after one or two letters may belong to an abbreviation."""
 
 
 def missing(language: str) -> tuple[str, ...]:
-    """The modules it needs that are not installed."""
+    """Return the modules of a language that are not installed."""
     return tuple(module for module in MODULES[language] if importlib.util.find_spec(module) is None)
 
 
 def sentences(text: str) -> list[str]:
-    """The text cut behind each sentence, in any of these languages."""
-    return [piece for piece in (part.strip() for part in _STOP.split(text)) if piece]
+    """Split a text of any of these languages into sentences."""
+    return [piece for piece in (part.strip() for part in _SENTENCE_END.split(text)) if piece]
 
 
 def g2p(language: str, english: G2P) -> G2P:
-    """A converter of one sentence. english: that of the Latin words among Chinese and Japanese."""
+    """Return a converter for one sentence. english: converts Latin words within Chinese and Japanese."""
     if language == "ja":
-        return _among(_japanese(), english)
+        return _mixed(_japanese(), english)
     if language == "zh":
-        return _among(_chinese(), english)
+        return _mixed(_chinese(), english)
     return _espeak(ESPEAK[language])
 
 
@@ -67,7 +66,7 @@ def _espeak(voice: str) -> G2P:
     EspeakWrapper.set_library(espeakng_loader.get_library_path())
     EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
     quiet = logging.getLogger(f"{__name__}.espeak")
-    quiet.setLevel(logging.ERROR)  # it warns of every word that is said as two
+    quiet.setLevel(logging.ERROR)  # it warns of every word that becomes two
     backend: Any = EspeakBackend(
         language=voice,
         preserve_punctuation=True,
@@ -78,12 +77,12 @@ def _espeak(voice: str) -> G2P:
     )
 
     def convert(text: str) -> str:
-        # Phonemizer keeps no danda and no parentheses as they are.
+        # phonemizer does not preserve danda and parentheses.
         text = text.replace("।", ".").replace("«", "“").replace("»", "”").replace("(", "«").replace(")", "»")
-        said = "".join(backend.phonemize([text])).strip()
+        phonemes = "".join(backend.phonemize([text])).strip()
         for old, new in _E2M.items():
-            said = said.replace(old, new)
-        return said.replace("^", "").replace("-", "").replace("«", "(").replace("»", ")")
+            phonemes = phonemes.replace(old, new)
+        return phonemes.replace("^", "").replace("-", "").replace("«", "(").replace("»", ")")
 
     return convert
 
@@ -105,14 +104,14 @@ def _chinese() -> G2P:
     return lambda text: str(converter(text)[0])
 
 
-def _among(own: G2P, english: G2P) -> G2P:
-    """Latin words by one converter and the rest by the other; `own` would take their letters for phonemes."""
+def _mixed(own: G2P, english: G2P) -> G2P:
+    """Return a converter that uses `english` for Latin words, whose letters `own` would take for phonemes."""
 
     def convert(text: str) -> str:
         parts = _LATIN.split(text)
-        said = [
+        phonemes = [
             (english if place % 2 else own)(part).strip() if part.strip() else "" for place, part in enumerate(parts)
         ]
-        return " ".join(part for part in said if part)
+        return " ".join(part for part in phonemes if part)
 
     return convert

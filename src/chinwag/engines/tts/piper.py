@@ -1,4 +1,4 @@
-"""Piper: small, quick voices in some forty languages, each a file of its own; phonemes by the piper-tts package."""
+"""Piper: small, fast voices in some forty languages, one file each; the piper-tts package makes the phonemes."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import numpy as np
 from chinwag.audio import Audio, Samples
 from chinwag.engines.onnx import open_model, weights_folder
 from chinwag.engines.protocols import About, EngineOptions
-from chinwag.engines.tts.sentences import SentenceVoice, refuse
+from chinwag.engines.tts.sentences import SentenceVoice, check_settings
 from chinwag.errors import EngineError
 from chinwag.language import primary_subtag
 
-USUAL = "piper-joe"
-"""The catalog's."""
+DEFAULT_VOICE = "piper-joe"
+"""The voice of the catalog."""
 
-WHERE = "Voices are at https://huggingface.co/rhasspy/piper-voices: the .onnx and the .onnx.json, side by side."
+VOICES_HINT = "Voices are at https://huggingface.co/rhasspy/piper-voices: the .onnx and the .onnx.json, side by side."
 
 NOISE = ("noise_scale", "noise_w_scale")
-"""Options: how much the sound and the lengths vary (0.667 and 0.8 in most voices)."""
+"""Options: variation of the sound and of the phonemes' lengths (0.667 and 0.8 in most voices)."""
 
 
 @dataclass(frozen=True)
 class PiperSpeaker:
-    """One that can be heard. file: the model. number: which of its speakers, None of one. settings: the .json."""
+    """A speaker of a model. file: the model. settings: its .json. number: the speaker's, None if it has only one."""
 
     file: Path
     settings: dict[str, Any]
@@ -36,12 +36,12 @@ class PiperSpeaker:
 
     @property
     def language(self) -> str:
-        """As "en"; of old voices, espeak-ng's name for it."""
+        """The primary subtag, e.g. "en"; in old voices espeak-ng's name of the language."""
         return primary_subtag(self.settings.get("language", {}).get("code") or self.settings["espeak"]["voice"])
 
 
 class PiperVoice(SentenceVoice):
-    """The voices of one Piper file or of a folder of them; those of a file with many speakers are `file#speaker`."""
+    """The voices of a Piper file or folder; a voice of a file with several speakers is named `file#speaker`."""
 
     name: ClassVar[str] = "piper"
     about: ClassVar[About] = About(
@@ -61,28 +61,27 @@ class PiperVoice(SentenceVoice):
 
     @classmethod
     def models(cls, settings: Any) -> tuple[str, ...]:
-        """The catalog's; a path to a voice's .onnx, or to a folder of them, is taken as well."""
-        return (USUAL,)
+        """Return the voice of the catalog; the path of an .onnx file or of a folder is accepted as well."""
+        return (DEFAULT_VOICE,)
 
     @classmethod
     def needs(cls, settings: Any) -> tuple[str, ...]:
-        """The voice in the catalog, where the model is no path."""
-        model = getattr(settings, "model", "") or USUAL
+        """Return the voice's catalog name; nothing for a path."""
+        model = getattr(settings, "model", "") or DEFAULT_VOICE
         return () if _is_path(model) else (model,)
 
     @classmethod
     def load(cls, options: EngineOptions) -> Self:
-        """Read what voices there are and speak a word with the one that is set."""
+        """Read the voices' descriptions and warm up with the configured voice."""
         settings = options.settings
-        refuse(cls.name, settings, NOISE, any_model=True)
-        model = getattr(settings, "model", "") or USUAL
+        check_settings(cls.name, settings, NOISE, any_model=True)
+        model = getattr(settings, "model", "") or DEFAULT_VOICE
         place = Path(model).expanduser() if _is_path(model) else weights_folder(options.weights, model, cls.name)
         noise = {key: float(value) for key, value in getattr(settings, "options", {}).items()}
         voice = cls(dict(_speakers(place)), noise, getattr(settings, "threads", 0) or 2)
         try:
             name = voice.choose(getattr(settings, "voice", ""), None)
-            for phonemes in voice._phonemes(name, "A, 1."):
-                voice._sound(name, phonemes, 1.0)
+            voice._warm_up(name, "A, 1.")
         except ImportError as error:
             voice._worker.close()
             raise EngineError(
@@ -94,28 +93,28 @@ class PiperVoice(SentenceVoice):
         return voice
 
     async def close(self) -> None:
-        """End the thread and release the model."""
+        """Stop the thread and release the models."""
         self._worker.close()
         self._models = {}
 
     def _phonemes(self, voice: str, text: str) -> list[list[str]]:
         return [sentence for sentence in self._model(voice).phonemize(text) if sentence]
 
-    def _sound(self, voice: str, phonemes: Any, speed: float) -> Samples:
+    def _synthesize(self, voice: str, phonemes: Any, speed: float) -> Samples:
         from piper import SynthesisConfig
 
         model, speaker = self._model(voice), self._speakers[voice]
-        how = SynthesisConfig(
+        synthesis = SynthesisConfig(
             speaker_id=speaker.number,
             length_scale=model.config.length_scale / speed,
             noise_scale=self._options.get("noise_scale"),
             noise_w_scale=self._options.get("noise_w_scale"),
         )
-        pcm = np.asarray(model.phoneme_ids_to_audio(model.phonemes_to_ids(phonemes), how), np.float32).reshape(-1)
+        pcm = np.asarray(model.phoneme_ids_to_audio(model.phonemes_to_ids(phonemes), synthesis), np.float32).reshape(-1)
         return Audio(np.clip(pcm, -1, 1), model.config.sample_rate).resampled(self.rate).pcm
 
     def _model(self, voice: str) -> Any:
-        """Opened when it is first needed. In our own session: the package's takes every core."""
+        """Return the voice's model, loaded at first use in our session; the package's uses every core."""
         from piper import PiperConfig
         from piper import PiperVoice as Model
 
@@ -132,15 +131,15 @@ def _is_path(model: str) -> bool:
 
 
 def _speakers(place: Path) -> Iterator[tuple[str, PiperSpeaker]]:
-    """Of a voice's file, or of all in a folder, by name. Raises EngineError where there is none, or one is damaged."""
+    """Yield names and speakers of a file or folder. Raises EngineError if there is none, or a file is damaged."""
     files = sorted(place.glob("*.onnx")) if place.is_dir() else [place]
     if not files or not files[0].exists():
-        what = f"There is no Piper voice in {place}" if place.is_dir() else f"There is no Piper voice {place}"
-        raise EngineError(f"{what}.", f"Correct tts.model. {WHERE}", PiperVoice.name)
+        message = f"There is no Piper voice in {place}" if place.is_dir() else f"There is no Piper voice {place}"
+        raise EngineError(f"{message}.", f"Correct tts.model. {VOICES_HINT}", PiperVoice.name)
     for file in files:
-        described = Path(f"{file}.json")
+        description = Path(f"{file}.json")
         try:
-            settings = json.loads(described.read_text("utf-8"))
+            settings = json.loads(description.read_text("utf-8"))
             numbers, _, _ = (
                 settings.get("speaker_id_map") or {},
                 settings["phoneme_id_map"],
@@ -149,17 +148,19 @@ def _speakers(place: Path) -> Iterator[tuple[str, PiperSpeaker]]:
             many = settings["num_speakers"] > 1
         except FileNotFoundError as error:
             raise EngineError(
-                f"The Piper voice {file.name} has no {described.name} beside it.", f"Fetch it. {WHERE}", PiperVoice.name
+                f"The Piper voice {file.name} has no {description.name} beside it.",
+                f"Fetch it. {VOICES_HINT}",
+                PiperVoice.name,
             ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EngineError(
-                f"The description {described.name} of a Piper voice is damaged.",
-                f"Fetch it again. {WHERE}",
+                f"The description {description.name} of a Piper voice is damaged.",
+                f"Fetch it again. {VOICES_HINT}",
                 PiperVoice.name,
             ) from error
         if not many:
             yield file.stem, PiperSpeaker(file, settings, None)
             continue
-        named = numbers or {str(number): number for number in range(settings["num_speakers"])}
-        for name, number in named.items():
+        by_name = numbers or {str(number): number for number in range(settings["num_speakers"])}
+        for name, number in by_name.items():
             yield f"{file.stem}#{name}", PiperSpeaker(file, settings, number)

@@ -1,4 +1,4 @@
-"""What voices share that speak a sentence at a time: words to phonemes to sound, on a thread."""
+"""Base class of voices that synthesize a sentence at a time on a thread, and checks that TTS engines share."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from typing import Any, ClassVar
 from chinwag.audio import Audio, Samples
 from chinwag.engines.worker import Worker
 from chinwag.errors import EngineError
-from chinwag.language import language_name as called
-from chinwag.language import primary_subtag
+from chinwag.language import language_name, primary_subtag
 
-SHOWN = 60
-"""Voices that an error names: some engines have hundreds."""
+MAX_LISTED = 60
+"""Most voices in an error message: some engines have hundreds."""
 
-ENDS = re.compile(r"(?<=[.!?…])\s+(?=[^\sa-z])|(?<=[。！？।])")
-"""Behind what ends a sentence, where what follows does not go on in lower case."""
+SENTENCE_END = re.compile(r"(?<=[.!?…])\s+(?=[^\sa-z])|(?<=[。！？।])")
+"""The end of a sentence, unless lower case follows."""
 
 
 class SentenceVoice(ABC):
-    """A voice engine that makes a sentence of sound in one step.
+    """A TTS engine that synthesizes a sentence in one step.
 
-    languages: for each its voices, the best first. voices: all of them, the first its own; one that is in no language
-    speaks any.
+    languages: the voices of each language, the best first. voices: all voices, the default first; a voice of no
+    language speaks any.
     """
 
     name: ClassVar[str]
@@ -32,75 +31,79 @@ class SentenceVoice(ABC):
 
     def __init__(self, languages: Mapping[str, tuple[str, ...]], voices: Iterable[str] = ()) -> None:
         self.languages = languages
-        named = [name for names in languages.values() for name in names]
-        self.voices = tuple(dict.fromkeys([*voices, *named]))
+        by_language = [name for names in languages.values() for name in names]
+        self.voices = tuple(dict.fromkeys([*voices, *by_language]))
         self._worker = Worker(self.name)
 
     async def speak(
         self, text: str, *, voice: str | None = None, speed: float = 1.0, language: str | None = None
     ) -> AsyncGenerator[Audio, None]:
-        """Speak a clause; a piece a sentence. Raises EngineError for a voice it has not, or not in that language."""
+        """Speak a clause, one piece for each sentence. Raises EngineError for an unknown voice or a wrong language."""
         name = self.choose(voice, language)
         start = 0
         for phonemes in await self._worker.run(self._phonemes, name, text):
-            pcm = await self._worker.run(self._sound, name, phonemes, speed)
+            pcm = await self._worker.run(self._synthesize, name, phonemes, speed)
             if len(pcm):
                 yield Audio(pcm, self.rate, start)
                 start += len(pcm)
 
     def choose(self, voice: str | None, language: str | None) -> str:
-        """The voice to speak with: the one asked for, else the language's first, else the engine's."""
-        return choose(self.name, self.voices, self.languages, voice, language)
+        """Return the requested voice, else the language's first, else the default; see `choose_voice`."""
+        return choose_voice(self.name, self.voices, self.languages, voice, language)
 
     @abstractmethod
     def _phonemes(self, voice: str, text: str) -> list[Any]:
-        """On the thread: what `_sound` takes, for each sentence."""
+        """Return the phonemes of each sentence; called on the thread."""
 
     @abstractmethod
-    def _sound(self, voice: str, phonemes: Any, speed: float) -> Samples:
-        """On the thread: float32 at `rate`."""
+    def _synthesize(self, voice: str, phonemes: Any, speed: float) -> Samples:
+        """Return float32 samples at `rate`; called on the thread."""
+
+    def _warm_up(self, voice: str, text: str) -> None:
+        """Synthesize a text on the caller's thread and discard it."""
+        for phonemes in self._phonemes(voice, text):
+            self._synthesize(voice, phonemes, 1.0)
 
 
-def choose(
+def choose_voice(
     engine: str,
     voices: Sequence[str],
     languages: Mapping[str, tuple[str, ...]],
     voice: str | None,
     language: str | None,
 ) -> str:
-    """The voice to speak with: the one asked for, else the language's first, else the engine's first.
+    """Return the requested voice, else the language's first, else the engine's first.
 
-    Raises EngineError for one that is not there, or does not speak the language. Where there are no languages, any
-    voice speaks what it is given.
+    Without `languages` any voice speaks any language. Raises EngineError for an unknown voice or a wrong language.
     """
     if voice and voice not in voices:
-        there = ", ".join(voices[:SHOWN]) + " …" * (len(voices) > SHOWN)
-        raise EngineError(f"{engine} has no voice {voice}.", f"There are: {there}.", engine)
+        known = ", ".join(voices[:MAX_LISTED]) + " …" * (len(voices) > MAX_LISTED)
+        raise EngineError(f"{engine} has no voice {voice}.", f"There are: {known}.", engine)
     if not language or not languages:
         return voice or voices[0]
     fitting = languages.get(primary_subtag(language))
     if fitting is None:
-        known = ", ".join(called(one) for one in languages)
+        known = ", ".join(language_name(code) for code in languages)
         raise EngineError(
-            f"The voice engine {engine} speaks {known}, not {called(language)}.",
+            f"The voice engine {engine} speaks {known}, not {language_name(language)}.",
             "Set another tts.engine: `chinwag engines` lists the languages of each.",
             engine,
         )
     if voice and voice not in fitting:
         raise EngineError(
-            f"The voice {voice} does not speak {called(language)}.",
-            f"For {called(language)} there are: {', '.join(fitting[:SHOWN])}.",
+            f"The voice {voice} does not speak {language_name(language)}.",
+            f"For {language_name(language)} there are: {', '.join(fitting[:MAX_LISTED])}.",
             engine,
         )
     return voice or fitting[0]
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a clause, each with what ends it; none of nothing. "3.14" and "e.g. this" are in one piece."""
-    return [part.strip() for part in ENDS.split(text) if part.strip()]
+    """Split a clause into sentences with their punctuation. "3.14" and "e.g. this" are not split."""
+    return [part.strip() for part in SENTENCE_END.split(text) if part.strip()]
 
 
-def refuse(
+def check_settings(
     engine: str,
     settings: Any,
     options: Iterable[str] = (),
@@ -108,9 +111,9 @@ def refuse(
     *,
     any_model: bool = False,
 ) -> None:
-    """Raise EngineError for an option, a device or a model that the engine cannot do anything with.
+    """Raise EngineError for an option, a device or a model that the engine does not support.
 
-    options: those it takes. any_model: there is a choice, and the engine looks at it itself.
+    options: supported ones. any_model: do not check the model; the engine does.
     """
     model = getattr(settings, "model", "")
     if model and not any_model:
@@ -119,7 +122,7 @@ def refuse(
     known = tuple(options)
     unknown = [key for key in getattr(settings, "options", {}) if key not in known]
     if unknown:
-        fix = f"It takes: {', '.join(known)}." if known else "Leave tts.options empty: it takes none."
+        fix = f"It takes: {', '.join(known)}." if known else "Leave tts.options empty."
         raise EngineError(f"The voice engine {engine} takes no option {unknown[0]}.", fix, engine)
     device = getattr(settings, "device", "auto")
     if device not in devices:
