@@ -180,7 +180,7 @@ async def test_a_missing_model_is_fetched_on_request_with_progress(caplog: pytes
     [
         (layers({"status": "pulling manifest"}, {"error": "pull model manifest: file does not exist"}),
          r"cannot fetch mistral: pull model manifest.*ollama.com/library"),
-        (layers({"status": "pulling manifest"}), "broke off while it fetched mistral.*goes on"),
+        (layers({"status": "pulling manifest"}), "broke off while it fetched mistral.*continues"),
         (layers({"error": "write: no space left on device"}), "no space left.*disk"),
     ],
 )  # fmt: skip
