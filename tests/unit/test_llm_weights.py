@@ -135,7 +135,7 @@ def test_where_it_cannot_be_made_the_model_stays_as_it_was(
 ) -> None:
     source = tmp_path / "tiny.gguf"
     expected = {
-        "nothing to gain": "holds no Q5_0 layers",
+        "nothing to gain": "has no Q5_0 layers",
         "damaged": "",
         "missing": "No such file",
         "no room": "directory",
