@@ -180,7 +180,7 @@ async def test_a_store_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     write(tmp_path / "file")
     async with asking(tmp_path / "file") as client:
         assert error(await client.get(HERE), 503) == "store_unavailable"
-        assert "cannot be kept" in (await client.get(HERE)).json()["error"]["message"]
+        assert "cannot be saved" in (await client.get(HERE)).json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

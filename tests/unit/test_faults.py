@@ -146,7 +146,7 @@ async def test_a_client_that_takes_nothing_is_let_go_and_its_conversation_waits(
 def test_a_disk_that_fills_up_under_the_sound_keeps_the_words_and_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(writer, "MIN_RETRY_S", 0.02)
     full, usual = True, Path.write_bytes
 
     def write(path: Path, data: Any) -> int:
@@ -170,7 +170,7 @@ def test_a_disk_that_fills_up_under_the_sound_keeps_the_words_and_tries_again(
 
 def test_a_disk_that_is_really_full_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite itself refuses: its file may not grow."""
-    monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(writer, "MIN_RETRY_S", 0.02)
     store = ConversationStore(tmp_path)
     with store._engine.connect() as connection:
         used = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -193,7 +193,7 @@ def test_a_disk_that_is_really_full_loses_nothing(tmp_path: Path, monkeypatch: p
 def test_a_database_that_goes_away_gets_what_it_missed_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(writer, "MIN_RETRY_S", 0.02)
     store = ConversationStore(tmp_path)
     store.keep(StoredConversation(ID, created=1.0, updated=1.0))
     store.keep_item(ID, StoredItem("item_1", 1.0, "message", "user", words="Before."))
@@ -214,15 +214,15 @@ def test_a_database_that_goes_away_gets_what_it_missed_when_it_is_back(
     wait_for(lambda: not store.trouble)
     assert [item.words for item in store.items(ID)] == ["Before.", "Meanwhile."]
     told = [one.getMessage() for one in caplog.records]
-    assert sum("not being kept" in one for one in told) == 1
-    assert sum("being kept again" in one for one in told) == 1
+    assert sum("not being saved" in one for one in told) == 1
+    assert sum("being saved again" in one for one in told) == 1
     store.close()
 
 
 def test_a_postgresql_that_is_stopped_gets_what_it_missed_when_it_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(writer, "MIN_RETRY_S", 0.02)
     with postgres() as running:
         store = ConversationStore(tmp_path, running.url())
         store.keep(StoredConversation(ID, created=1.0, updated=1.0))

@@ -238,7 +238,7 @@ async def test_what_is_beside_the_conversation_is_not_kept(talks: Talks) -> None
 
 
 async def test_a_full_disk_is_told_once_and_the_talk_goes_on(talks: Talks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(writer, "MIN_RETRY_S", 0.02)
     full = [True]
 
     def no_room(*_: Any) -> None:

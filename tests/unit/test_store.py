@@ -29,7 +29,7 @@ from chinwag.config import Config, StoreSettings
 from chinwag.errors import StoreError
 from chinwag.store import ConversationStore, StoredConversation, StoredItem, database, export, writer
 from chinwag.store.schema import metadata
-from chinwag.store.search import LONGEST, excerpt, searchable, terms
+from chinwag.store.search import MAX_INDEXED, excerpt, searchable, terms
 
 pytestmark = pytest.mark.unit
 
@@ -137,7 +137,7 @@ def test_a_search_shows_the_words_around(store: ConversationStore) -> None:
     assert "giraffe" in one.found.words
     assert len(one.found.words) < 150
     assert excerpt("東京に行きたい" * 40, terms("東京"))
-    assert len(searchable("a " * LONGEST)) <= LONGEST
+    assert len(searchable("a " * MAX_INDEXED)) <= MAX_INDEXED
 
 
 def test_a_name_given_by_hand_stays(store: ConversationStore) -> None:
@@ -192,7 +192,7 @@ def test_odd_characters_are_no_fault_of_the_talk(store: ConversationStore) -> No
 
 def at_version(url: str, folder: Path, version: str, then: Callable[[sa.Connection], None]) -> None:
     """Make the database as that version of Chinwag had it."""
-    place = database._place(url, folder)
+    place = database._address(url, folder)
     engine = sa.create_engine(place)
     settings = Alembic()
     settings.set_main_option("script_location", str(database.MIGRATIONS))
@@ -249,8 +249,8 @@ def test_a_newer_database_is_refused_and_left_as_it_is(url: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("mysql://somewhere/x", "no address"),
-        ("not an address", "no address"),
+        ("mysql://somewhere/x", "not the address of a supported database"),
+        ("not an address", "not the address of a supported database"),
         ("postgresql://me:hidden@127.0.0.1:9/x?connect_timeout=2", "127.0.0.1"),
     ],
 )
@@ -272,7 +272,7 @@ def test_without_its_driver_the_command_that_installs_it_is_said(
 
 def test_a_folder_that_is_a_file_and_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StoreError, match="cannot be kept"):
+    with pytest.raises(StoreError, match="cannot be saved"):
         ConversationStore(tmp_path / "file" / "folder")
     (tmp_path / database.FILE).write_bytes(b"no database at all" * 100)
     with pytest.raises(StoreError, match="not a database"):
@@ -301,7 +301,7 @@ def test_others_may_not_read_it(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_once_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(writer, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(writer, "MIN_RETRY_S", 0.02)
     store = ConversationStore(tmp_path)
     engine, full = store._engine, [True]
 
@@ -320,7 +320,7 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(
         full[0] = False
         until(lambda: not store.trouble)
     assert [item.words for item in store.items(ID)] == ["Hello.", "Hi there.", "More."]
-    assert len([one for one in caplog.records if "not being kept" in one.getMessage()]) == 1
+    assert len([one for one in caplog.records if "not being saved" in one.getMessage()]) == 1
     store.close()
 
 

@@ -1,4 +1,4 @@
-"""Sound as the wire carries it: PCM16 at 24 kHz, or the telephone's G.711 at 8 kHz, each way on its own."""
+"""Audio formats of the wire: PCM16 at 24 kHz or G.711 at 8 kHz, chosen separately for input and output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chinwag.errors import Refused
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """wire: as a session object names it. read, write: between bytes and sound at `rate`. says: what bytes it wants."""
+    """wire: its name in a session object. read, write: between bytes and audio at `rate` Hz. hint: for errors."""
 
     wire: Mapping[str, Any]
     rate: int
@@ -22,19 +22,19 @@ class AudioFormat:
     hint: str
 
     def decode(self, data: bytes, param: str) -> Audio:
-        """A whole recording at 24 kHz. Raises Refused for half a sample."""
+        """Decode a whole recording and resample it to 24 kHz. Raises Refused if its last sample is incomplete."""
         return self.decode_samples(data, param).resampled(WIRE_RATE)
 
     def encode(self, audio: Audio) -> bytes:
-        """The bytes of a whole recording of any rate."""
+        """Encode a whole recording of any rate."""
         return self.write(audio.resampled(self.rate))
 
     def decode_samples(self, data: bytes, param: str) -> Audio:
-        """The sound of these bytes at the format's own rate. Raises Refused for half a sample."""
+        """Decode bytes at the format's own rate. Raises Refused if the last sample is incomplete."""
         try:
             return self.read(data)
         except ValueError as error:
-            raise Refused("invalid_value", f"'{param}' was not taken: {error}.", self.hint, param) from None
+            raise Refused("invalid_value", f"'{param}' cannot be decoded: {error}.", self.hint, param) from None
 
 
 _MU, _A = G711("mu"), G711("a")
@@ -48,50 +48,50 @@ FORMATS: dict[str, AudioFormat] = {
     "audio/pcmu": AudioFormat({"type": "audio/pcmu"}, PHONE_RATE, _MU.decode, _MU.encode, "Send G.711 mu-law bytes."),
     "audio/pcma": AudioFormat({"type": "audio/pcma"}, PHONE_RATE, _A.decode, _A.encode, "Send G.711 A-law bytes."),
 }
-"""By the `type` of a session object's format."""
+"""Formats by their `type` in a session object."""
 
 
 def find_format(wire: dict[str, Any] | None, param: str) -> AudioFormat:
-    """The format a session object names; PCM where it names none. Raises Refused for another, or another rate."""
+    """Find the format that a session object names; PCM if none. Raises Refused for an unknown format or rate."""
     kind = (wire or {}).get("type") or "audio/pcm"
     form = FORMATS.get(kind)
     if form is None:
-        there = ", ".join(FORMATS)
-        raise Refused("unsupported_value", f"There is no format {kind!r}.", f"There are: {there}.", f"{param}.type")
+        fix = f"Supported are: {', '.join(FORMATS)}."
+        raise Refused("unsupported_value", f"The audio format {kind!r} is not supported.", fix, f"{param}.type")
     rate = (wire or {}).get("rate")
     if rate not in (None, form.rate):
-        fix = f"Send it at {form.rate}, or leave the rate out."
-        raise Refused("unsupported_value", f"{kind} does not come at {rate}.", fix, f"{param}.rate")
+        fix = f"Set the rate to {form.rate}, or leave it out."
+        raise Refused("unsupported_value", f"{kind} does not support a rate of {rate}.", fix, f"{param}.rate")
     return form
 
 
 class InputDecoder:
-    """The client's sound, piece by piece, to 24 kHz; no click where they meet."""
+    """Decodes the client's audio piece by piece to 24 kHz, without clicks between the pieces."""
 
     def __init__(self, form: AudioFormat) -> None:
         self.form = form
         self._resampler = Resampler(form.rate, WIRE_RATE)
 
     def push(self, data: bytes, param: str = "audio") -> Audio:
-        """More of it. Raises Refused for half a sample."""
+        """Decode the next piece. Raises Refused if its last sample is incomplete."""
         return self._resampler.push(self.form.decode_samples(data, param))
 
     def flush(self) -> Audio:
-        """What is held back of the sound so far (15 ms of G.711)."""
+        """Return the audio that the resampler still buffers (15 ms of G.711)."""
         return self._resampler.flush()
 
 
 class OutputEncoder:
-    """A reply's sound, piece by piece, from 24 kHz to what the client asked for."""
+    """Encodes a response's audio piece by piece from 24 kHz to the client's format."""
 
     def __init__(self, form: AudioFormat) -> None:
         self.form = form
         self._resampler = Resampler(WIRE_RATE, form.rate)
 
     def push(self, audio: Audio) -> bytes:
-        """More of it."""
+        """Encode the next piece."""
         return self.form.write(self._resampler.push(audio))
 
     def flush(self) -> bytes:
-        """The end of it."""
+        """Return the encoded rest that the resampler still buffers."""
         return self.form.write(self._resampler.flush())

@@ -121,12 +121,12 @@ class ClientEventHandler:
     def _create_response(self, checked: ResponseCreateEvent) -> None:
         request: Any = checked.response
         fields = request.model_dump(exclude_unset=True, exclude={"input"}) if request else {}
-        settings, form = self._updates.config.for_response(fields)
+        settings, output_format = self._updates.config.for_response(fields)
         context: list[Item] | None = None
         if request and request.input is not None:
             context = items.read_context(request.input, self._session.history, self._updates.input.form)
         tag = ResponseRequest(
-            request.metadata if request else None, form, bool(request and request.conversation == "none")
+            request.metadata if request else None, output_format, bool(request and request.conversation == "none")
         )
         self._session.create_response(settings, tag, context=context, out_of_band=tag.out_of_band)
 

@@ -1,4 +1,4 @@
-"""From a client's message to a checked event, with the types of the `openai` package."""
+"""Parses and checks client events against the types of the `openai` package."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from chinwag.ids import new_id
 CLIENT_EVENTS: dict[str, type[BaseModel]] = {
     get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(get_args(RealtimeClientEvent)[0])
 }
-"""Every client event of the GA protocol, by its type."""
+"""All client events of the GA protocol by type."""
 
 MESSAGES: dict[str, type[BaseModel]] = {
     "user": RealtimeConversationItemUserMessage,
@@ -47,11 +47,11 @@ TOOL_ITEMS: dict[str, type[BaseModel]] = {
     "function_call_output": RealtimeConversationItemFunctionCallOutput,
     "mcp_approval_response": RealtimeMcpApprovalResponse,
 }
-"""What a client may put into the conversation beside messages."""
+"""Items other than messages that a client may add."""
 
 
 def parse(data: str) -> tuple[str, dict[str, Any]]:
-    """The event's type and its fields. Raises Refused for what is not JSON, or has no or an unknown type."""
+    """Parse a message into its type and fields. Raises Refused if it is no JSON object with a string `type`."""
     try:
         event = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -60,7 +60,7 @@ def parse(data: str) -> tuple[str, dict[str, Any]]:
         try:
             json.dumps(event, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            fix = "Send whole characters."
+            fix = "Send both halves of the pair."
             raise Refused("invalid_json", "The message has half of a surrogate pair.", fix) from None
     if not isinstance(event, dict):
         raise Refused("invalid_json", f"The message is a JSON {type(event).__name__}, not an object.")
@@ -73,33 +73,33 @@ def parse(data: str) -> tuple[str, dict[str, Any]]:
 
 
 def check(kind: str, event: dict[str, Any], session_type: str = "realtime") -> Any:
-    """The event as an `openai.types.realtime` object. Raises Refused naming the field that is wrong.
+    """Check an event and return it as an `openai.types.realtime` object. Raises Refused with the name of a wrong field.
 
-    session_type: what a session.update is for that does not say so. The `input` of a response.create is a list of
-    messages and of `Reference`s.
+    session_type: the type of a session.update that names none. The `input` of a response.create becomes a list of
+    items and of `Reference`s.
     """
     model = CLIENT_EVENTS.get(kind)
     if model is None:
         near = difflib.get_close_matches(kind, CLIENT_EVENTS, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Supported are: {', '.join(sorted(CLIENT_EVENTS))}."
         raise Refused("invalid_value", f"Unknown event type {kind[:100]!r}.", hint, param="type")
-    # what is in a union is checked first by its own type, as the union would name its fault less clearly
+    # members of a union are checked by their own type first, because the error of the union is less clear
     match kind, event:
         case "session.update", {"session": dict(session)}:
             session = {**session, "type": session.get("type") or session_type}
-            if (of := SESSIONS.get(str(session["type"]))) is None:
-                known = f"There are: {', '.join(SESSIONS)}."
-                raise Refused("invalid_value", "Unknown type of session.", known, "session.type")
-            checked = validate(of, session, "session")
+            if (session_model := SESSIONS.get(str(session["type"]))) is None:
+                fix = f"Supported are: {', '.join(SESSIONS)}."
+                raise Refused("invalid_value", "Unknown session type.", fix, "session.type")
+            checked = validate(session_model, session, "session")
             return _with(validate(model, {**event, "session": session}), session=checked)
         case "conversation.item.create", {"item": dict(item)}:
             checked = check_item(item)
             whole = {"type": "message", **item, "id": checked.id}
             return _with(validate(model, {**event, "item": whole}), item=checked)
         case "response.create", {"response": {"input": list(items), **rest}}:
-            given = [_input(item, f"response.input.{place}") for place, item in enumerate(items)]
+            inputs = [_input(item, f"response.input.{place}") for place, item in enumerate(items)]
             checked = validate(model, {**event, "response": rest})
-            checked.response.input = given
+            checked.response.input = inputs
             return checked
     return validate(model, event)
 
@@ -112,7 +112,7 @@ def _with(checked: Any, **fields: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reference:
-    """Stands for an item of the conversation."""
+    """A reference to an item of the conversation."""
 
     id: str
 
@@ -128,28 +128,28 @@ def _input(item: Any, where: str) -> Any:
 
 
 def check_item(item: dict[str, Any], where: str = "item") -> Any:
-    """A conversation item of a kind this server takes. Raises Refused for another."""
+    """Check a conversation item. Raises Refused if it is invalid or of an unsupported type."""
     kind = item.get("type", "message")
     if isinstance(kind, str) and kind in TOOL_ITEMS:
-        # an id is the server's to give, though the type of an approval's answer asks for one
+        # the type of an approval response requires an id; the server assigns it if the client did not
         return validate(TOOL_ITEMS[kind], {**item, "id": item.get("id") or new_id("item")}, where)
     if kind != "message":
-        kinds = f"Items of these types are taken: message, {', '.join(TOOL_ITEMS)}."
+        kinds = f"Supported are: message, {', '.join(TOOL_ITEMS)}."
         raise Refused("unsupported_value", f"Items of type {kind!r} are not supported.", kinds, f"{where}.type")
     model = MESSAGES.get(str(item.get("role")))
     if model is None:
-        known = ", ".join(MESSAGES)
-        raise Refused("invalid_value", f"Unknown role {item.get('role')!r}.", f"There are: {known}.", f"{where}.role")
+        fix = f"Supported are: {', '.join(MESSAGES)}."
+        raise Refused("invalid_value", f"Unknown role {item.get('role')!r}.", fix, f"{where}.role")
     return validate(model, {"type": "message", **item}, where)
 
 
 def validate(model: type[BaseModel], value: Any, path: str = "") -> Any:
-    """Check a value against a type, or raise Refused with the field's path and what is wrong with it."""
+    """Check a value against a model. Raises Refused with the path of the wrong field and the reason."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        # A union's members are named in the path by their classes; a client knows only field names.
+        # pydantic puts the class names of union members into the path; a client knows only field names
         parts = [str(part) for part in first["loc"] if isinstance(part, int) or _is_field(str(part))]
         param = ".".join([path, *parts] if path else parts)
         code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
@@ -162,9 +162,9 @@ def _is_field(part: str) -> bool:
 
 
 def decode_base64(encoded: str, param: str) -> bytes:
-    """Decode base64. Raises Refused for what is not."""
+    """Decode base64. Raises Refused if it is invalid."""
     try:
         return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        fix = "Encode the bytes of the sound as base64."
+        fix = "Encode the audio bytes as base64."
         raise Refused("invalid_value", f"'{param}' is not valid base64.", fix, param) from None

@@ -40,7 +40,7 @@ class ConversationRecorder(Protocol):
     entries: list[Item]
 
     @property
-    def shown(self) -> dict[str, object]:
+    def extension_fields(self) -> dict[str, object]:
         """The fields of `chinwag.conversation`."""
         ...
 
@@ -192,7 +192,7 @@ class Connection:
         self._announced = True
         self._send_event("session.created", session=self._updates.config.session_object)
         unrecorded = {"id": self._conversation_id, "title": "", "kept": False}
-        conversation = self._recorder.shown if self._recorder else unrecorded
+        conversation = self._recorder.extension_fields if self._recorder else unrecorded
         self.send_extension("chinwag.conversation", conversation=conversation)
         previous = None
         for entry in self.session.history:

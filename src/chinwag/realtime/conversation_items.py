@@ -1,4 +1,4 @@
-"""What a client puts into the conversation: checked items of the wire as entries of the history."""
+"""Converts items that a client adds into entries of the history."""
 
 from __future__ import annotations
 
@@ -15,33 +15,32 @@ from chinwag.realtime import client_events as inbound
 from chinwag.realtime.audio_format import AudioFormat
 
 
-def read_item(item: Any, where: str, heard: AudioFormat) -> MessageItem | ToolCall | ToolResult:
-    """A message, a call or a result as an entry.
+def read_item(item: Any, where: str, input_format: AudioFormat) -> MessageItem | ToolCall | ToolResult:
+    """Convert a checked item: a message, a tool call or a tool result.
 
-    where: its field's name, for what is wrong. heard: the form of the client's sound. Raises Refused for what cannot
-    stand in a conversation.
+    where: its field's name, for errors. input_format: of audio in the item. Raises Refused for other items.
     """
     match item.type:
         case "function_call":
             call_id = item.call_id or new_id("call")
-            made = ToolCall(item.id or new_id("item"), call_id, item.name, item.arguments, announced=True)
-            made.status = "completed"
-            return made
+            call = ToolCall(item.id or new_id("item"), call_id, item.name, item.arguments, announced=True)
+            call.status = "completed"
+            return call
         case "function_call_output":
             return ToolResult(item.id or new_id("item"), item.call_id, item.output)
         case "message":
-            return _said(item, where, heard)
+            return _message(item, where, input_format)
     kinds = "Send a message, a function_call, its output, or an item_reference."
-    raise Refused("unsupported_value", f"An item of type {item.type!r} cannot stand here.", kinds, f"{where}.type")
+    raise Refused("unsupported_value", f"An item of type {item.type!r} cannot be added.", kinds, f"{where}.type")
 
 
-def read_context(items: Sequence[Any], history: History, heard: AudioFormat) -> list[Item]:
-    """What one response answers in place of the conversation: items, or references to those that are in it."""
+def read_context(items: Sequence[Any], history: History, input_format: AudioFormat) -> list[Item]:
+    """Convert the `input` of a response.create: items, or references to items of the conversation."""
     entries: list[Item] = []
     for place, item in enumerate(items):
         where = f"response.input.{place}"
         if not isinstance(item, inbound.Reference):
-            entries.append(read_item(item, where, heard))
+            entries.append(read_item(item, where, input_format))
         elif (referred := history.find(item.id)) is not None:
             entries.append(referred)
         else:
@@ -49,8 +48,8 @@ def read_context(items: Sequence[Any], history: History, heard: AudioFormat) -> 
     return entries
 
 
-def _said(item: Any, where: str, heard: AudioFormat) -> MessageItem:
-    said = MessageItem(item.id or new_id("item"), item.role, "")
+def _message(item: Any, where: str, input_format: AudioFormat) -> MessageItem:
+    message = MessageItem(item.id or new_id("item"), item.role, "")
     texts: list[str] = []
     for index, part in enumerate(item.content):
         if part.type == "input_image":
@@ -58,12 +57,12 @@ def _said(item: Any, where: str, heard: AudioFormat) -> MessageItem:
             raise Refused("unsupported_value", "Images are not supported.", "Describe it in words.", param)
         texts.append(part.text or getattr(part, "transcript", None) or "")
         if part.type == "input_audio":
-            said.spoken = True
+            message.spoken = True
             if part.audio and not texts[-1]:
                 param = f"{where}.content.{index}.audio"
-                sound = heard.decode_samples(inbound.decode_base64(part.audio, param), param)
-                said.audio = sound.resampled(LISTEN_RATE)
-    said.heard_text = " ".join(text for text in texts if text)
-    if not said.heard_text and said.audio is None:
+                audio = input_format.decode_samples(inbound.decode_base64(part.audio, param), param)
+                message.audio = audio.resampled(LISTEN_RATE)
+    message.heard_text = " ".join(text for text in texts if text)
+    if not message.heard_text and message.audio is None:
         raise Refused("invalid_value", "The item has no content.", "Give it text or audio.", f"{where}.content")
-    return said
+    return message

@@ -1,4 +1,7 @@
-"""Which of the Realtime API's events this server knows; docs/realtime-api.md shows it, tests hold the server to it."""
+"""The Realtime API's events and how far this server supports them.
+
+scripts/realtime_table.py writes the tables into docs/realtime-api.md; tests check the server against them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Literal
 
 State = Literal["implemented", "tools", "webrtc", "absent"]
 
-SAYS: dict[State, str] = {
+STATE_LABELS: dict[State, str] = {
     "implemented": "yes",
     "tools": "with tools",
     "webrtc": "over WebRTC",
@@ -17,7 +20,7 @@ SAYS: dict[State, str] = {
 
 @dataclass(frozen=True)
 class Covered:
-    """An event's state. absent: refused if a client sends it, never sent by the server; why says the reason."""
+    """Support of an event. absent: refused if a client sends it, and never sent by the server. why: the reason."""
 
     state: State
     why: str = ""
@@ -38,7 +41,7 @@ CLIENT: dict[str, Covered] = {
     "response.create": Covered("implemented", "also outside of the conversation"),
     "session.update": Covered("implemented", "types realtime and transcription"),
 }
-"""By the type of each event a client may send."""
+"""Client events by type."""
 
 SERVER: dict[str, Covered] = {
     "conversation.created": Covered("absent", "a session has one conversation; responses carry its id"),
@@ -88,13 +91,15 @@ SERVER: dict[str, Covered] = {
     "session.created": _YES,
     "session.updated": _YES,
 }
-"""By the type of each event a server may send."""
+"""Server events by type."""
 
 
 def tables() -> str:
-    """Both as Markdown."""
+    """Format both tables as Markdown."""
     parts = []
     for title, events in (("Client events", CLIENT), ("Server events", SERVER)):
-        rows = "\n".join(f"| `{kind}` | {SAYS[told.state]} | {told.why} |" for kind, told in events.items())
+        rows = "\n".join(
+            f"| `{kind}` | {STATE_LABELS[covered.state]} | {covered.why} |" for kind, covered in events.items()
+        )
         parts.append(f"### {title}\n\n| event | supported | |\n|---|---|---|\n{rows}\n")
     return "\n".join(parts)

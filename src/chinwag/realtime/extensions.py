@@ -1,4 +1,4 @@
-"""`chinwag.session.update`: settings of a conversation that the Realtime protocol has no field for."""
+"""Checks `chinwag.session.update`: session settings that the Realtime protocol has no field for."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from chinwag.listening.overlap import InterruptionMode
 FIELDS = ("assistant", "language", "interruption", "patience")
 
 TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
-"""BCP 47, as far as speech engines use it."""
+"""The part of BCP 47 that speech engines use."""
 
 MODES: tuple[str, ...] = get_args(InterruptionMode)
 
 
 @dataclass(frozen=True)
 class AssistantProfile:
-    """An assistant as a conversation takes it.
+    """The session settings of an assistant.
 
-    settings: those a conversation with it begins with. fixed: which of language, patience, voice and speed it sets
-    itself; the others are the server's, and give way to what the client has set.
+    settings: of a new session. fixed: those of language, patience, voice and speed that the assistant defines. The
+    others are the server's defaults, which settings of the client override.
     """
 
     settings: SessionSettings
@@ -35,28 +35,28 @@ class AssistantProfile:
 
 
 Assistants = Callable[[str], AssistantProfile]
-"""By name. Raises Refused for one there is not."""
+"""Finds an assistant by name. Raises Refused if there is none."""
 
 
-def read_fields(asked: Any) -> dict[str, Any]:
-    """The fields of an update, checked each by itself. Raises Refused naming the field and what it takes."""
-    if not isinstance(asked, dict):
+def read_fields(fields: Any) -> dict[str, Any]:
+    """Check each field of an update and return them. Raises Refused with the name of a wrong field and its values."""
+    if not isinstance(fields, dict):
         fix = 'Send {"session": {"patience": 0.5}}.'
-        raise Refused("invalid_type", "chinwag.session.update has a session, an object.", fix, "session")
-    for name in asked:
+        raise Refused("invalid_type", "chinwag.session.update needs a session, which is an object.", fix, "session")
+    for name in fields:
         if name not in FIELDS:
             near = difflib.get_close_matches(str(name), FIELDS, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(FIELDS)}."
             where = f"session.{str(name)[:100]}"
             raise Refused("unknown_parameter", f"Unknown parameter: '{where}'.", hint, where)
-    for name, value in asked.items():
-        fits, takes = _CHECKS[name]
-        if not fits(value):
+    for name, value in fields.items():
+        is_valid, valid_values = _CHECKS[name]
+        if not is_valid(value):
             shown = repr(value)[:100]
             raise Refused(
-                "invalid_value", f"'session.{name}' cannot be {shown}.", f"It takes {takes}.", f"session.{name}"
+                "invalid_value", f"'session.{name}' cannot be {shown}.", f"It takes {valid_values}.", f"session.{name}"
             )
-    return asked
+    return fields
 
 
 def _is_patience(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The replies of a call on their way into its media track, and where in them the listener's ear is."""
+"""Responses as the frames of a call's media track, with their playout positions."""
 
 from __future__ import annotations
 
@@ -13,86 +13,86 @@ from chinwag.audio.gain import DUCKED, GainRamp
 from chinwag.conversation.response import Response
 
 FRAME = WIRE_RATE // 50
-"""Samples in the 20 ms that a frame has."""
+"""Samples of a frame, which lasts 20 ms."""
 
 SEND_AHEAD_S = 0.1
-"""What is queued here can still be lowered or dropped, so this only has to bridge a busy moment of the event loop."""
+"""Seconds of audio queued here. It bridges a busy event loop; queued audio can still be ducked or dropped."""
 
 JITTER_BUFFER_S = 0.06
-"""A browser's jitter buffer on a good network and its loudspeaker's own delay: a guess, for who does not tell."""
+"""Assumed delay of the client's jitter buffer and loudspeaker, for a client that does not report it."""
 
 LONGEST_DELAY_S = 1.0
 
 FADE = WIRE_RATE // 200
-"""A voice that is cut off fades in 5 ms, which does not click."""
+"""Samples of the fade-out of a stopped response: 5 ms avoid a click."""
 
 
 @dataclass
 class _Piece:
-    """end: place in the reply's sound of the sample behind it."""
+    """A piece of queued audio. end: offset in the response of the sample after it."""
 
-    reply: Response
+    response: Response
     pcm: Samples
     end: int
 
 
 @dataclass(frozen=True)
-class _Sent:
-    """By then so many samples of a reply had left."""
+class _SentMark:
+    """The number of samples of a response that had been sent at a time."""
 
     at: float
-    reply: Response
+    response: Response
     samples: int
 
 
 class PlayoutTrack:
-    """Sans-IO: `frame` is asked for every 20 ms, and everything else follows from that.
+    """Cuts responses into frames and reports their playout. Sans-IO: the caller takes `next_frame` every 20 ms.
 
-    tell: sends a server event of a kind with fields. clock: seconds, the event loop's. mutes: the client silences
-    itself at `speech_started`, so that what is on its way then is not heard; else it is.
+    send_event: sends a server event of a kind with fields. clock: the event loop's, in seconds. mutes: the client
+    mutes itself at `speech_started`, so the user does not hear the frames under way; otherwise the user hears them.
     """
 
-    def __init__(self, tell: Callable[..., None], clock: Callable[[], float], *, mutes: bool) -> None:
+    def __init__(self, send_event: Callable[..., None], clock: Callable[[], float], *, mutes: bool) -> None:
         self.network_delay_s = 0.0
-        """From here to there, and what a jitter buffer adds for how unevenly packets come, where that is known."""
+        """Delay of the network and of its jitter, in seconds; 0 if unknown."""
         self.client_delay_s: float | None = None
-        """What the client says that a frame waits at its end."""
-        self._tell, self._clock, self._mutes = tell, clock, mutes
+        """Delay that the client reports between a frame's arrival and its playback."""
+        self._send_event, self._clock, self._mutes = send_event, clock, mutes
         self._queue: deque[_Piece] = deque()
-        self._sent: deque[_Sent] = deque()
-        self._sounding: Response | None = None
-        self._left = 0
-        self._whole: set[str] = set()
+        self._marks: deque[_SentMark] = deque()
+        self._playing: Response | None = None
+        self._sent_samples = 0
+        self._complete: set[str] = set()
         self._gain, self._ramp = 1.0, GainRamp()
 
-    def play(self, reply: Response, audio: Audio) -> None:
-        """More of a reply's sound, 24 kHz, behind what still waits; its start is the place in the reply."""
-        if reply is not self._sounding:
+    def play(self, response: Response, audio: Audio) -> None:
+        """Queue audio of a response, at 24 kHz. audio.start: its offset in the response."""
+        if response is not self._playing:
             self._end()
-            self._sounding = reply
-            self._ramp.gain = self._gain = DUCKED if reply.ducked else 1.0
-            self._left = 0
-            reply.playout.report_played(0)
-            self._tell("output_audio_buffer.started", response_id=reply.response_id)
-        self._queue.append(_Piece(reply, audio.pcm, audio.end))
+            self._playing = response
+            self._ramp.gain = self._gain = DUCKED if response.ducked else 1.0
+            self._sent_samples = 0
+            response.playout.report_played(0)
+            self._send_event("output_audio_buffer.started", response_id=response.response_id)
+        self._queue.append(_Piece(response, audio.pcm, audio.end))
 
     def duck(self, *, low: bool) -> None:
-        """Be heard low from the next frame on, or at full volume again."""
+        """Lower the volume from the next frame on, or restore it."""
         self._gain = DUCKED if low else 1.0
 
     def finish(self, response_id: str) -> None:
-        """No more of that reply will come."""
-        self._whole.add(response_id)
+        """Note that all audio of a response is queued."""
+        self._complete.add(response_id)
 
     def clear(self) -> None:
-        """Fall silent, if anything sounds: the reply is stopped, and what waits of it is dropped."""
-        if self._sounding:
-            self._sounding.stop("client_cancelled")
+        """Stop the response that is playing, if any, and drop its queued audio."""
+        if self._playing:
+            self._playing.stop("client_cancelled")
             self._drop()
 
     @property
     def delay_s(self) -> float:
-        """From a frame's leaving to the ear."""
+        """Seconds between sending a frame and its playback."""
         return min(
             self.network_delay_s + (JITTER_BUFFER_S if self.client_delay_s is None else self.client_delay_s),
             LONGEST_DELAY_S,
@@ -100,18 +100,18 @@ class PlayoutTrack:
 
     @property
     def at_rest(self) -> bool:
-        """All that was to be heard has been."""
-        return not (self._sounding or self._queue or self._sent)
+        """Whether all audio has been played."""
+        return not (self._playing or self._queue or self._marks)
 
     @property
     def queued_s(self) -> float:
-        """Seconds that wait."""
+        """Seconds of queued audio."""
         return sum(len(piece.pcm) for piece in self._queue) / WIRE_RATE
 
     def next_frame(self) -> Samples:
-        """The next 20 ms, which leave now: float32 of shape (FRAME,)."""
+        """Take the next 20 ms, to be sent now: float32 of shape (FRAME,)."""
         now, out = self._clock(), np.zeros(FRAME, np.float32)
-        if self._sounding and self._sounding.playout.stopped:
+        if self._playing and self._playing.playout.stopped:
             tail = self._take(FADE, now, count=False)
             out[: len(tail)] = tail * np.linspace(1, 0, len(tail), dtype=np.float32)
             self._drop()
@@ -119,11 +119,12 @@ class PlayoutTrack:
         pcm = self._take(FRAME, now)
         out[: len(pcm)] = pcm
         self._report(now)
-        if self._sounding and not self._queue and self._sounding.response_id in self._whole:
+        if self._playing and not self._queue and self._playing.response_id in self._complete:
             self._end()
         return out
 
     def _take(self, wanted: int, now: float, *, count: bool = True) -> Samples:
+        """Take up to that many samples from the queue. count: they count as sent."""
         pieces: list[Samples] = []
         while wanted and self._queue:
             head = self._queue[0]
@@ -133,38 +134,39 @@ class PlayoutTrack:
             pieces.append(part)
             wanted -= len(part)
             if count:
-                sent = _Sent(now, head.reply, head.end - len(head.pcm))
-                self._sent.append(sent)
-                if head.reply is self._sounding:
-                    self._left = sent.samples
+                mark = _SentMark(now, head.response, head.end - len(head.pcm))
+                self._marks.append(mark)
+                if head.response is self._playing:
+                    self._sent_samples = mark.samples
         if not pieces:
             return np.zeros(0, np.float32)
         return self._ramp.apply(np.concatenate(pieces), self._gain, WIRE_RATE)
 
     def _report(self, now: float) -> None:
-        """What left long enough ago has been heard by now."""
-        while self._sent and self._sent[0].at + FRAME / WIRE_RATE + self.delay_s <= now:
-            sent = self._sent.popleft()
-            sent.reply.playout.report_played(sent.samples)
+        """Report the frames that the client has played by now."""
+        while self._marks and self._marks[0].at + FRAME / WIRE_RATE + self.delay_s <= now:
+            mark = self._marks.popleft()
+            mark.response.playout.report_played(mark.samples)
 
     def _end(self) -> None:
-        """All of a reply has left."""
-        if self._sounding:
-            self._whole.discard(self._sounding.response_id)
-            self._tell("output_audio_buffer.stopped", response_id=self._sounding.response_id)
-            self._sounding = None
+        """End the response that is playing: all of it has been sent."""
+        if self._playing:
+            self._complete.discard(self._playing.response_id)
+            self._send_event("output_audio_buffer.stopped", response_id=self._playing.response_id)
+            self._playing = None
 
     def _drop(self) -> None:
-        """It was stopped. A client that does not silence itself hears what has left."""
-        reply, self._sounding = self._sounding, None
-        assert reply is not None
+        """Drop the stopped response. A client that does not mute itself plays the audio that was sent."""
+        response, self._playing = self._playing, None
+        assert response is not None
         if not self._mutes:
-            reply.playout.report_played(self._left)
+            response.playout.report_played(self._sent_samples)
         self._queue.clear()
-        self._sent.clear()
-        self._whole.discard(reply.response_id)
+        self._marks.clear()
+        self._complete.discard(response.response_id)
         self._ramp.gain = self._gain = 1.0
-        self._tell("output_audio_buffer.cleared", response_id=reply.response_id)
-        heard_ms = min(self._left, reply.playout.played) * 1000 // WIRE_RATE
-        where = {"item_id": reply.item_id, "content_index": 0, "audio_end_ms": heard_ms}
-        self._tell("conversation.item.truncated", **where)
+        self._send_event("output_audio_buffer.cleared", response_id=response.response_id)
+        heard_ms = min(self._sent_samples, response.playout.played) * 1000 // WIRE_RATE
+        self._send_event(
+            "conversation.item.truncated", item_id=response.item_id, content_index=0, audio_end_ms=heard_ms
+        )

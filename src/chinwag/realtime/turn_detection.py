@@ -1,4 +1,4 @@
-"""`turn_detection` of the wire, and the settings it stands for."""
+"""Converts `turn_detection` of the session object to session settings."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ WHERE = "session.audio.input.turn_detection"
 
 
 def complete(detection: dict[str, Any] | None, before: SessionSettings) -> dict[str, Any] | None:
-    """What a client asked for, with the defaults it left out. None: the client finds the turns (push to talk)."""
+    """Add the defaults to a client's turn detection. None: the client marks the turns itself (push to talk)."""
     if detection is None:
         return None
-    named = nearest_eagerness(before.listening.endpointer.patience)
-    usual = SERVER_VAD if detection["type"] == "server_vad" else {"eagerness": named}
+    eagerness = nearest_eagerness(before.listening.endpointer.patience)
+    defaults = SERVER_VAD if detection["type"] == "server_vad" else {"eagerness": eagerness}
     answering = {"create_response": True, "interrupt_response": before.interruption != "off"}
-    return {**usual, **answering, **{key: value for key, value in detection.items() if value is not None}}
+    return {**defaults, **answering, **{key: value for key, value in detection.items() if value is not None}}
 
 
 def apply(detection: dict[str, Any] | None, before: SessionSettings) -> SessionSettings:
-    """The settings for a turn detection in full. Raises Refused for what is out of its limits."""
+    """Apply a complete turn detection to the settings. Raises Refused if a value is out of range."""
     if detection is None:
         return replace(before, listening=replace(before.listening, automatic=False))
-    allowed = before.interruption if before.interruption != "off" else "words"
+    mode = before.interruption if before.interruption != "off" else "words"
     answering = replace(
         before,
         create_response=detection["create_response"],
-        interruption=allowed if detection["interrupt_response"] else "off",
+        interruption=mode if detection["interrupt_response"] else "off",
         idle_s=_idle_s(detection.get("idle_timeout_ms")) or before.idle_s,
     )
     if detection["type"] == "server_vad":
@@ -47,7 +47,7 @@ def apply(detection: dict[str, Any] | None, before: SessionSettings) -> SessionS
         ):
             if not lowest <= detection[key] <= highest:
                 raise Refused("invalid_value", f"{key} must be between {lowest} and {highest}.", param=f"{WHERE}.{key}")
-        hearing = replace(
+        listening = replace(
             before.listening,
             automatic=True,
             threshold=max(0.05, detection["threshold"]),
@@ -55,11 +55,13 @@ def apply(detection: dict[str, Any] | None, before: SessionSettings) -> SessionS
             endpointer=Endpointer(fixed_s=detection["silence_duration_ms"] / 1000),
         )
     else:
-        patience = before.listening.endpointer.patience  # its name on the wire is the nearest there is
+        patience = (
+            before.listening.endpointer.patience
+        )  # eagerness names it only approximately, so an unchanged name keeps it
         if detection["eagerness"] != nearest_eagerness(patience):
             patience = PATIENCE[detection["eagerness"]]
-        hearing = replace(before.listening, automatic=True, endpointer=Endpointer(patience))
-    return replace(answering, listening=hearing)
+        listening = replace(before.listening, automatic=True, endpointer=Endpointer(patience))
+    return replace(answering, listening=listening)
 
 
 def _idle_s(timeout_ms: int | None) -> float | None:

@@ -72,7 +72,7 @@ class Recorder:
         self._heard: dict[str, _Heard] = {}
 
     @property
-    def shown(self) -> dict[str, object]:
+    def extension_fields(self) -> dict[str, object]:
         """The conversation, as clients get it."""
         return {"id": self.id, "title": self._stored.title, "kept": self._store is not None and not self._trouble}
 
@@ -140,7 +140,7 @@ class Recorder:
 
     def _send_conversation(self) -> None:
         if self._connection:
-            self._connection.send_extension("chinwag.conversation", conversation=self.shown)
+            self._connection.send_extension("chinwag.conversation", conversation=self.extension_fields)
 
     def _send_trouble(self, trouble: str) -> None:
         """Notify the client when saving begins to fail, and when it works again."""

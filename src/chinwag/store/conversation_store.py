@@ -54,11 +54,11 @@ class ConversationStore:
         self._writer.close(SETTLES_S)
         self._engine.dispose()
 
-    # --- written soon, in order ------------------------------------------------------------------------------
+    # --- queued writes, in order ------------------------------------------------------------------------------
 
     def keep(self, one: StoredConversation) -> None:
         """Insert or update a conversation."""
-        self._writer.put((one.id,), partial(conversations.put_conversation, one=one))
+        self._writer.put((one.id,), partial(conversations.put_conversation, conversation=one))
 
     def keep_item(self, conversation_id: str, item: StoredItem) -> None:
         """Insert or update an item of a conversation that was kept before."""
@@ -94,9 +94,9 @@ class ConversationStore:
 
     def keep_no_empty(self, conversation_id: str) -> None:
         """Delete the conversation if it has no items; called when its session ends."""
-        self._writer.put((conversation_id, "", "over"), partial(_over, conversation_id=conversation_id))
+        self._writer.put((conversation_id, "", "over"), partial(_remove_empty, conversation_id=conversation_id))
 
-    # --- asked -----------------------------------------------------------------------------------------------
+    # --- blocking methods --------------------------------------------------------------------------------
 
     def newest(self, limit: int, after: str | None = None, query: str = "") -> list[StoredConversation]:
         """List conversations, the most recent first. query: only those with an item that has all of these words."""
@@ -115,10 +115,10 @@ class ConversationStore:
 
     def wav(self, conversation_id: str) -> Iterator[bytes] | None:
         """Read the audio as a WAV file, in pieces; None if none is saved."""
-        kept: Sequence[StoredSound] = self._read(
+        sounds: Sequence[StoredSound] = self._read(
             lambda connection: conversations.sounds_of(connection, conversation_id)
         )
-        return wav(kept, self._sounds, conversation_id) if kept else None
+        return wav(sounds, self._sounds, conversation_id) if sounds else None
 
     def rename(self, conversation_id: str, title: str) -> bool:
         """Set the title; False if there is no such conversation."""
@@ -129,13 +129,13 @@ class ConversationStore:
         self._writer.settle(SETTLES_S)
         self._writer.drop(lambda key: isinstance(key, tuple) and key[0] == conversation_id)
 
-        def gone(connection: Connection) -> int:
+        def remove(connection: Connection) -> int:
             number = conversations.delete(connection, conversation_id)
             if number:
                 self._sounds.tidy(connection, conversation_id)
             return number
 
-        return bool(self._write(gone, erase=True))
+        return bool(self._write(remove, erase=True))
 
     def delete_all(self) -> int:
         """Delete all conversations and return their number."""
@@ -161,7 +161,7 @@ class ConversationStore:
         try:
             with self._engine.connect().execution_options(**WRITES) as connection, connection.begin():
                 done = work(connection)
-            if erase and self._engine.dialect.name == "sqlite":  # else the log still holds what was deleted
+            if erase and self._engine.dialect.name == "sqlite":  # otherwise its log still contains the deleted data
                 with self._engine.connect() as connection:
                     connection.exec_driver_sql("COMMIT")
                     connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -171,12 +171,12 @@ class ConversationStore:
         return done
 
 
-def _over(connection: Connection, conversation_id: str) -> None:
+def _remove_empty(connection: Connection, conversation_id: str) -> None:
     conversations.remove_empty(connection, conversation_id)
 
 
-def _failed(done: str, error: BaseException) -> StoreError:
+def _failed(action: str, error: BaseException) -> StoreError:
     return StoreError(
-        f"Saved conversations cannot be {done}: {reason(error)}.",
+        f"Saved conversations cannot be {action}: {reason(error)}.",
         "Check that the disk has space and the database runs, then try again.",
     )

@@ -1,4 +1,4 @@
-"""Opens the database: SQLite in a file, or PostgreSQL by its address. An older one is brought up to date."""
+"""Opens the database, a SQLite file or PostgreSQL, and migrates an older one."""
 
 from __future__ import annotations
 
@@ -19,83 +19,83 @@ from chinwag.errors import StoreError
 FILE = "conversations.db"
 
 BUSY_S = 10.0
-"""So long another process may hold SQLite's one place for a writer."""
+"""Seconds to wait for SQLite's write lock while another process has it."""
 
 CONNECT_S = 10
-"""So long PostgreSQL may take to answer."""
+"""Seconds to wait for a connection to PostgreSQL."""
 
-ONE_AT_A_TIME = 0x6368696E
-"""PostgreSQL's advisory lock while a database is brought up to date: two servers may start together."""
+MIGRATION_LOCK = 0x6368696E
+"""PostgreSQL's advisory lock for migrations, because two servers may start at the same time."""
 
 WRITES = {"chinwag_writes": True}
-"""Execution options of a connection that writes: SQLite then takes the place for a writer at once, or waits for it."""
+"""Execution options of a connection that writes: SQLite then takes the write lock when the transaction begins."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def open_database(url: str, folder: Path) -> Engine:
-    """The database, up to date. url: of PostgreSQL, or empty for a file in the folder.
+    """Open and migrate the database. url: of PostgreSQL, or empty for a SQLite file in the folder.
 
-    Raises StoreError where it cannot be opened, or was written by a newer Chinwag.
+    Raises StoreError if it cannot be opened, or if a newer Chinwag wrote it.
     """
-    place = _place(url, folder)
+    address = _address(url, folder)
     try:
-        engine = create_engine(place, **_options(place))
+        engine = create_engine(address, **_options(address))
     except ModuleNotFoundError:
         raise StoreError(
-            "Conversations cannot be kept in PostgreSQL: its driver is not installed.",
+            "Conversations cannot be saved in PostgreSQL: its driver is not installed.",
             "pip install 'chinwag[postgres]'",
         ) from None
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
     try:
-        _migrate(engine, shown(place))
+        _migrate(engine, display_name(address))
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         engine.dispose()
         raise StoreError(
-            f"Conversations cannot be kept in {shown(place)}: {reason(error)}.",
-            "Mend that and start again, or set store.url or store.folder to another place, or store.keep = false.",
+            f"Conversations cannot be saved in {display_name(address)}: {reason(error)}.",
+            "Repair it and start again, set store.url or store.folder to another place, or set store.keep = false.",
         ) from error
     except StoreError:
         engine.dispose()
         raise
-    if place.database and engine.dialect.name == "sqlite":
-        Path(place.database).chmod(0o600)
+    if address.database and engine.dialect.name == "sqlite":
+        Path(address.database).chmod(0o600)
     return engine
 
 
-def shown(url: URL) -> str:
-    """For a person, without the password."""
+def display_name(url: URL) -> str:
+    """Format the database's address for messages, without the password."""
     return url.database or "memory" if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what the driver says."""
-    said = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
-    return said.splitlines()[0].rstrip(".")
+    """Return the first line of the driver's error message."""
+    message = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    return message.splitlines()[0].rstrip(".")
 
 
-def _place(url: str, folder: Path) -> URL:
+def _address(url: str, folder: Path) -> URL:
     if not url:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StoreError(
-                f"Conversations cannot be kept in {folder}: {error.strerror}.",
-                "Set store.folder to a folder that can be written, or store.keep = false.",
+                f"Conversations cannot be saved in {folder}: {error.strerror}.",
+                "Set store.folder to a writable folder, or set store.keep = false.",
             ) from error
         return URL.create("sqlite", database=str(folder / FILE))
     try:
-        known = make_url(url)
+        address = make_url(url)
     except ArgumentError:
-        known = None
-    backend = known.get_backend_name() if known else ""
-    if known is None or backend not in ("sqlite", "postgres", "postgresql"):
+        address = None
+    backend = address.get_backend_name() if address else ""
+    if address is None or backend not in ("sqlite", "postgres", "postgresql"):
         raise StoreError(
-            "store.url is no address of a database that Chinwag knows.",
-            "Write it as postgresql://user:password@host/name, or leave it out for a file of SQLite.",
+            "store.url is not the address of a supported database.",
+            "Write it as postgresql://user:password@host/name, or leave it out to use a SQLite file.",
         )
-    return known.set(drivername="sqlite" if backend == "sqlite" else "postgresql+psycopg")
+    return address.set(drivername="sqlite" if backend == "sqlite" else "postgresql+psycopg")
 
 
 def _options(url: URL) -> dict[str, Any]:
@@ -107,11 +107,11 @@ def _options(url: URL) -> dict[str, Any]:
 def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def opened(connection: sqlite3.Connection, _: Any) -> None:
-        connection.isolation_level = None  # transactions begin where SQLAlchemy says, DDL in them as well
+        connection.isolation_level = None  # SQLAlchemy begins the transactions, also those of DDL
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing, a power cut a moment
+        connection.execute("PRAGMA synchronous = NORMAL")  # only a power cut can lose the last writes
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
+        connection.execute("PRAGMA secure_delete = ON")  # overwrite deleted data
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
@@ -125,12 +125,12 @@ def _migrate(engine: Engine, name: str) -> None:
     known = {step.revision for step in ScriptDirectory.from_config(settings).walk_revisions()}
     with engine.connect().execution_options(**WRITES) as connection, connection.begin():
         if connection.dialect.name != "sqlite":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_AT_A_TIME})
-        found = set(MigrationContext.configure(connection).get_current_heads())
-        if newer := found - known:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        present = set(MigrationContext.configure(connection).get_current_heads())
+        if newer := present - known:
             raise StoreError(
-                f"{name} was written by a newer Chinwag (version {', '.join(sorted(newer))} of its tables).",
-                "Install that Chinwag again, or set store.folder or store.url to another place.",
+                f"A newer Chinwag wrote {name} (schema version {', '.join(sorted(newer))}).",
+                "Install the newer Chinwag, or set store.folder or store.url to another place.",
             )
         settings.attributes["connection"] = connection
         command.upgrade(settings, "head")

@@ -1,4 +1,4 @@
-"""A conversation as people take it away: Markdown, or JSON."""
+"""Formats a saved conversation as JSON or Markdown."""
 
 from __future__ import annotations
 
@@ -12,61 +12,70 @@ from chinwag.store.records import StoredConversation, StoredItem
 NAMES = {"user": "You", "assistant": "Chinwag", "system": "Instruction"}
 
 
-def summary(one: StoredConversation) -> dict[str, Any]:
-    """A conversation without its items, as the API has it. Times are whole seconds since 1970, UTC."""
-    shown: dict[str, Any] = {
-        "id": one.id,
+def summary(conversation: StoredConversation) -> dict[str, Any]:
+    """Convert a conversation without its items to the API's JSON. Times are whole seconds since 1970, UTC."""
+    fields: dict[str, Any] = {
+        "id": conversation.id,
         "object": "conversation",
-        "title": one.title,
-        "language": one.language or None,
-        "created_at": int(one.created),
-        "updated_at": int(one.updated),
-        "items": one.items,
-        "audio_seconds": round(one.seconds, 1),
+        "title": conversation.title,
+        "language": conversation.language or None,
+        "created_at": int(conversation.created),
+        "updated_at": int(conversation.updated),
+        "items": conversation.items,
+        "audio_seconds": round(conversation.seconds, 1),
     }
-    return {**shown, "found": asdict(one.found)} if one.found else shown
+    return {**fields, "found": asdict(conversation.found)} if conversation.found else fields
 
 
-def item(one: StoredItem) -> dict[str, Any]:
-    """An item. whole: nothing of it was cut off."""
-    shown: dict[str, Any] = {"id": one.item_id, "type": one.kind, "created_at": round(one.created, 3)}
-    if one.kind == "message":
-        return {**shown, "role": one.role, "text": one.words, "spoken": one.spoken, "whole": one.whole}
-    shown["call_id"] = one.call_id
-    if one.kind == "function_call_output":
-        return {**shown, "output": one.output}
-    ran = {"server": one.server, "name": one.called or one.name}
-    return {**shown, **ran, "arguments": one.arguments, "output": one.output}
+def item(entry: StoredItem) -> dict[str, Any]:
+    """Convert an item to JSON. whole: the text was not cut off."""
+    fields: dict[str, Any] = {"id": entry.item_id, "type": entry.kind, "created_at": round(entry.created, 3)}
+    if entry.kind == "message":
+        return {**fields, "role": entry.role, "text": entry.words, "spoken": entry.spoken, "whole": entry.whole}
+    fields["call_id"] = entry.call_id
+    if entry.kind == "function_call_output":
+        return {**fields, "output": entry.output}
+    tool = {"server": entry.server, "name": entry.called or entry.name}
+    return {**fields, **tool, "arguments": entry.arguments, "output": entry.output}
 
 
-def as_json(one: StoredConversation, items: Sequence[StoredItem]) -> dict[str, Any]:
-    """All of it."""
-    return {**summary(one), "instructions": one.instructions or None, "items": [item(each) for each in items]}
+def as_json(conversation: StoredConversation, items: Sequence[StoredItem]) -> dict[str, Any]:
+    """Convert a conversation with its items to JSON."""
+    return {
+        **summary(conversation),
+        "instructions": conversation.instructions or None,
+        "items": [item(entry) for entry in items],
+    }
 
 
-def as_markdown(one: StoredConversation, items: Sequence[StoredItem]) -> str:
-    """To read: who said what, when. What was cut off ends in a dash."""
-    lines = [f"# {_line(one.title) or 'A conversation'}", "", f"*{_time(one.created, '%Y-%m-%d %H:%M')} UTC*", ""]
-    for each in items:
-        when = _time(each.created, "%H:%M:%S")
-        if each.kind == "message":
-            words = _line(each.words) + ("" if each.whole else " —")
-            lines += [f"**{NAMES[each.role]}** ({when}): {words}", ""]
-        elif each.kind == "function_call":
-            lines += [f"*{each.called or each.name}*({_code(each.arguments)})", ""]
-            if each.output is not None:
-                lines += [f"→ {_code(each.output)}", ""]
+def as_markdown(conversation: StoredConversation, items: Sequence[StoredItem]) -> str:
+    """Format a conversation as Markdown, with speaker and time. A text that was cut off ends in a dash."""
+    lines = [
+        f"# {_line(conversation.title) or 'A conversation'}",
+        "",
+        f"*{_time(conversation.created, '%Y-%m-%d %H:%M')} UTC*",
+        "",
+    ]
+    for entry in items:
+        when = _time(entry.created, "%H:%M:%S")
+        if entry.kind == "message":
+            words = _line(entry.words) + ("" if entry.whole else " —")
+            lines += [f"**{NAMES[entry.role]}** ({when}): {words}", ""]
+        elif entry.kind == "function_call":
+            lines += [f"*{entry.called or entry.name}*({_code(entry.arguments)})", ""]
+            if entry.output is not None:
+                lines += [f"→ {_code(entry.output)}", ""]
         else:
-            lines += [f"→ {_code(each.output or '')}", ""]
+            lines += [f"→ {_code(entry.output or '')}", ""]
     return "\n".join(lines)
 
 
-def _time(at: float, form: str) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime(form)
+def _time(at: float, time_format: str) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime(time_format)
 
 
 def _line(text: str) -> str:
-    """On one line, so that no word of it makes a heading or a list."""
+    """Join the lines of a text, so that none becomes a heading or a list."""
     return " ".join(text.split())
 
 

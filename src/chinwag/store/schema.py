@@ -1,4 +1,4 @@
-"""The tables. How a database comes to have them is in migrations/."""
+"""The tables of the newest schema; migrations/ creates them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ conversations = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     Column("title", Text, nullable=False),
-    Column("named", Boolean, nullable=False),  # by hand: no other title is found for it
+    Column("named", Boolean, nullable=False),  # the user set the title
     Column("language", String(32), nullable=False),
     Column("instructions", Text, nullable=False),
     Column("created", Double, nullable=False),
     Column("updated", Double, nullable=False),
-    Column("searched", Text, nullable=False, server_default=""),  # the title's words: see search.py
+    Column("searched", Text, nullable=False, server_default=""),  # the title, normalised by search.py
     Index("conversations_updated", "updated", "id"),
 )
 

@@ -1,1 +1,1 @@
-"""How an older database becomes one of today: Alembic runs `versions` in order at start."""
+"""Schema migrations: Alembic runs `versions` in order at start."""

@@ -1,4 +1,4 @@
-"""Run by Alembic; the connection comes from `chinwag.store.database`."""
+"""Alembic's entry point; the connection comes from `chinwag.store.database`."""
 
 from __future__ import annotations
 

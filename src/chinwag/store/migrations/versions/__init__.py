@@ -1,1 +1,1 @@
-"""One module a step; the newest is what schema.py says."""
+"""One module for each migration; the newest results in the tables of schema.py."""

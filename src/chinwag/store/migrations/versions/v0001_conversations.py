@@ -1,4 +1,4 @@
-"""Conversations and their items."""
+"""Creates the tables of conversations and items."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PARENT = "conversations.id"
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "conversations",
         sa.Column("id", sa.String(64), primary_key=True),

@@ -1,4 +1,4 @@
-"""Full text search: FTS5 on SQLite, a GIN index on PostgreSQL. What was kept before is found as well."""
+"""Full text search: FTS5 on SQLite, a GIN index on PostgreSQL. Earlier conversations are indexed too."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ FTS5 = (
 
 
 def upgrade() -> None:
-    """Write down what is searched, and index it."""
+    """Add the column of normalised words, fill it and index it."""
     connection = op.get_bind()
     for table, key, words in (("conversations", "id", "title"), ("items", "number", "words")):
         op.add_column(table, sa.Column("searched", sa.Text, nullable=False, server_default=""))
-        kept = sa.table(table, sa.column(key), sa.column(words), sa.column("searched"))
-        for name, text in connection.execute(sa.select(kept.c[key], kept.c[words])).all():
-            change = sa.update(kept).where(kept.c[key] == name).values(searched=searchable(text))
+        rows = sa.table(table, sa.column(key), sa.column(words), sa.column("searched"))
+        for name, text in connection.execute(sa.select(rows.c[key], rows.c[words])).all():
+            change = sa.update(rows).where(rows.c[key] == name).values(searched=searchable(text))
             connection.execute(change)
     if connection.dialect.name == "sqlite":
         for statement in FTS5:

@@ -1,4 +1,4 @@
-"""The sound of items, in files beside the database."""
+"""Creates the table of audio files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PARENT = "conversations.id"
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     op.create_table(
         "sounds",
         sa.Column("conversation_id", sa.String(64), sa.ForeignKey(PARENT, ondelete="CASCADE"), primary_key=True),
