@@ -1,1 +1,1 @@
-"""Markdown to speakable words, token by token."""
+"""Conversion of streamed markdown to words that a voice can speak."""

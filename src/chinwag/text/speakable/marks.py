@@ -1,4 +1,4 @@
-"""What each mark inside a line becomes. A rule takes the reader and a place; see `Reader`."""
+"""Rules for marks inside a line. Each takes the reader and the mark's index; see `Reader`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chinwag.text.speakable.reader import WAIT, Reader
 
 
 def plain(reader: Reader, at: int, end: int) -> int:
-    """Letters and other speech, up to `end`: they pass, but for what may begin an address."""
+    """Emit letters and other speakable text up to `end`, except for the possible start of an address."""
     run = reader.text[at:end]
     address = markup.ADDRESS.search(run)
     if not address or (address.start() == 0 and reader.prose.after_word):
@@ -82,7 +82,7 @@ def _colon(reader: Reader, at: int) -> int:
     return at + 1
 
 
-def _less(reader: Reader, at: int) -> int:
+def _less_than(reader: Reader, at: int) -> int:
     text = reader.text
     window = text[at : at + markup.MAX_TAG]
     if not reader.final and len(window) < markup.MAX_TAG and markup.TAG_AHEAD.match(window):
@@ -108,7 +108,7 @@ def _less(reader: Reader, at: int) -> int:
 
 
 def _compare(reader: Reader, at: int) -> int:
-    """ "<" and ">" stay in "3 < 5", and go where they are brackets or arrows."""
+    """Keep "<" and ">" in "3 < 5"; drop them as brackets or arrows."""
     if reader.needs(at + 1):
         return WAIT
     following, prose = reader.text[at + 1 : at + 2], reader.prose
@@ -124,19 +124,19 @@ def _entity(reader: Reader, at: int) -> int:
     if not reader.final and markup.ENTITY_AHEAD.match(text, at):
         return WAIT
     entity = markup.ENTITY.match(text, at)
-    meant = html.unescape(entity[0]).replace("\u00a0", " ") if entity else "&"
-    if entity and meant != entity[0]:
-        reader.text = text[:at] + meant + text[entity.end() :]  # read again, as text
+    character = html.unescape(entity[0]).replace("\u00a0", " ") if entity else "&"
+    if entity and character != entity[0]:
+        reader.text = text[:at] + character + text[entity.end() :]  # the character is read again, as text
         return at
     reader.prose.emit("&")
     return at + 1
 
 
-def _vanish(reader: Reader, at: int) -> int:
+def _drop(reader: Reader, at: int) -> int:
     return at + 1
 
 
-def _between(reader: Reader, at: int) -> int:
+def _separate(reader: Reader, at: int) -> int:
     reader.prose.leave(Gap.SOFT)
     return at + 1
 
@@ -163,12 +163,12 @@ def _arrow(reader: Reader, at: int) -> int:
 
 def _joiner(reader: Reader, at: int) -> int:
     if reader.prose.gap is Gap.NONE and reader.prose.tail and not reader.prose.tail[-1].isspace():
-        reader.prose.emit("\u200d")  # of a letter in Hindi, Persian and others, not of an emoji
+        reader.prose.emit("\u200d")  # joins letters (Hindi, Persian and others), not emoji
     return at + 1
 
 
 def _stars(reader: Reader, at: int) -> int:
-    """Emphasis goes; "5 * 3" and "2*x" stay; "2**8" is a power."""
+    """Drop emphasis; keep "5 * 3" and "2*x"; say "2**8" as a power."""
     stars, prose = markup.STARS.match(reader.text, at), reader.prose
     assert stars
     end, count = stars.end(), len(stars[0])
@@ -222,7 +222,7 @@ def _hyphens(reader: Reader, at: int) -> int:
 
 
 def _hash(reader: Reader, at: int) -> int:
-    """Stays in "C#" and "F#", is "number" before a number, and goes elsewhere."""
+    """Keep "#" in "C#" and "F#", say "number" before a digit, and drop it elsewhere."""
     prose = reader.prose
     if reader.needs(at + 1):
         return WAIT
@@ -241,9 +241,9 @@ def _open(reader: Reader, at: int) -> int:
     if ahead and not reader.final:
         return WAIT
     reader.brackets += 1
-    left_out = markup.CITATION.match(text, at) or (markup.BOX.match(text, at) if reader.box else None)
-    reader.prose.leave(Gap.SOFT, dropped=left_out is not None)
-    return left_out.end() if left_out else at + 1
+    citation_or_box = markup.CITATION.match(text, at) or (markup.BOX.match(text, at) if reader.box else None)
+    reader.prose.leave(Gap.SOFT, dropped=citation_or_box is not None)
+    return citation_or_box.end() if citation_or_box else at + 1
 
 
 def _close(reader: Reader, at: int) -> int:
@@ -267,7 +267,7 @@ def _bang(reader: Reader, at: int) -> int:
 
 
 def _backslash(reader: Reader, at: int) -> int:
-    """An escape, a LaTeX bracket or a LaTeX command."""
+    """Handle an escape, a LaTeX bracket or a LaTeX command."""
     text, prose = reader.text, reader.prose
     command = markup.COMMAND.match(text, at)
     if reader.needs(command.end() if command else at + 1):
@@ -295,7 +295,7 @@ def _caret(reader: Reader, at: int) -> int:
 
 
 def _dollar(reader: Reader, at: int) -> int:
-    """Stays before an amount ("$5") and after one ("5$"); around a formula it goes."""
+    """Keep "$" before an amount ("$5") and after one ("5$"); drop it around a formula."""
     text, prose = reader.text, reader.prose
     run = markup.DOLLARS.match(text, at)
     assert run
@@ -318,9 +318,9 @@ def _dollar(reader: Reader, at: int) -> int:
 
 
 RULES: dict[str, Callable[[Reader, int], int]] = {
-    "\\": _backslash, "`": _vanish, "*": _stars, "_": _between, "~": _tildes, "#": _hash, "[": _open, "]": _close,
-    "!": _bang, "<": _less, ">": _compare, "&": _entity, "@": _at, "|": _pipe, "{": _between, "}": _brace,
+    "\\": _backslash, "`": _drop, "*": _stars, "_": _separate, "~": _tildes, "#": _hash, "[": _open, "]": _close,
+    "!": _bang, "<": _less_than, ">": _compare, "&": _entity, "@": _at, "|": _pipe, "{": _separate, "}": _brace,
     "^": _caret, "$": _dollar, ".": _dot, "-": _hyphens, "=": _hyphens, ":": _colon, ";": _colon, "•": _bullet,
     "→": _arrow, "⇒": _arrow, "\u200d": _joiner, "\u20e3": _keycap,
 }  # fmt: skip
-"""By the mark's first character."""
+"""Rules by the mark's first character."""

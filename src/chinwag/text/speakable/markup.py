@@ -1,7 +1,7 @@
-"""What marks, addresses and pictographs look like: the patterns and tables that `Speakable` goes by.
+"""Patterns and tables of marks, addresses and pictographs for `Speakable`.
 
-Patterns that look ahead are bounded, so that text without an end costs no more than text with one. Those named
-..._AHEAD match what may yet become the construct.
+Patterns that look ahead are bounded, so that an unterminated construct costs no more than a terminated one. Patterns
+named ..._AHEAD match text that may still become the construct.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import re
 
 
 def word_set(text: str) -> frozenset[str]:
-    """A set of words, from a string of them."""
+    """Return the set of words in a string."""
     return frozenset(text.split())
 
 
 NEWLINES = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 SPACE = re.compile(rf"[{NEWLINES}]|[^\S{NEWLINES}\u00a0\u202f]+")
-"""A newline or a run of spaces. No-break spaces are letters here: they hold "10 000" and "Quoi ?" together."""
+"""A newline or a run of spaces. No-break spaces count as letters, so that "10 000" and "Quoi ?" stay together."""
 
 # Unicode has no Emoji property in the standard library. These blocks hold pictures, arrows, boxes and dingbats;
-# "♭" and "♯" are left, as a musician says them.
+# "♭" and "♯" are not among them: a musician says them.
 _PICTURES = (
     "\u2190-\u21ff\u2300-\u23ff\u2500-\u266c\u2670-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299"
     "\U0001f000-\U0001faff"
@@ -36,7 +36,7 @@ PLAIN = re.compile(rf"[^\s{_MARKS}{_PICTURES}{_INVISIBLE}]+|[\u00a0\u202f]+")
 FOLLOWS = ".,;:!?…。，、！？；：।"
 """Punctuation that stands right after a word."""
 ENDS = ".,;:!?…。，、！？；：।॥—؟،"
-"""After these no other full stop is needed."""
+"""Punctuation after which no full stop is needed."""
 CLOSERS = "\"'”’)]»」』）】》〉›"
 
 # Lines
@@ -62,7 +62,7 @@ DOMAINS = word_set(
     "com org net edu gov int io ai app dev info biz tech cloud online site blog wiki xyz tv fm gg "
     "uk de fr nl es pt br ca au jp cn kr ru ch se pl eu nz ie dk fi cz gr"
 )
-"""Last parts of host names that are told from a missing space ("home.it is") or a file's name ("main.rs")."""
+"""Top-level domains that are not mistaken for a missing space ("home.it is") or a file name ("main.rs")."""
 _ENDS_PATH = r"\s<>\"`\u2e80-\U0010ffff"
 _PATH_MARK = r".,;:!?'\")\]}*_~…"
 MAX_PATH_MARKS = 32
@@ -71,7 +71,7 @@ PATH = re.compile(
     rf"(?:[^{_ENDS_PATH}{_PATH_MARK}]+"
     rf"|[{_PATH_MARK}]{{1,{MAX_PATH_MARKS - 1}}}(?=[^{_ENDS_PATH}{_PATH_MARK}]))+"
 )
-"""The rest of an address; punctuation belongs to it only where more of it follows."""
+"""The rest of an address; punctuation belongs to it only if more of the address follows."""
 PARENTHESES = re.compile(r"[()\n]")
 
 # Faces made of punctuation, and :shortcodes:
@@ -91,7 +91,7 @@ BOX_AHEAD = re.compile(r"\[[ xX]?\Z")
 ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
 ENTITY_AHEAD = re.compile(r"&(?:#(?:[0-9]{0,7}|[xX][0-9a-fA-F]{0,6})|(?:[A-Za-z][A-Za-z0-9]{0,30})?)\Z")
 
-# Tags. A name in angle brackets that is no HTML ("Dear <name>") is a word.
+# Tags. A name in angle brackets that is not an HTML tag ("Dear <name>") is a word.
 MAX_TAG = 300
 _NAME = r"[A-Za-z][A-Za-z0-9-]{0,15}"
 _ATTRIBUTES = r"""(?:\s+[\w:@.-]+\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>=/]+))*"""
@@ -117,9 +117,9 @@ LATEX = {
     "int": "the integral of", "frac": "", "dfrac": "", "text": "", "mathrm": "", "mathbf": "", "boxed": "", "left": "",
     "right": "", "quad": "", "circ": "degrees", "ldots": "and so on", "dots": "and so on", "cdots": "and so on",
 }  # fmt: skip
-"""How the usual commands are read; any other is read by its name (\\pi, \\alpha)."""
+"""Spoken forms of common commands; others are spoken by their names (\\pi, \\alpha)."""
 
 
 def is_cjk(char: str) -> bool:
-    """Is it a Chinese or Japanese character, whose full stop is "。"?"""
+    """Return whether a character is Chinese or Japanese, whose full stop is "。"."""
     return "\u2e80" <= char <= "\u9fff" or "\uf900" <= char <= "\uff9f" or "\U00020000" <= char <= "\U0003ffff"

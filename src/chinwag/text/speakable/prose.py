@@ -1,4 +1,4 @@
-"""The words that go out of `Speakable`, and what stands between them."""
+"""Output of `Speakable`: words, and the gaps between them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from chinwag.text.speakable import markup
 
 
 class Gap(IntEnum):
-    """What is put before the next words. The greater wins."""
+    """Gap before the next words. The greatest one requested applies."""
 
     NONE = 0
     SOFT = 1  # a space, but only between two letters: "snake_case"
@@ -17,24 +17,24 @@ class Gap(IntEnum):
 
 
 class Prose:
-    """Puts words together. A space waits for the word after it: what follows may be a full stop."""
+    """Builder of the spoken text. A space waits for the next word, as a full stop may follow instead."""
 
     def __init__(self) -> None:
         self._out: list[str] = []
-        self.tail = ""  # the last two characters that went out
+        self.tail = ""  # the last two characters that were emitted
         self.gap = Gap.NONE
-        self._dropped = False  # a picture or the like was left out since the last words
-        self._typed = False  # the gap is a space of the text's own
-        self.item = False  # the line is to end as a sentence does
+        self._dropped = False  # a picture or similar was dropped since the last words
+        self._source_space = False  # the gap is a space in the source text
+        self.item = False  # the line gets a full stop, as a sentence has
 
     def take(self) -> str:
-        """What has been put out since the last call."""
+        """Return the text emitted since the last call."""
         words = "".join(self._out)
         self._out.clear()
         return words
 
     def emit(self, words: str) -> None:
-        """Put out some words, never empty."""
+        """Emit words; they must not be empty."""
         last = self.tail[-1:]
         if self._dropped and words[0] in markup.FOLLOWS:
             self.gap = Gap.NONE
@@ -50,38 +50,38 @@ class Prose:
                 elif self.gap is Gap.SPACE or (last.isalnum() and words[0].isalnum()):
                     words = " " + words
             self.gap = Gap.NONE
-        self._dropped = self._typed = False
+        self._dropped = self._source_space = False
         self._send(words)
 
     def leave(self, gap: Gap = Gap.NONE, *, dropped: bool = False) -> None:
-        """Leave something out. dropped: punctuation that follows it belongs to what came before."""
+        """Leave a gap for a dropped mark. dropped: punctuation after it belongs to the words before it."""
         self.gap = max(self.gap, gap)
         self._dropped |= dropped
 
     def say(self, word: str) -> None:
-        """A word in place of a symbol."""
+        """Emit a word in place of a symbol."""
         self.leave(Gap.SPACE)
         if word:
             self.emit(word)
             self.leave(Gap.SPACE)
 
     def space(self) -> None:
-        """A space in the text."""
+        """Handle a space in the source text."""
         if self.gap < Gap.SPACE:
-            self.gap, self._typed = Gap.SPACE, not self._dropped
+            self.gap, self._source_space = Gap.SPACE, not self._dropped
         if self.gap is Gap.SPACE and self.tail and self.tail[-1] in markup.ENDS:
             self.gap = Gap.NONE
-            self._send(" ")  # at once: with it, a sentence is known to have ended
+            self._send(" ")  # sent at once, as it confirms the end of a sentence
 
     def end_line(self) -> None:
-        """A newline in the text; several count as one."""
+        """Handle a newline in the source text; several count as one."""
         self.end_item()
-        self.gap, self._typed, self._dropped = Gap.NONE, False, False
+        self.gap, self._source_space, self._dropped = Gap.NONE, False, False
         if self.tail and not self.tail.endswith("\n"):
             self._send("\n")
 
     def end_item(self) -> None:
-        """Give an item, heading or row the full stop it lacks."""
+        """Add a full stop to an item, heading or row that has none."""
         last = self.tail[-1:]
         inner = self.tail[:1] if last in markup.CLOSERS else last
         if self.item and last and not last.isspace() and inner not in markup.ENDS:
@@ -90,18 +90,18 @@ class Prose:
 
     @property
     def after_word(self) -> bool:
-        """Does a letter or digit come right before?"""
+        """Whether the last character is a letter or digit."""
         return self.gap is Gap.NONE and self.tail[-1:].isalnum()
 
     @property
     def after_term(self) -> bool:
-        """Does a number or a lone letter come right before, as in "2*x"?"""
+        """Whether a number or a single letter comes right before, as in "2*x"."""
         return self.after_word and (self.tail[-1].isdigit() or not self.tail[:-1].isalnum())
 
     @property
     def spaced(self) -> bool:
-        """Does a space come right before, and a word or a closing parenthesis before that, as in "5 * 3"?"""
-        return self.gap is Gap.SPACE and self._typed and (self.tail[-1:].isalnum() or self.tail[-1:] == ")")
+        """Whether a space comes right before, after a word or a closing parenthesis, as in "5 * 3"."""
+        return self.gap is Gap.SPACE and self._source_space and (self.tail[-1:].isalnum() or self.tail[-1:] == ")")
 
     def _send(self, words: str) -> None:
         self._out.append(words)

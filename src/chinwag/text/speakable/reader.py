@@ -1,4 +1,4 @@
-"""Where `Speakable` is in its text, what it is in the middle of, and what it skips."""
+"""State of `Speakable`: its unread text, its position in markdown constructs, and what it skips."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from chinwag.text.speakable import markup
 from chinwag.text.speakable.prose import Gap, Prose
 
 WAIT = -1
-"""What a rule answers that needs more text to know; nothing has changed then."""
+"""Result of a rule that needs more text; the rule has changed nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class SymbolNames:
-    """What is said in place of a symbol. `code` stands for a block of code, which is not read aloud."""
+    """Words spoken in place of symbols. `code` replaces a block of code, which is not read aloud."""
 
     dot: str = "dot"
     at: str = "at"
@@ -28,10 +28,10 @@ class SymbolNames:
 
 
 class Reader:
-    """The text that has come and is not yet taken, and the state that rules share.
+    """Unread text, and the state that the rules share.
 
-    A rule takes a place in the text; it answers where what it took ends, or WAIT. `skip` is the rule that comes
-    before all others: it answers its own place where nothing is to be skipped.
+    A rule gets an index into the text and returns the index after the text it has read, or WAIT. `skip` is the rule
+    that runs before all others; it returns the index unchanged if nothing is skipped.
     """
 
     def __init__(self, words: SymbolNames) -> None:
@@ -40,21 +40,21 @@ class Reader:
         self.text = ""
         self.final = False  # no more text will come
         self.fresh = True  # at the start of a line
-        self.box = False  # just after a bullet: "[x]" is a box to tick
+        self.box = False  # just after a bullet, where "[x]" is a tick box
         self.brackets = 0
         self.math = False
         self.skip: Callable[[int], int] = self._skip_nothing
         self._hidden_end = markup.COMMENT_END
         self._fence = ""
         self._line_begins = False  # inside a fence
-        self._depth = 0  # of parentheses in what is skipped
+        self._depth = 0  # of parentheses in the skipped text
 
     def needs(self, at: int) -> bool:
-        """Must the character at `at` be awaited?"""
+        """Return whether the character at `at` has not arrived yet."""
         return at >= len(self.text) and not self.final
 
     def newline(self) -> None:
-        """A line ends here, by a newline or a tag."""
+        """End the line, at a newline or a tag."""
         self.prose.end_line()
         self.fresh, self.brackets, self.math = True, 0, False
 
@@ -63,7 +63,7 @@ class Reader:
         self.skip, self._fence, self._line_begins = self._skip_code, fence, False
 
     def skip_hidden(self, end: re.Pattern[str]) -> None:
-        """Skip up to this, which stands for itself; without it, to the text's end."""
+        """Skip past the match of a literal pattern; without a match, to the end of the text."""
         self.skip, self._hidden_end = self._skip_hidden, end
 
     def skip_destination(self) -> None:
@@ -71,12 +71,12 @@ class Reader:
         self.skip, self._depth = self._skip_destination, 0
 
     def skip_path(self) -> None:
-        """Skip the rest of an address, of which the host has been said."""
+        """Skip the rest of an address after its host."""
         self.prose.leave(Gap.SOFT, dropped=True)
         self.skip, self._depth = self._skip_path, 0
 
     def address(self, at: int) -> int:
-        """Say the host of the address that is at `at`, and skip the rest."""
+        """Say the host of the address at `at`, and skip the rest."""
         host = markup.HOST.match(self.text, at)
         assert host
         if len(host[0]) < markup.MAX_HOST and self.needs(host.end()):
@@ -90,8 +90,8 @@ class Reader:
     def say_host(self, name: str) -> None:
         """Say "example.com" as "example dot com"."""
         labels = [" ".join(label.replace("_", " ").split()) for label in name.split(".")]
-        if said := f" {self.words.dot} ".join(label for label in labels if label):
-            self.prose.emit(said)
+        if spoken_host := f" {self.words.dot} ".join(label for label in labels if label):
+            self.prose.emit(spoken_host)
 
     def _skip_nothing(self, at: int) -> int:
         return at
@@ -113,25 +113,25 @@ class Reader:
         return newline + 1 if newline >= 0 else len(text)
 
     def _skip_hidden(self, at: int) -> int:
-        if found := self._hidden_end.search(self.text, at):
+        if match := self._hidden_end.search(self.text, at):
             self.skip = self._skip_nothing
-            return found.end()
+            return match.end()
         if self.final:
             return len(self.text)
         rest = len(self.text) - len(self._hidden_end.pattern) + 1
         return rest if rest > at else WAIT
 
     def _skip_destination(self, at: int) -> int:
-        """Up to the closing parenthesis, or the line's end."""
-        for found in markup.PARENTHESES.finditer(self.text, at):
-            self._depth += {"(": 1, ")": -1}.get(found[0], 0)
-            if found[0] == "\n" or self._depth == 0:
+        """Skip to the closing parenthesis or the end of the line."""
+        for parenthesis in markup.PARENTHESES.finditer(self.text, at):
+            self._depth += {"(": 1, ")": -1}.get(parenthesis[0], 0)
+            if parenthesis[0] == "\n" or self._depth == 0:
                 self.skip = self._skip_nothing
-                return found.start() if found[0] == "\n" else found.end()
+                return parenthesis.start() if parenthesis[0] == "\n" else parenthesis.end()
         return len(self.text)
 
     def _skip_path(self, at: int) -> int:
-        """Up to a space, less the punctuation that belongs to the sentence."""
+        """Skip to a space, except for punctuation that belongs to the sentence."""
         text = self.text
         if path := markup.PATH.match(text, at):
             self._depth += path[0].count("(") - path[0].count(")")

@@ -1,10 +1,10 @@
-"""From a model's markdown to plain words, token by token.
+"""Conversion of a model's streamed markdown to plain words.
 
-Written by hand: markdown libraries want the whole text, while here a word must pass as soon as it comes.
+Written by hand: markdown libraries need the whole text, while here each word must be emitted as soon as it arrives.
 
-Every rule looks at the text from one place on and either takes some of it or asks to see more; it never takes what
-further text could change. So the result does not depend on how the text was cut, and only what may be the
-beginning of a construct is held back. How far a rule looks is bounded, which keeps the whole linear.
+A rule reads text from an index on, or asks for more; it never reads text whose meaning further text could change. So
+the result does not depend on how the text was divided, and only the possible start of a construct is delayed. Each
+rule looks ahead a bounded distance, so the run time is linear.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from chinwag.text.speakable.reader import WAIT, Reader, SymbolNames
 
 __all__ = ["Speakable", "SymbolNames"]
 
-_SLICE = 1024  # characters looked at together, as what is left of them is copied
+_SLICE = 1024  # characters read together; bounded, as the unread rest is copied
 
 
 class Speakable:
-    """Give a model's text as it comes to `push`, then call `finish`; both return what can be spoken by now.
+    """Converter of streamed text: pass each piece to `push`, then call `finish`. Both return speakable text.
 
-    Markdown, HTML, LaTeX marks, emoji and citations are taken out; a link is its text, an address its host
-    ("example dot com"), a symbol that stands for a word that word; items, headings and table rows become
-    sentences; code blocks and a model's <think> are left out. Never raises.
+    Markdown, HTML, LaTeX marks, emoji and citations are removed. A link becomes its text, an address its host
+    ("example dot com"), and a symbol that stands for a word becomes that word. Items, headings and table rows become
+    sentences. Code blocks and a model's <think> are left out. Never raises.
     """
 
     def __init__(self, words: SymbolNames | None = None) -> None:
         self._reader = Reader(words or SymbolNames())
-        self._digits: str | None = None  # the line so far, while it is only a number
-        self._number = 0  # of the last numbered item
+        self._digits: str | None = None  # the line so far, if it is only a number
+        self._number = 0  # number of the last numbered item
 
     def push(self, text: str) -> str:
-        """Take the next piece of text, of any length; return the words that are sure by now, maybe none."""
+        """Append a piece of text of any length, and return the words that are now certain."""
         for start in range(0, len(text), _SLICE):
             self._reader.text += text[start : start + _SLICE]
-            self._take()
+            self._read()
         return self._reader.prose.take()
 
     def finish(self) -> str:
-        """The text has ended: return what was held back, and the full stop that a last item lacks."""
+        """End the text, and return the rest, with a full stop if the last item has none."""
         self._reader.final = True
-        self._take()
+        self._read()
         self._reader.prose.end_item()
         return self._reader.prose.take()
 
-    def _take(self) -> None:
+    def _read(self) -> None:
         at = 0
         while at < len(self._reader.text):
             to = self._step(at)
@@ -85,13 +85,13 @@ class Speakable:
             reader.prose.leave(Gap.SPACE, dropped=True)
             to = picture.end()
         else:
-            return at + 1  # a variation selector or the like
+            return at + 1  # a variation selector or similar
         if to != WAIT:
             self._digits, reader.box = None, False
         return to
 
     def _line_start(self, at: int) -> int:
-        """Marks at the start of a line, none of which is spoken: so they can wait for the first other character."""
+        """Read the marks at the start of a line. None is spoken, so they wait for the first other character."""
         reader = self._reader
         text, words, prose = reader.text, reader.words, reader.prose
         prefix = markup.PREFIX.match(text, at)
@@ -120,11 +120,11 @@ class Speakable:
             prose.emit("=")
             prose.leave(Gap.SPACE)
         elif sign == ":":
-            return end - 1  # of a face or a :shortcode:
+            return end - 1  # starts a face or a :shortcode:
         return end
 
     def _numbered(self, at: int, number: int) -> int:
-        """The full stop of "1. Apples": only a list's first or next number makes an item, so "42. Yes" stays."""
+        """Read the full stop of "1. Apples". Only a list's first or next number makes an item, so "42. Yes" stays."""
         reader = self._reader
         if number not in (1, self._number + 1):
             return at
@@ -139,7 +139,7 @@ class Speakable:
         return after.end()
 
     def _fence(self, at: int, fence: str) -> int:
-        """Begin to skip a block of code; the same place where the line is inline code after all."""
+        """Begin to skip a block of code; return `at` unchanged if the line is inline code."""
         reader = self._reader
         info = markup.INFO.match(reader.text, at + len(fence))
         assert info

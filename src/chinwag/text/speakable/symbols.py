@@ -1,4 +1,4 @@
-"""What is said in place of a symbol, by language."""
+"""Words spoken in place of symbols, by language."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ SYMBOL_NAMES = {
 
 
 def symbol_names_for(language: str | None) -> SymbolNames:
-    """Its words for symbols; the English ones where none are known."""
+    """Return a language's words for symbols; the English ones if it has none."""
     return SYMBOL_NAMES.get(primary_subtag(language)) or SymbolNames()
