@@ -18,8 +18,8 @@ WORDS = Transcript("Why is the sky blue", final=True, until=0)
 
 
 def heard(*, silent: bool = True, sensed: bool = True, drafted: bool = False, fading: bool = True) -> Any:
-    pause = Pause(words=WORDS if silent else None, drafted=drafted, wait_s=0.5)
-    return SimpleNamespace(pause=pause, sensed=sensed, speech=SimpleNamespace(fading=fading))
+    pause = Pause(transcript=WORDS if silent else None, likely_end_sent=drafted, wait_s=0.5)
+    return SimpleNamespace(pause=pause, predicted=sensed, speech=SimpleNamespace(fading=fading))
 
 
 def looks(sense: float | None = 0.9, text: str = WORDS.text) -> Evidence:
@@ -75,4 +75,4 @@ def test_not_before_the_model_was_asked_nor_while_the_voice_fades() -> None:
 
 
 def test_the_ear_alone_is_as_pipecat_has_it() -> None:
-    assert [enough.ear_alone(ear) for ear in (None, 0.5, 0.51)] == [3.0, 3.0, 0.2]
+    assert [enough.audio_model_wait_s(ear) for ear in (None, 0.5, 0.51)] == [3.0, 3.0, 0.2]

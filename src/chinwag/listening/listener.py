@@ -1,6 +1,6 @@
-"""Listener of one conversation: audio in; speech, transcripts, likely ends and turns out.
+"""Listener of one conversation: it takes audio and reports speech, transcripts, likely ends and turns.
 
-Time is counted in samples of the sound itself (16 kHz), so it makes no difference how fast the sound comes in.
+Time is counted in samples at 16 kHz, so the result does not depend on how fast the audio arrives.
 """
 
 from __future__ import annotations
@@ -14,455 +14,384 @@ from collections.abc import Callable
 import numpy as np
 
 from chinwag.audio import LISTEN_RATE, Audio
-from chinwag.engines.protocols import Ending, Engines, Transcript, Utterance, VadStream
+from chinwag.engines.protocols import Ending, Engines, Transcript, VadStream
+from chinwag.listening.audio_checks import AudioChecks
 from chinwag.listening.echo import EchoGate
-from chinwag.listening.endpointing import decisions as enough
+from chinwag.listening.endpointing import decisions
 from chinwag.listening.endpointing.features import word_key
 from chinwag.listening.endpointing.model import end_probability
 from chinwag.listening.endpointing.pacing import Rhythm
 from chinwag.listening.energy import EnergyTracker
 from chinwag.listening.fallback import EngineCaller
+from chinwag.listening.transcript_requests import TranscriptRequests
 from chinwag.listening.turn import EndpointingEstimate, ListenerEvents, ListenerSettings, Turn
-from chinwag.listening.utterance import FAILED, Pause, SoFar
+from chinwag.listening.utterance import FAILED_TRANSCRIPT, Pause, UtteranceState
 from chinwag.listening.vad import SpeechTracker
 from chinwag.tasks import TaskSet
 
-SETTLED_S = 0.035
-"""Silence at which the final words are asked for: a stop consonant's closure is seldom longer."""
-
-DRAFTING_EVERY_S = 0.35
-"""Live words are asked for so seldom while an answer to those there are is being begun: both want the cores."""
-
-JUDGED_AT_S = (0.2, 0.48, 0.96)
-"""Silences at which the turn judge is asked. Smart Turn is made for about 200 ms of it, and again as there is more; and
-a judge that thinks at the same time as the draft takes its core from it: on two cores that cost 75 ms."""
-
-JUDGED_S = 8
-"""Smart Turn hears the last 8 seconds (its model card)."""
+FINAL_TRANSCRIPT_AT_S = 0.035
+"""Silence in seconds at which the final transcript is requested. The closure of a stop consonant is seldom longer."""
 
 CONTINUATION_S, AFTER_S = 1.5, 0.5
-"""Speech so soon after a turn's last sound, or after it was taken for finished, may still belong to it."""
+"""Seconds after a turn's last sound, and after its end was decided, in which new speech may still belong to it."""
 
 HESITATION_S = 0.2
-"""A shorter silence is between two words, not a pause."""
+"""Seconds: a shorter silence is a gap between two words, not a pause."""
 
 SILENT = 0.001
-"""-60 dB of full scale: a manual buffer in which nothing sounds, as while a button is not held, has no new words."""
+"""-60 dBFS: a quieter frame of a manual buffer has no new words, so no partial transcript is requested."""
 
 MAX_BUFFER_S = 600
-"""Sound kept for one turn. Beyond it a turn is ended, or a manual buffer refuses more."""
+"""Most seconds of audio in one turn. The listener then ends the turn; a manual buffer refuses more."""
 
 log = logging.getLogger(__name__)
 
 
 class Listener:
-    """Feeds the engines and decides. `run` is its task; everything else returns at once."""
+    """Feeds audio to the engines and detects turns. `run` is its task; all other methods return at once."""
 
-    def __init__(
-        self,
-        engines: Engines,
-        hearing: ListenerSettings,
-        hearer: ListenerEvents,
-    ) -> None:
-        self._engines = engines
-        self._vad, self._judge, self._load = engines.vad, engines.turn, engines.load
-        self._hearing, self._hearer = hearing, hearer
-        self._asked, self._kept_from = hearing, 0
+    def __init__(self, engines: Engines, settings: ListenerSettings, events: ListenerEvents) -> None:
+        self._engines, self._vad, self._load = engines, engines.vad, engines.load
+        self._settings, self._events = settings, events
+        self._requested_settings, self._buffer_start = settings, 0
         self._loop = asyncio.get_running_loop()
         self._vad_stream: VadStream = self._vad.open()
-        self._level, self.rhythm, self.echo_gate = EnergyTracker(), Rhythm(), EchoGate()
+        self._energy, self.rhythm, self.echo_gate = EnergyTracker(), Rhythm(), EchoGate()
         self._inbox: asyncio.Queue[Audio | Callable[[], None]] = asyncio.Queue()
-        self._heard = np.zeros(0, np.float32)
+        self._unframed = np.zeros(0, np.float32)
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=2048)
-        self._end = 0
-        self._now = 0
-        self._tasks, self._engine_caller = TaskSet(), EngineCaller(hearer.listening_failed)
-        self._last: SoFar | None = None
+        self._end = self._now = 0
+        self._tasks, self._engine_caller = TaskSet(), EngineCaller(events.listening_failed)
+        calls = engines, self._engine_caller, self._tasks
+        self._transcripts = TranscriptRequests(*calls, lambda state: state is self._current, self._on_transcript)
+        self._audio_checks = AudioChecks(*calls, events, lambda: self._current, lambda: self._now, self._evaluate_end)
+        self._previous: UtteranceState | None = None
         self._language: str | None = None
-        self._so_far: SoFar
-        self._rest()
+        self._current: UtteranceState
+        self._start_next()
 
-    # --- what the session asks -------------------------------------------------------------------------------
+    # --- called by the session ---------------------------------------------------------------------------------
 
     def append_audio(self, audio: Audio) -> None:
-        """More sound at 16 kHz, in order."""
+        """Append audio at 16 kHz, in order."""
         self._end = audio.end
         self._arrivals.append((audio.end, self._loop.time()))
         self._inbox.put_nowait(audio)
 
-    def update_settings(self, hearing: ListenerSettings) -> None:
-        """Listen differently from the next frame on; what is being said is kept, unless that `restarts`."""
-        if hearing.restarts(self._asked):
-            self._kept_from = self._end
-        self._asked = hearing
-        self._inbox.put_nowait(lambda: self._change(hearing))
+    def update_settings(self, settings: ListenerSettings) -> None:
+        """Use these settings from the next frame on. The utterance continues unless the change `restarts` it."""
+        if settings.restarts(self._requested_settings):
+            self._buffer_start = self._end
+        self._requested_settings = settings
+        self._inbox.put_nowait(lambda: self._apply_settings(settings))
 
     def change_engines(self, engines: Engines) -> None:
-        """Open the next utterance with this transcriber. An utterance under way stays with its own."""
+        """Use these engines from the next utterance on. The current one continues with its own transcriber."""
         self._inbox.put_nowait(lambda: self._change_engines(engines))
 
     def commit(self, item_id: str) -> None:
-        """End the turn now, whatever the silence; its Turn will carry the token."""
+        """End the turn now, whatever the silence. Its Turn carries the item_id."""
         self._inbox.put_nowait(lambda: self._commit(item_id))
-        self._so_far.started, self._so_far.closed, self._kept_from = self._end, True, self._end
+        self._current.started, self._current.closed, self._buffer_start = self._end, True, self._end
 
     def clear(self) -> None:
-        """Forget the sound of the turn that is under way."""
+        """Discard the audio of the current turn."""
         self._inbox.put_nowait(self.discard_utterance)
-        self._so_far.started, self._so_far.closed, self._kept_from = self._end, True, self._end
+        self._current.started, self._current.closed, self._buffer_start = self._end, True, self._end
 
     @property
     def buffered_s(self) -> float:
-        """Seconds of sound that a commit would take; outside speech the listener keeps none for it.
+        """Seconds of audio that a commit would take; 0 outside speech if turns are detected.
 
-        It counts by what was asked last, though what came before that may still wait in the inbox.
+        The newest settings count, even while earlier audio still waits in the inbox.
         """
-        if not self._asked.automatic:
-            return (self._end - self._kept_from) / LISTEN_RATE
-        if not self._so_far.speech.speaking:
+        if not self._requested_settings.automatic:
+            return (self._end - self._buffer_start) / LISTEN_RATE
+        if not self._current.speech.speaking:
             return 0.0
-        return (self._end - self._so_far.started) / LISTEN_RATE
+        return (self._end - self._current.started) / LISTEN_RATE
 
     @property
     def buffer_full(self) -> bool:
-        """A manual buffer has come to its limit."""
-        return not self._asked.automatic and self.buffered_s > MAX_BUFFER_S
+        """Whether a manual buffer has reached its limit."""
+        return not self._requested_settings.automatic and self.buffered_s > MAX_BUFFER_S
 
     @property
     def language(self) -> str | None:
-        """Of the conversation: as asked for, else as it was heard last, else the only one that can be heard."""
+        """Language of the conversation: configured, else detected last, else the only one the transcriber knows."""
         known = self._engines.stt.languages
         only = known[0] if len(known) == 1 and known[0] != "*" else None
-        return self._hearing.language or self._so_far.language or self._language or only
+        return self._settings.language or self._current.language or self._language or only
 
     def receive_model_evidence(self, text: str, expected: Ending | None) -> None:
-        """What the answering model expects behind these words, None where it cannot tell."""
-        self._so_far.sense = word_key(text), expected
-        self._consider()
+        """Take the language model's prediction of what follows the text; None if it has none."""
+        self._current.prediction = word_key(text), expected
+        self._evaluate_end()
 
     def discard_utterance(self) -> None:
-        """What is being said was not meant as a turn: forget it, and begin anew with what comes."""
-        self._set_last(None)
-        self._so_far.release_engine()
-        self._rest()
+        """Discard the current utterance, which was not meant as a turn, and start a new one."""
+        self._set_previous(None)
+        self._current.release_engine()
+        self._start_next()
 
     async def run(self) -> None:
         """Listen until cancelled."""
         try:
             while True:
-                got = await self._inbox.get()
+                entry = await self._inbox.get()
                 try:
-                    if isinstance(got, Audio):
-                        await self._take(got)
+                    if isinstance(entry, Audio):
+                        await self._split_frames(entry)
                     else:
-                        got()
-                except Exception as error:  # the next frame must find a listener that works
-                    log.exception("listening failed")
+                        entry()
+                except Exception as error:  # the listener must survive for the next frame
+                    log.exception("Part of the audio was not processed")
                     self._engine_caller.report(f"Part of the audio was not processed: {error}.")
-                    self._kept_from = self._now
-                    self._so_far.release_engine()
-                    self._rest()
+                    self._buffer_start = self._now
+                    self._current.release_engine()
+                    self._start_next()
         finally:
-            self._set_last(None)
-            self._so_far.release_engine()
+            self._set_previous(None)
+            self._current.release_engine()
             await self._tasks.close()
 
     # --- frames ----------------------------------------------------------------------------------------------
 
-    async def _take(self, audio: Audio) -> None:
-        """Cut what came into the VAD's frames."""
-        self._heard = np.concatenate([self._heard, audio.pcm])
+    async def _split_frames(self, audio: Audio) -> None:
+        """Split the audio into frames of the VAD's size."""
+        self._unframed = np.concatenate([self._unframed, audio.pcm])
         size = self._vad.frame
-        while len(self._heard) >= size:
-            start = audio.end - len(self._heard)
-            frame = Audio(self._heard[:size], LISTEN_RATE, start)
-            self._heard = self._heard[size:]
-            await self._listen(frame)
+        while len(self._unframed) >= size:
+            start = audio.end - len(self._unframed)
+            frame = Audio(self._unframed[:size], LISTEN_RATE, start)
+            self._unframed = self._unframed[size:]
+            await self._process_frame(frame)
 
-    async def _listen(self, frame: Audio) -> None:
+    async def _process_frame(self, frame: Audio) -> None:
         self._now = frame.end
-        if not self._hearing.automatic:
+        if not self._settings.automatic:
             self._record(frame)
             if np.abs(frame.pcm).max() > SILENT:
-                self._ask_for_words()
+                self._request_partial()
             return
-        probability = await self._probability(frame)
-        so_far = self._so_far
-        sounding = self._level.push(frame, voiced=so_far.speech.voiced(probability))
-        began = so_far.speech.push(probability, frame.start, frame.end, sounding)
-        so_far.sound.append(frame)
+        probability = await self._speech_probability(frame)
+        current = self._current
+        sounding = self._energy.push(frame, voiced=current.speech.voiced(probability))
+        began = current.speech.push(probability, frame.start, frame.end, sounding)
+        current.frames.append(frame)
         if began:
-            self._begin()
-        elif so_far.speech.speaking:
-            so_far.utterance.push(frame)
-        if self._so_far.speech.speaking:
-            self._follow(frame)
+            self._begin_speech()
+        elif current.speech.speaking:
+            current.utterance.push(frame)
+        if self._current.speech.speaking:
+            self._follow_speech(frame)
         else:
-            self._forget_but_padding()
+            self._trim_padding()
 
     def _record(self, frame: Audio) -> None:
-        """A manual buffer: all of it counts."""
-        so_far = self._so_far
-        so_far.sound.append(frame)
-        so_far.utterance.push(frame)
-        so_far.speech.voice_end = frame.end
+        """Add a frame to a manual buffer, speech or not."""
+        current = self._current
+        current.frames.append(frame)
+        current.utterance.push(frame)
+        current.speech.voice_end = frame.end
 
-    async def _probability(self, frame: Audio) -> float:
-        """P(a person speaks): what the VAD hears, unless that is the reply itself, come back from a loudspeaker."""
+    async def _speech_probability(self, frame: Audio) -> float:
+        """P(a person speaks): the VAD's probability, lowered by P(the frame is only echo of the response)."""
         own = self.echo_gate.echo_probability(frame, self._arrival(frame.end))
         probability = await self._engine_caller.call(self._vad_stream.feed(frame), "Speech detection failed")
         if probability is None:
             self._vad_stream = self._vad.open()
         return (probability or 0.0) * (1.0 - own)
 
-    def _forget_but_padding(self) -> None:
-        """Outside speech only as much sound is kept as will be padding."""
-        so_far = self._so_far
-        keep = round(self._hearing.padding_s * LISTEN_RATE) + so_far.speech.onset + 2 * self._vad.frame
-        while self._now - so_far.sound[0].end >= keep:
-            so_far.sound.popleft()
-        so_far.started = so_far.sound[0].start
+    def _trim_padding(self) -> None:
+        """Drop audio before speech that is older than the padding."""
+        current = self._current
+        keep = round(self._settings.padding_s * LISTEN_RATE) + current.speech.onset + 2 * self._vad.frame
+        while self._now - current.frames[0].end >= keep:
+            current.frames.popleft()
+        current.started = current.frames[0].start
 
-    def _begin(self) -> None:
-        """Speech begins, and with it what was heard shortly before; or the last turn goes on after all."""
-        so_far, last = self._so_far, self._last
-        started = max(so_far.speech.started - round(self._hearing.padding_s * LISTEN_RATE), so_far.sound[0].start)
-        while so_far.sound[0].end <= started:
-            so_far.sound.popleft()
-        so_far.started = so_far.sound[0].start
-        gap = (so_far.speech.started - last.speech.voice_end) / LISTEN_RATE if last else math.inf
+    def _begin_speech(self) -> None:
+        """Start an utterance with its padding, or continue the previous turn."""
+        current, last = self._current, self._previous
+        started = max(current.speech.started - round(self._settings.padding_s * LISTEN_RATE), current.frames[0].start)
+        while current.frames[0].end <= started:
+            current.frames.popleft()
+        current.started = current.frames[0].start
+        gap = (current.speech.started - last.speech.voice_end) / LISTEN_RATE if last else math.inf
         immediate = gap <= CONTINUATION_S
         continues = immediate or (last is not None and gap <= (last.pause.wait_s or 0.0) + AFTER_S)
-        answered_at = self._hearer.response_heard_at()
+        answered_at = self._events.response_heard_at()
         if continues and answered_at is None:
             self.rhythm.cut_off(gap)
         elif last:
             self.rhythm.ended()
         if answered_at is not None:
-            self.rhythm.answered(self._arrival(so_far.speech.started) - answered_at)
-        if self._hearer.speech_started(so_far.started, continues=continues, immediate=immediate) and last and continues:
-            last.take_up(so_far)
-            self._last, self._so_far = None, last
-            so_far.release_engine()
+            self.rhythm.answered(self._arrival(current.speech.started) - answered_at)
+        merge = self._events.speech_started(current.started, continues=continues, immediate=immediate)
+        if merge and last and continues:
+            last.append_continuation(current)
+            self._previous, self._current = None, last
+            current.release_engine()
             return
-        self._set_last(None)
-        for frame in so_far.sound:
-            so_far.utterance.push(frame)
+        self._set_previous(None)
+        for frame in current.frames:
+            current.utterance.push(frame)
 
-    def _follow(self, frame: Audio) -> None:
-        """Speech is under way: words, likely ends, the end."""
-        so_far = self._so_far
-        if so_far.speech.voice_end > frame.start:
-            if so_far.pause.asked:
+    def _follow_speech(self, frame: Audio) -> None:
+        """Request transcripts during speech; during a pause, evaluate whether the turn has ended."""
+        current = self._current
+        if current.speech.voice_end > frame.start:
+            if current.pause.final_requested:
                 self._resume(frame)
-            self._ask_for_words()
-            if (self._now - so_far.started) / LISTEN_RATE > MAX_BUFFER_S:
+            self._request_partial()
+            if (self._now - current.started) / LISTEN_RATE > MAX_BUFFER_S:
                 self._commit()
                 return
-        elif not so_far.pause.asked and self._silence >= SETTLED_S:  # a wrong guess costs only the transcriber
-            so_far.pause.asked, so_far.pause.began = True, so_far.speech.voice_end
-            if so_far.wording:
-                so_far.wording.cancel()  # nobody wants the live words any more
-            self._tasks.start(self._settle(so_far, so_far.pause))
+        elif not current.pause.final_requested and current.silence_s(self._now) >= FINAL_TRANSCRIPT_AT_S:
+            current.pause.final_requested, current.pause.started = True, current.speech.voice_end
+            self._transcripts.request_final(current)
         else:
-            self._ask_ear()
-            self._consider()
-        if so_far is self._so_far:
-            self._hearer.speech_progressed(self._so_far.as_speech(self._now))
-
-    @property
-    def _silence(self) -> float:
-        """Seconds since the last sound of the voice."""
-        return self._so_far.silence_s(self._now)
+            self._audio_checks.request(self._settings, self.language)
+            self._evaluate_end()
+        if current is self._current:
+            self._events.speech_progressed(self._current.progress(self._now))
 
     def _resume(self, frame: Audio) -> None:
-        """They went on: nothing that was thought at the pause holds any more."""
-        so_far = self._so_far
-        if so_far.pause.judging:
-            so_far.pause.judging.cancel()
-        silent_s = (frame.start - so_far.pause.began) / LISTEN_RATE
+        """Discard the state of the pause, because the user speaks again."""
+        current = self._current
+        if current.pause.audio_task:
+            current.pause.audio_task.cancel()
+        silent_s = (frame.start - current.pause.started) / LISTEN_RATE
         if silent_s >= HESITATION_S:
             self.rhythm.hesitated(silent_s)
-        so_far.pause = Pause()
+        current.pause = Pause()
 
-    # --- have they finished? ---------------------------------------------------------------------------------
+    # --- endpointing -------------------------------------------------------------------------------------------
 
-    def _ask_ear(self) -> None:
-        """At certain silences, where what else is known leaves it open."""
-        pause, hearing = self._so_far.pause, self._hearing
-        if pause.judged == len(JUDGED_AT_S) or self._silence < JUDGED_AT_S[pause.judged]:
+    def _evaluate_end(self) -> None:
+        """Decide with the newest evidence whether to draft a response and whether to end the turn."""
+        current, settings = self._current, self._settings
+        pause, words = current.pause, current.newest_transcript
+        if not settings.automatic or words is None or not current.speech.speaking or current.closed:
             return
-        pause.judged += 1
-        free = pause.judging is None or pause.judging.done()
-        if free and (
-            hearing.detector == "ear"
-            or hearing.endpointer.needs_audio_model(end_probability(self._so_far.looks(self.language, ear=False)))
-        ):
-            pause.judging = self._tasks.start(self._weigh(pause))
-
-    def _consider(self) -> None:
-        """With whatever is newly known: may this be the end, and is it?"""
-        so_far, hearing = self._so_far, self._hearing
-        pause, words = so_far.pause, so_far.newest
-        if not hearing.automatic or words is None or not so_far.speech.speaking or so_far.closed:
+        evidence = current.evidence(self.language)
+        probability, silence_s = end_probability(evidence), current.silence_s(self._now)
+        if decisions.should_draft(current, evidence, probability, silence_s, early=self._load.early_drafts):
+            pause.likely_end_sent, current.drafted_key = pause.transcript is not None, current.text_key
+            self._events.likely_end(words.text)
+        if pause.transcript is None:
             return
-        looks = so_far.looks(self.language)
-        chance, silence_s = end_probability(looks), self._silence
-        if enough.should_draft(so_far, looks, chance, silence_s, early=self._load.early_drafts):
-            pause.drafted, so_far.drafted = pause.words is not None, so_far.key
-            self._hearer.likely_end(words.text)
-        if pause.words is None:
-            return
-        by_ear, waits = hearing.detector == "ear", hearing.endpointer
-        wait_s = enough.ear_alone(looks.ear) if by_ear else waits.wait_s(chance, self.rhythm)
+        by_ear, waits = settings.detector == "ear", settings.endpointer
+        wait_s = decisions.audio_model_wait_s(evidence.ear) if by_ear else waits.wait_s(probability, self.rhythm)
         if wait_s != pause.wait_s:
             pause.wait_s = wait_s
-            known = {"sense": looks.sense, "whole": looks.whole, "ear": looks.ear, "sure": looks.sure}
+            known = {"sense": evidence.sense, "whole": evidence.whole, "ear": evidence.ear, "sure": evidence.sure}
             shown = {name: value for name, value in known.items() if value is not None}
-            self._hearer.endpointing_estimated(
-                EndpointingEstimate(so_far.speech.voice_end, silence_s, chance, wait_s, shown)
+            self._events.endpointing_estimated(
+                EndpointingEstimate(current.speech.voice_end, silence_s, probability, wait_s, shown)
             )
-        if enough.should_end(so_far, looks, silence_s, fixed=waits.fixed_s is not None):
-            self._finish(pause.words)
+        if decisions.should_end(current, evidence, silence_s, fixed=waits.fixed_s is not None):
+            self._end_turn(pause.transcript)
 
-    # --- engines ---------------------------------------------------------------------------------------------
+    def _request_partial(self) -> None:
+        self._transcripts.request_partial(self._current, self._now, self._settings.partial_every_s)
 
-    def _ask_for_words(self) -> None:
-        so_far = self._so_far
-        every_s = self._load.partial_period_s(self._hearing.partial_every_s)
-        if so_far.drafted and so_far.drafted == so_far.key:  # the cores are at work on the answer to these words
-            every_s = max(every_s, DRAFTING_EVERY_S)
-        if (self._now - so_far.worded) / LISTEN_RATE < every_s:
+    def _on_transcript(self, state: UtteranceState, transcript: Transcript, *, final: bool) -> None:
+        state.set_transcript(transcript, self._loop.time())
+        self._events.partial_transcript(state.progress(self._now))
+        if final:
+            self._evaluate_end()
+
+    # --- end of a turn -----------------------------------------------------------------------------------------
+
+    def _commit(self, item_id: str | None = None) -> None:
+        """End the turn at the client's commit, or because it has reached the longest duration."""
+        if self._current.pause.transcript is not None:
+            self._end_turn(self._current.pause.transcript, item_id)
             return
-        if so_far.wording is None or so_far.wording.done():
-            so_far.worded = self._now
-            so_far.wording = self._tasks.start(self._word(so_far))
-
-    async def _word(self, so_far: SoFar) -> None:
-        transcript = await self._engine_caller.call(so_far.utterance.partial(), "The partial transcript is missing")
-        # while the final words are on their way, nothing is to be read into the model's cache for them to wait for
-        if transcript and so_far is self._so_far and not so_far.pause.asked:
-            self._heard_words(so_far, transcript)
-
-    async def _settle(self, so_far: SoFar, pause: Pause) -> None:
-        """What did they say?"""
-        asked_at, waiting = self._loop.time(), self._load.prioritise()
-        try:
-            transcript = await self._final_words(so_far.utterance)
-        finally:
-            waiting.release()
-        self._load.transcript_delay.add(self._loop.time() - asked_at)
-        if so_far is not self._so_far:
-            return
-        if pause is so_far.pause:
-            pause.words, pause.words_at = transcript, self._loop.time()
-        self._heard_words(so_far, transcript)
-        self._consider()
-
-    def _heard_words(self, so_far: SoFar, transcript: Transcript) -> None:
-        so_far.hear_words(transcript, self._loop.time())
-        self._hearer.partial_transcript(so_far.as_speech(self._now))
-
-    async def _weigh(self, pause: Pause) -> None:
-        """Do they sound finished?"""
-        if pause is not self._so_far.pause:  # it was over before this began
-            return
-        pcm = self._so_far.pcm()[-JUDGED_S * LISTEN_RATE :]
-        sound = Audio(pcm, LISTEN_RATE, self._now - len(pcm))
-        words = pause.words.text if pause.words else ""
-        judging = self._judge.judge(sound, words, self._hearer.prompt_before_turn())
-        ear = await self._engine_caller.call(judging, "Turn detection runs without the audio model")
-        if pause is self._so_far.pause:
-            pause.ear = ear
-            self._consider()
-
-    async def _final_words(self, utterance: Utterance) -> Transcript:
-        return await self._engine_caller.call(utterance.finish(), "The speech could not be transcribed") or FAILED
-
-    # --- the end ---------------------------------------------------------------------------------------------
-
-    def _commit(self, token: str | None = None) -> None:
-        """The client, or a turn without end, wants it closed now."""
-        if self._so_far.pause.words is not None:
-            self._finish(self._so_far.pause.words, token)
-            return
-        if len(self._heard) and not self._hearing.automatic:  # less than a frame, but it was said before the commit
-            rest = Audio(self._heard, LISTEN_RATE, self._now)
-            self._heard, self._now = self._heard[:0], rest.end
+        if len(self._unframed) and not self._settings.automatic:  # a part of a frame that came before the commit
+            rest = Audio(self._unframed, LISTEN_RATE, self._now)
+            self._unframed, self._now = self._unframed[:0], rest.end
             self._record(rest)
-        closing = self._so_far
-        self._rest()
-        self._tasks.start(self._close(closing, token))
+        committed = self._current
+        self._start_next()
+        self._tasks.start(self._end_committed(committed, item_id))
 
-    async def _close(self, so_far: SoFar, token: str | None) -> None:
+    async def _end_committed(self, current: UtteranceState, item_id: str | None) -> None:
         decided_at = self._loop.time()
         try:
-            transcript = await self._final_words(so_far.utterance)
+            transcript = await self._transcripts.transcribe_final(current.utterance)
         finally:
-            so_far.release_engine()
-        self._tell(so_far, transcript, decided_at, self._loop.time(), token)
+            current.release_engine()
+        self._emit_turn(current, transcript, decided_at, self._loop.time(), item_id)
 
-    def _finish(self, transcript: Transcript, token: str | None = None) -> None:
-        so_far = self._so_far
-        self._rest()
-        self._set_last(so_far if token is None else None)
-        if token is not None:
-            so_far.release_engine()
-        self._tell(so_far, transcript, self._loop.time(), so_far.pause.words_at, token)
+    def _end_turn(self, transcript: Transcript, item_id: str | None = None) -> None:
+        current = self._current
+        self._start_next()
+        self._set_previous(current if item_id is None else None)
+        if item_id is not None:
+            current.release_engine()
+        self._emit_turn(current, transcript, self._loop.time(), current.pause.transcript_at, item_id)
 
-    def _tell(
-        self, so_far: SoFar, transcript: Transcript, decided_at: float, transcript_at: float, token: str | None
+    def _emit_turn(
+        self,
+        current: UtteranceState,
+        transcript: Transcript,
+        decided_at: float,
+        transcript_at: float,
+        item_id: str | None,
     ) -> None:
         self._language = transcript.language or self._language
-        start = so_far.sound[0].start if so_far.sound else self._end
-        ended = so_far.speech.voice_end or self._end
+        start = current.frames[0].start if current.frames else self._end
+        ended = current.speech.voice_end or self._end
         turn = Turn(
             text=transcript.text.strip(),
-            audio=Audio(so_far.pcm(), LISTEN_RATE, start),
+            audio=Audio(current.pcm(), LISTEN_RATE, start),
             started=start,
             ended=ended,
             ended_at=self._arrival(ended),
             decided_at=decided_at,
             transcript_at=transcript_at,
-            text_stable_at=so_far.worded_at or transcript_at,
-            failed=transcript is FAILED,
-            item_id=token,
+            text_stable_at=current.text_stable_at or transcript_at,
+            failed=transcript is FAILED_TRANSCRIPT,
+            item_id=item_id,
         )
-        self._hearer.turn_ended(turn)
+        self._events.turn_ended(turn)
 
-    def _rest(self) -> None:
-        """Wait for the next turn."""
-        utterance = self._engines.stt.open(self._hearing.language)
-        tracker = SpeechTracker(self._hearing.threshold)
+    def _start_next(self) -> None:
+        """Start a new utterance."""
+        utterance = self._engines.stt.open(self._settings.language)
+        tracker = SpeechTracker(self._settings.threshold)
         release = self._engines.hold("stt")
-        self._so_far = SoFar(utterance, release, tracker, started=self._now, worded=self._now)
+        self._current = UtteranceState(utterance, release, tracker, started=self._now, partial_requested_at=self._now)
 
-    def _set_last(self, turn: SoFar | None) -> None:
-        """Remember the turn that ended last, which may still go on, in place of the one before."""
-        if self._last:
-            self._last.release_engine()
-        self._last = turn
+    def _set_previous(self, turn: UtteranceState | None) -> None:
+        """Replace the turn that ended last, which may still be continued."""
+        if self._previous:
+            self._previous.release_engine()
+        self._previous = turn
 
     def _change_engines(self, engines: Engines) -> None:
-        self._engines, so_far = engines, self._so_far
+        self._engines, current = engines, self._current
         self._engine_caller.reset()
-        begun = so_far.speech.speaking if self._hearing.automatic else bool(so_far.sound)
+        begun = current.speech.speaking if self._settings.automatic else bool(current.frames)
         if not begun:
-            so_far.release_engine()
-            so_far.utterance, so_far.release_engine = engines.stt.open(self._hearing.language), engines.hold("stt")
+            current.release_engine()
+            current.utterance, current.release_engine = engines.stt.open(self._settings.language), engines.hold("stt")
 
-    def _change(self, hearing: ListenerSettings) -> None:
-        restarts, self._hearing = hearing.restarts(self._hearing), hearing
-        self._so_far.speech.threshold = hearing.threshold
+    def _apply_settings(self, settings: ListenerSettings) -> None:
+        restarts, self._settings = settings.restarts(self._settings), settings
+        self._current.speech.threshold = settings.threshold
         if restarts:
-            self._so_far.release_engine()
-            self._rest()
+            self._current.release_engine()
+            self._start_next()
 
     def _arrival(self, sample: int) -> float:
-        """When the piece came in that holds the sample before that one; mostly it is among the last."""
-        came = self._loop.time()
+        """Time at which the audio up to that sample arrived, in seconds of the loop's clock."""
+        arrived_at = self._loop.time()
         for end, at in reversed(self._arrivals):
             if end < sample:
                 break
-            came = at
-        return came
+            arrived_at = at
+        return arrived_at

@@ -1,4 +1,4 @@
-"""The turn that is being heard: its sound, its words, and what is thought of its silence."""
+"""State of the current utterance: its audio, its transcript and its current pause."""
 
 from __future__ import annotations
 
@@ -16,116 +16,126 @@ from chinwag.listening.endpointing.model import Evidence
 from chinwag.listening.turn import SpeechProgress
 from chinwag.listening.vad import SpeechTracker
 
-FAILED = Transcript("", final=True, until=0, confidence=0.0)
-"""Stands for the words of a turn that no engine could tell."""
+FAILED_TRANSCRIPT = Transcript("", final=True, until=0, confidence=0.0)
+"""Stands for the transcript of a turn that the engine failed to transcribe. Compare by identity."""
 
 
 @dataclass(eq=False)
 class Pause:
-    """A silence, and what is thought of it; where they go on, another takes its place and this counts no more.
+    """A silence within an utterance. If the user speaks again, a new Pause replaces it.
 
-    began: sample of the last sound. asked: for the final words. judged: how often the judge was asked. ear: what it
-    said. wait_s: the silence that ends the turn. drafted: it was told to be a likely end.
+    started: sample of the last sound. final_requested: the final transcript was requested.
+    transcript, transcript_at: the final transcript and the time at which it came, in seconds of the loop's clock.
+    audio_checks: how often the audio model was asked. audio_task: its latest request.
+    ear: the audio model's end-of-turn probability. wait_s: the silence that ends the turn.
+    likely_end_sent: the session was notified of a likely end after the final transcript was there.
     """
 
-    began: int = 0
-    asked: bool = False
-    words: Transcript | None = None
-    words_at: float = 0.0
-    judged: int = 0
-    judging: asyncio.Task[None] | None = None
+    started: int = 0
+    final_requested: bool = False
+    transcript: Transcript | None = None
+    transcript_at: float = 0.0
+    audio_checks: int = 0
+    audio_task: asyncio.Task[None] | None = None
     ear: float | None = None
     wait_s: float | None = None
-    drafted: bool = False
+    likely_end_sent: bool = False
 
 
 @dataclass(eq=False)
-class SoFar:
-    """The turn so far. started, worded: samples at which it began and at which live words were last asked for.
+class UtteranceState:
+    """The current utterance.
 
-    words, worded_at: the newest words, and when they were first heard as they are. sense: of which words the session
-    has told what the model thinks. drafted: to which words an answer was begun. closed: the client
-    has said where it ends, and nobody else ends it now. release_engine: ends the hold on the utterance's transcriber.
+    utterance: the transcriber's stream. release_engine: ends the lease of that transcriber.
+    started, partial_requested_at: samples at which it began and at which a partial transcript was last requested.
+    transcript: the newest one. text_stable_at: when its words first came, in seconds of the loop's clock.
+    prediction: the key of the words that the language model has read, and the ending that it expects.
+    drafted_key: key of the words to which a response was drafted.
+    closed: the client has committed or cleared it, so the listener does not end it.
     """
 
     utterance: Utterance
     release_engine: Callable[[], None]
     speech: SpeechTracker
     started: int
-    worded: int
-    sound: deque[Audio] = field(default_factory=deque)
-    wording: asyncio.Task[None] | None = None
-    words: Transcript | None = None
-    worded_at: float = 0.0
-    sense: tuple[str, Ending | None] = "", None
-    drafted: str = ""
+    partial_requested_at: int
+    frames: deque[Audio] = field(default_factory=deque)
+    partial_task: asyncio.Task[None] | None = None
+    transcript: Transcript | None = None
+    text_stable_at: float = 0.0
+    prediction: tuple[str, Ending | None] = "", None
+    drafted_key: str = ""
     pause: Pause = field(default_factory=Pause)
     closed: bool = False
 
     def pcm(self) -> Samples:
-        """Its sound in one piece."""
-        return np.concatenate([frame.pcm for frame in self.sound]) if self.sound else np.zeros(0, np.float32)
+        """Return all samples of the utterance at 16 kHz."""
+        return np.concatenate([frame.pcm for frame in self.frames]) if self.frames else np.zeros(0, np.float32)
 
     def silence_s(self, now: int) -> float:
-        """Since the last sound of the voice."""
+        """Seconds since the last sound of the voice."""
         return (now - self.speech.voice_end) / LISTEN_RATE
 
-    @property
-    def newest(self) -> Transcript | None:
-        """The words: those of the silence, else the live ones."""
-        return self.pause.words or self.words
+    def seconds_since_partial_request(self, now: int) -> float:
+        """Seconds of audio since a partial transcript was last requested."""
+        return (now - self.partial_requested_at) / LISTEN_RATE
 
-    def hear_words(self, transcript: Transcript, at: float) -> None:
-        """Newer words."""
-        if self.words is None or word_key(self.words.text) != word_key(transcript.text):
-            self.worded_at = at
-        self.words = transcript
+    @property
+    def newest_transcript(self) -> Transcript | None:
+        """The final transcript of the pause if there is one, else the newest partial one."""
+        return self.pause.transcript or self.transcript
+
+    def set_transcript(self, transcript: Transcript, at: float) -> None:
+        """Store a newer transcript. at: seconds of the loop's clock."""
+        if self.transcript is None or word_key(self.transcript.text) != word_key(transcript.text):
+            self.text_stable_at = at
+        self.transcript = transcript
 
     @property
     def language(self) -> str | None:
-        """In which the newest words were said, as far as the transcriber can tell."""
-        return self.newest.language if self.newest and self.newest.text else None
+        """Language of the newest transcript if the transcriber names one."""
+        return self.newest_transcript.language if self.newest_transcript and self.newest_transcript.text else None
 
     @property
-    def key(self) -> str:
-        """Of the newest words, see `form.word_key`."""
-        return word_key(self.newest.text) if self.newest else ""
+    def text_key(self) -> str:
+        """`word_key` of the newest transcript."""
+        return word_key(self.newest_transcript.text) if self.newest_transcript else ""
 
     @property
-    def sensed(self) -> bool:
-        """The session has told of these very words what the model thinks."""
-        return self.newest is not None and self.sense[0] == self.key
+    def predicted(self) -> bool:
+        """Whether the language model's prediction is for the newest transcript."""
+        return self.newest_transcript is not None and self.prediction[0] == self.text_key
 
-    def looks(self, language: str | None, *, ear: bool = True) -> Evidence:
-        """All that is known of the words and of the silence behind them."""
-        words = self.newest or FAILED
-        expected = self.sense[1] if self.sensed else None
+    def evidence(self, language: str | None, *, ear: bool = True) -> Evidence:
+        """Return the evidence for an end of turn. ear: include the audio model's probability."""
+        transcript = self.newest_transcript or FAILED_TRANSCRIPT
+        expected = self.prediction[1] if self.predicted else None
         return Evidence(
-            text=words.text,
-            sure=words.confidence,
+            text=transcript.text,
+            sure=transcript.confidence,
             sense=expected.sentence if expected else None,
             whole=expected.turn if expected else None,
             ear=self.pause.ear if ear else None,
             language=language,
         )
 
-    def as_speech(self, now: int) -> SpeechProgress:
-        """As the session is told of it."""
-        words = self.newest or FAILED
+    def progress(self, now: int) -> SpeechProgress:
+        """Return the state that the session receives."""
+        transcript = self.newest_transcript or FAILED_TRANSCRIPT
         return SpeechProgress(
-            text=words.text,
-            confidence=words.confidence,
+            text=transcript.text,
+            confidence=transcript.confidence,
             spoken_s=(self.speech.voice_end - self.speech.started) / LISTEN_RATE,
             silence_s=self.silence_s(now),
-            settled=self.pause.words is not None,
+            settled=self.pause.transcript is not None,
         )
 
-    def take_up(self, later: SoFar) -> None:
-        """What was heard after this had been taken for finished belongs to it."""
-        end = self.sound[-1].end
-        for frame in later.sound:
+    def append_continuation(self, later: UtteranceState) -> None:
+        """Append the audio of a later utterance that continues this one."""
+        end = self.frames[-1].end
+        for frame in later.frames:
             if frame.start >= end:
-                self.sound.append(frame)
+                self.frames.append(frame)
                 self.utterance.push(frame)
         self.speech.voice_end = later.speech.voice_end
         self.pause = Pause()
