@@ -18,7 +18,7 @@ FIND_PYTHON = for python in $(PYTHON) $(BIN)/python python3.13 python3.12 python
 TEST_WEIGHTS := silero-vad smart-turn moonshine-tiny-en qwen2.5-coder-0.5b kokoro kokoro-voices
 
 # Two processes, each with whole modules; PARALLEL= for one. The shared server's tests come first, in one of them.
-PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder --durations=60
+PARALLEL := -n 2 --dist loadscope --no-loadscope-reorder --durations=60
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev serve test test-all test-extras check check-docker bench soak audit constraints clean

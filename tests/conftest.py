@@ -10,12 +10,17 @@ import asyncio
 import gc
 import inspect
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 from serving import Server, serving
 from virtual_time import VirtualTimeLoop
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # no test writes into the folder of whoever runs it; those of the store set a folder of their own
 os.environ.setdefault("CHINWAG_STORE__KEEP", "off")
@@ -27,7 +32,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run the long forms, which are marked `long`")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         marks = {mark.name for mark in item.iter_markers()} & CATEGORIES
@@ -36,22 +40,39 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 f"{item.nodeid}: give its module one category, e.g. pytestmark = pytest.mark.unit"
                 f" (one of {', '.join(sorted(CATEGORIES))})"
             )
+        # until five whole runs in a row pass on two busy cores: each rerun is listed as RERUN, and is a fault to repair
+        if marks & {"realtime", "browser"} and isinstance(item, pytest.Function):
+            item.add_marker(pytest.mark.flaky(reruns=1))
     if not config.getoption("--long"):
         long = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if not item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
     gc.freeze()  # a full collection then looks only at what the tests make
-    if config.pluginmanager.hasplugin("xdist"):
-        # the tests of the shared server go first: they mostly wait, and the other processes work meanwhile
-        items.sort(key=lambda item: _group(item) != "server")
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
+    # the tests of the shared server go first: they mostly wait, and the other process works meanwhile
+    items.sort(key=lambda item: _scope(item.nodeid) != "server")
 
 
-def _group(item: pytest.Item) -> str:
-    """The tests that one process runs in a row: those of the shared server, and those of a module."""
-    shares = "server" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("unit")
-    return "server" if shares else item.path.stem
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Give each process whole modules; pytest-xdist 3.8's groups have no effect with pytest 9.2."""
+    return ModuleScheduling(config, log)
+
+
+class ModuleScheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """All modules that use the shared server run in one process, so that there is one such server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _scope(nodeid)
+
+
+def _scope(nodeid: str) -> str:
+    path = nodeid.partition("::")[0]
+    return "server" if _uses_server(path) else path
+
+
+@cache
+def _uses_server(path: str) -> bool:
+    module = Path(__file__).parents[1] / path
+    return "unit" not in module.parts and re.search(r"\bserver: Server\b", module.read_text("utf-8")) is not None
 
 
 @pytest.fixture(scope="session")
