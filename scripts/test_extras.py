@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests" / "extras"
 FOLDER = ROOT / ".venv-extras"
 BIN = "Scripts" if os.name == "nt" else "bin"
-TOOLS = ("pytest", "pytest-timeout", "hypothesis")
+TOOLS = ("pytest", "pytest-rerunfailures", "pytest-timeout", "pytest-xdist", "hypothesis")
 ALWAYS = ("tests/unit/test_registry.py", "tests/unit/test_weights_catalog.py")
 CONSTANTS = {"WEIGHTS", "TORCH", "NEEDS", "CONTRACT", "FREE", "NAMED", "FILES"}
 DAY_S = 86_400
