@@ -78,7 +78,7 @@ async def test_a_client_secret_opens_a_session_and_nothing_else(keyed: Server) -
         )
     assert secret.value.startswith("ek_")
     async with client_of(keyed, secret.value) as client:
-        with pytest.raises(AuthenticationError, match="opening sessions only"):
+        with pytest.raises(AuthenticationError, match="can only open sessions"):
             await client.models.list()
         async with client.realtime.connect(model="chinwag") as connection:
             created = await connection.recv()
