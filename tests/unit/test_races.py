@@ -318,7 +318,7 @@ class Races(RuleBasedStateMachine):
         self._do(self.session.commit)
         self._do(self.session.create_response)
 
-    @rule(ms=st.sampled_from((0, 300, 5000)), how=st.sampled_from(("truncate", "played")))
+    @rule(ms=st.sampled_from((0, 300, 5000)), how=st.sampled_from(("truncate", "report_played")))
     def report(self, ms: int, how: str) -> None:
         if reply := self.session.last_response:
             self.reported = True
